@@ -57,7 +57,9 @@ class ModelConfig:
         try:
             return cls(**values)
         except TypeError as error:
-            raise UserError(f"The model sizes in the configuration do not fit this version of dsta: {error}.") from error
+            raise UserError(
+                f"The model sizes in the configuration do not fit this version of dsta: {error}."
+            ) from error
 
 
 class ChannelNorm(nn.BatchNorm1d):

@@ -55,7 +55,7 @@ class Recipe:
     resample: `index` repeats or skips frames (upstream); `linear` interpolates between frames.
     motion: difference of successive `frames` before resampling (upstream) or of `samples` after it.
     handless: `drop` leaves out frames in which neither hand was seen.
-    hand_local: two more channels, each joint relative to its limb: hand joints to the hand's root, others to the parent.
+    hand_local: two more channels: hand joints relative to the hand's root, other joints relative to the parent.
     views: forward passes averaged in evaluation: 1, 2 (and mirrored) or 4 (and both cut to their middle 90 %).
     """
 
@@ -81,7 +81,9 @@ class Recipe:
         """The recipe written by `to_dict`. Raises UserError when a field is unknown."""
         unknown = sorted(set(values) - set(cls.__dataclass_fields__))
         if unknown:
-            raise UserError(f"The recipe has unknown fields ({', '.join(unknown)}): update dsta or retrain the weights.")
+            raise UserError(
+                f"The recipe has unknown fields ({', '.join(unknown)}): update dsta or retrain the weights."
+            )
         return cls(**values)
 
 
@@ -155,6 +157,22 @@ def resample(clip: np.ndarray, positions: np.ndarray) -> np.ndarray:
     return np.where(both, a + share * (b - a), np.where(share < 0.5, a, b))
 
 
+def shoulder_frame(clip: np.ndarray) -> tuple[np.ndarray, float]:
+    """Mean shoulder midpoint (2,) and median shoulder width of a clip, in pixels of the canvas.
+
+    Without shoulders: the middle of what was seen, and the width of a person who fills the picture.
+    """
+    found = seen(clip)
+    left, right = INDEX["left_shoulder"], INDEX["right_shoulder"]
+    both = found[:, left] & found[:, right]
+    if both.any():
+        shoulders = clip[both][:, [left, right], :2]
+        width = float(np.median(np.hypot(*(shoulders[:, 0] - shoulders[:, 1]).T)))
+        return shoulders.mean((0, 1)), max(width, 0.04 * CANVAS)
+    origin = clip[found][:, :2].mean(0) if found.any() else np.zeros(2, clip.dtype)
+    return origin, 0.25 * CANVAS
+
+
 def kept_frames(clip: np.ndarray, recipe: Recipe) -> np.ndarray:
     """Indices of the frames that the recipe looks at; all of them when no frame shows a hand."""
     if recipe.handless == "drop":
@@ -178,7 +196,9 @@ def sample_positions(length: int, recipe: Recipe) -> np.ndarray:
 def _checked(clip: np.ndarray) -> np.ndarray:
     clip = np.asarray(clip)
     if clip.ndim != 3 or clip.shape[1:] != (NUM_JOINTS, 3) or not len(clip):
-        raise UserError(f"A clip must be (frames, {NUM_JOINTS}, 3) with at least one frame, but this one is {clip.shape}.")
+        raise UserError(
+            f"A clip must be (frames, {NUM_JOINTS}, 3) with at least one frame, but this one is {clip.shape}."
+        )
     if not np.issubdtype(clip.dtype, np.floating):
         raise UserError(f"A clip must hold floating-point numbers, but this one holds {clip.dtype}.")
     if np.isnan(clip).any():
@@ -247,15 +267,7 @@ def _prepare_normalised(clip: np.ndarray, stream: Stream, recipe: Recipe) -> np.
 def _shoulder_units(clip: np.ndarray) -> np.ndarray:
     """Origin at the mean shoulder midpoint, unit the median shoulder width; unseen joints zero."""
     found = seen(clip)
-    left, right = INDEX["left_shoulder"], INDEX["right_shoulder"]
-    both = found[:, left] & found[:, right]
-    if both.any():
-        shoulders = clip[both][:, [left, right], :2]
-        origin = shoulders.mean((0, 1))
-        width = max(float(np.median(np.linalg.norm(shoulders[:, 0] - shoulders[:, 1], axis=-1))), 0.04 * CANVAS)
-    else:  # no shoulders at all: the middle of what is there, at the scale of a person who fills the picture
-        origin = clip[found][:, :2].mean(0) if found.any() else np.zeros(2, clip.dtype)
-        width = 0.25 * CANVAS
+    origin, width = shoulder_frame(clip)
     points = np.where(found[..., None], (clip[..., :2] - origin) / clip.dtype.type(width), 0)
     return np.concatenate([points, np.where(found, clip[..., 2], 0)[..., None]], -1)
 
@@ -265,5 +277,3 @@ def _relative(points: np.ndarray, found: np.ndarray, origin: np.ndarray) -> np.n
     relative = np.where(both[..., None], points - points[:, origin], 0)
     relative[:, INDEX["nose"]] = points[:, INDEX["nose"]]
     return relative
-
-

@@ -1,0 +1,230 @@
+"""Cross-validation of skeleton sets: train without a fold, choose inside the other folds, score on the fold.
+
+    python eval/crossval.py --data data/wlasl50 data/asl_everyday --out runs/asl71
+
+Folds come in pairs (0, 1), (2, 3). Networks trained without a pair are the judges inside it: what they score on fold 1
+chooses epoch, fusion weights and temperature for fold 0, and the other way round. Then networks are trained without one
+fold each, and score that fold once. Each set is scored within its own glosses. Last, networks are trained on all folds;
+their fusion weights and temperature come from all held-out scores. Finished networks are kept: a killed run goes on.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+
+from dsta.checkpoint import replace_file
+from dsta.data import Clip, capped, logits, read_skeletons
+from dsta.errors import UserError
+from dsta.metrics import calibration_error, fit_fusion, hits, log_loss, topk, wilson
+from dsta.streams import Stream, fuse
+from dsta.train import SMALL_RECIPE, TrainConfig, git_commit, train
+
+LAST_SHARES = (0.8, 0.9, 1.0)  # of the schedule: the epochs among which the inner fold chooses
+JUDGED_PER_SOURCE = 10
+LICENCE = "research use only (see the card)"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One network: the stream, the folds that it must not see, and where it goes."""
+
+    stream: Stream
+    without: tuple[int, ...]
+    out: Path
+    data: tuple[Path, ...]
+    config: TrainConfig
+    inner: bool
+
+
+def run(job: Job) -> None:
+    """Trains the network, and scores the folds that it has not seen; a finished job is left alone."""
+    scores_file = job.out / "scores.npz"
+    if scores_file.exists() or (not job.without and (job.out / "model.safetensors").exists()):
+        return
+    torch.set_num_threads(1)
+    clips = [clip for folder in job.data for clip in read_skeletons(folder)]
+    seen = [clip for clip in clips if clip.fold not in job.without]
+    unseen = [clip for clip in clips if clip.fold in job.without]
+    if job.inner:
+        unseen = capped(unseen, JUDGED_PER_SOURCE, np.random.default_rng(0))
+    scores: dict[str, np.ndarray] = {"names": np.array([f"{clip.dataset}/{clip.name}" for clip in unseen])}
+    epochs = judged_epochs(job.config) if job.inner else [job.config.epochs]
+
+    def judge(epoch: int, model: torch.nn.Module) -> None:
+        if unseen and epoch in epochs:
+            scores[f"epoch{epoch}"] = logits(model, [c.joints for c in unseen], job.stream, SMALL_RECIPE)
+            job.out.mkdir(parents=True, exist_ok=True)
+            np.savez(job.out / f"epoch{epoch}.npz", scores[f"epoch{epoch}"])
+
+    made_by = {
+        "datasets": [folder.name for folder in job.data],
+        "without_folds": list(job.without),
+        "selection": "epoch chosen on an inner fold" if not job.inner else "none",
+        "commit": git_commit(),
+        "licence": LICENCE,
+    }
+    train(seen, job.stream, job.out, job.config, provenance=made_by, progress=False, after_epoch=judge)
+    for epoch in epochs:  # a resumed run finds the earlier ones on disk
+        partial = job.out / f"epoch{epoch}.npz"
+        if unseen:
+            with np.load(partial) as saved:
+                scores[f"epoch{epoch}"] = saved["arr_0"]
+            partial.unlink()
+    if unseen:
+        np.savez(scores_file, **scores)
+    print(f"{job.out} done", flush=True)
+
+
+def judged_epochs(config: TrainConfig) -> list[int]:
+    return [round(share * config.schedule) for share in LAST_SHARES]
+
+
+@dataclass(frozen=True)
+class Held:
+    """Held-out clips of one set with the logits of each stream, within the set's own glosses."""
+
+    labels: np.ndarray
+    logits: dict[str, np.ndarray]
+    glosses: list[str]
+
+
+def held_out(
+    folders: dict[str, Path], epoch: int, clips: dict[str, Clip], dataset: str, fold: int | None, vocabulary: list[str]
+) -> Held:
+    """What the networks in `folders` (stream -> folder) say of `dataset`'s clips of a fold (all folds when None)."""
+    own = sorted({clip.gloss for clip in clips.values() if clip.dataset == dataset})
+    columns = [vocabulary.index(gloss) for gloss in own]
+    by_stream, labels = {}, np.array([], int)
+    for stream, folder in folders.items():
+        with np.load(folder / "scores.npz") as saved:
+            names, scores = saved["names"], saved[f"epoch{epoch}"]
+        chosen = [i for i, n in enumerate(names) if clips[n].dataset == dataset and fold in (None, clips[n].fold)]
+        labels = np.array([own.index(clips[names[i]].gloss) for i in chosen])
+        by_stream[stream] = scores[chosen][:, columns]
+    return Held(labels, by_stream, own)
+
+
+def choose(folders: dict[str, Path], fold: int, clips: dict[str, Clip], config: TrainConfig) -> dict[str, Any]:
+    """Epoch, and per set fusion weights and temperature, that do best on the inner fold `fold`."""
+    datasets = sorted({clip.dataset for clip in clips.values()})
+    vocabulary = sorted({clip.gloss for clip in clips.values()})
+    equal = dict.fromkeys(folders, 1.0)
+    best, best_accuracy = config.schedule, -1.0
+    for epoch in judged_epochs(config):
+        held = [held_out(folders, epoch, clips, dataset, fold, vocabulary) for dataset in datasets]
+        accuracy = float(np.mean([topk(fuse(h.logits, equal), h.labels, 1).instance for h in held]))
+        if accuracy >= best_accuracy:
+            best, best_accuracy = epoch, accuracy
+    chosen: dict[str, Any] = {"epoch": best, "inner_fold": fold, "fusion": {}, "temperature": {}}
+    for dataset in datasets:
+        held = held_out(folders, best, clips, dataset, fold, vocabulary)
+        chosen["fusion"][dataset], chosen["temperature"][dataset] = fit_fusion(held.logits, held.labels)
+    return chosen
+
+
+def figures(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Accuracies with intervals, log-loss and calibration of held-out logits (N, K)."""
+    top1, top5 = topk(scores, labels, 1), topk(scores, labels, 5)
+    return {
+        "n": len(labels),
+        "num_classes": top1.num_classes,
+        "top1_instance": top1.instance,
+        "top1_instance_95": wilson(int(hits(scores, labels, 1).sum()), len(labels)),
+        "top5_instance": top5.instance,
+        "top1_class": top1.per_class,
+        "top5_class": top5.per_class,
+        "log_loss": log_loss(scores, labels),
+        "ece": calibration_error(scores, labels),
+    }
+
+
+def report(out: Path, clips: dict[str, Clip], chosen: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """Figures of every set: pooled over the folds and for each, fused as chosen inside, and for each stream alone."""
+    vocabulary = sorted({clip.gloss for clip in clips.values()})
+    result: dict[str, Any] = {}
+    for dataset in sorted({clip.dataset for clip in clips.values()}):
+        pooled: dict[str, list[np.ndarray]] = {}
+        labels, per_fold = [], {}
+        for fold, choice in sorted(chosen.items()):
+            folders = {str(stream): out / f"fold{fold}" / stream for stream in Stream}
+            held = held_out(folders, choice["epoch"], clips, dataset, fold, vocabulary)
+            fused = fuse(held.logits, choice["fusion"][dataset]) / choice["temperature"][dataset]
+            per_fold[fold] = figures(fused, held.labels)
+            labels.append(held.labels)
+            for name, scores in {
+                "fused": fused,
+                "fused, equal weights": fuse(held.logits, dict.fromkeys(held.logits, 1.0)),
+                **held.logits,
+            }.items():
+                pooled.setdefault(name, []).append(scores)
+        result[dataset] = {
+            "pooled": {name: figures(np.concatenate(s), np.concatenate(labels)) for name, s in pooled.items()},
+            "folds": per_fold,
+        }
+    return result
+
+
+def run_all(jobs: Sequence[Job], workers: int) -> None:
+    """Runs the jobs, `workers` at a time, one thread each."""
+    with ProcessPoolExecutor(workers) as pool:
+        for _ in pool.map(run, jobs):
+            pass
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python eval/crossval.py", description=__doc__.splitlines()[0])
+    parser.add_argument("--data", nargs="+", required=True, type=Path, metavar="DIR", help="skeleton sets, joined")
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="networks, scores and report.json")
+    parser.add_argument("--schedule", type=int, default=60, help="epochs of the learning rate's fall")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--only", choices=["inner", "outer"], help="stop after this part")
+    args = parser.parse_args(arguments)
+    try:
+        every = [clip for folder in args.data for clip in read_skeletons(folder)]
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    clips = {f"{clip.dataset}/{clip.name}": clip for clip in every}
+    config = TrainConfig(epochs=args.schedule, schedule=args.schedule)
+    data = tuple(args.data)
+    folds = sorted({clip.fold for clip in every})
+    pairs = [tuple(folds[i : i + 2]) for i in range(0, len(folds), 2)]
+    inner = {pair: args.out / "without{}{}".format(*pair) for pair in pairs}
+    run_all([Job(s, p, inner[p] / s, data, config, True) for s in Stream for p in pairs], args.workers)
+    chosen = {}
+    for pair in pairs:
+        folders = {str(stream): inner[pair] / stream for stream in Stream}
+        chosen[pair[0]] = choose(folders, pair[1], clips, config)
+        chosen[pair[1]] = choose(folders, pair[0], clips, config)
+    replace_file(args.out / "chosen.json", json.dumps(chosen, indent=1).encode())
+    if args.only == "inner":
+        return 0
+    run_all(
+        [
+            Job(s, (f,), args.out / f"fold{f}" / s, data, replace(config, epochs=chosen[f]["epoch"]), False)
+            for f in folds
+            for s in Stream
+        ],
+        args.workers,
+    )
+    replace_file(args.out / "report.json", json.dumps(report(args.out, clips, chosen), indent=1).encode())
+    if args.only == "outer":
+        return 0
+    epochs = round(float(np.mean([choice["epoch"] for choice in chosen.values()])))
+    final = replace(config, epochs=epochs)
+    run_all([Job(s, (), args.out / "all" / s, data, final, False) for s in Stream], args.workers)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
