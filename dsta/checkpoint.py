@@ -212,3 +212,34 @@ def replace_file(path: Path, content: bytes) -> None:
     beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     beside.write_bytes(content)
     beside.replace(path)
+
+
+MANIFEST_FILE = "manifest.json"
+
+
+def write_manifest(root: str | Path) -> None:
+    """Writes `manifest.json` in `root` (the folder `weights`): sha256 of every file below it."""
+    root = Path(root)
+    files = sorted(p for p in root.rglob("*") if p.is_file() and p.suffix not in (".pyc", ".part"))
+    files = [path for path in files if path.name != MANIFEST_FILE]
+    hashes = {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    replace_file(root / MANIFEST_FILE, (json.dumps(hashes, indent=1) + "\n").encode())
+
+
+def check_manifest(folder: str | Path) -> None:
+    """Checks the JSON and weights files of an ensemble folder against the manifest beside it, if there is one.
+
+    Raises UserError that names a file that is missing or was changed.
+    """
+    folder = Path(folder).resolve()
+    manifest = folder.parent / MANIFEST_FILE
+    if not manifest.exists():
+        return
+    for name, expected in read_json(manifest).items():
+        path = folder.parent / name
+        if folder not in path.parents or path.suffix not in (".json", ".safetensors"):
+            continue
+        if not path.exists():
+            raise UserError(f"{path} is missing, though {MANIFEST_FILE} lists it: restore it.")
+        if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+            raise UserError(f"{path} was changed (its sha256 is not the one in {MANIFEST_FILE}): restore it.")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from dsta.checkpoint import CONFIG_FILE, Checkpoint, read_json
+from dsta.checkpoint import CONFIG_FILE, Checkpoint, check_manifest, read_json
 from dsta.data import logits
 from dsta.errors import UserError
 from dsta.keypoints import Pose
@@ -76,6 +76,7 @@ class Recognizer:
         folder = Path(folder)
         if not folder.is_dir():
             raise UserError(f"There is no weights folder {folder}: give one with {ENSEMBLE_FILE} or {CONFIG_FILE}.")
+        check_manifest(folder)
         if (folder / CONFIG_FILE).exists():
             checkpoint = Checkpoint.load(folder, device)
             return cls([checkpoint], {str(checkpoint.stream): 1.0}, 1.0, 0.0)
@@ -110,7 +111,7 @@ class Recognizer:
         if fused[0].score < self.threshold:
             quality["confident"] = False
             quality["notes"].append(
-                f"The best score is only {fused[0].score:.0%}: the sign may not be one of the {len(self.glosses)} known."
+                f"The best score is only {fused[0].score:.0%}: the sign may be none of the {len(self.glosses)} known."
             )
         recipe = next(iter(self.checkpoints.values())).recipe
         kept = clip[kept_frames(clip, recipe)]

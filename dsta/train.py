@@ -75,6 +75,7 @@ def train(
     out: str | Path,
     config: TrainConfig | None = None,
     recipe: Recipe = SMALL_RECIPE,
+    glosses: Sequence[str] | None = None,
     provenance: dict[str, Any] | None = None,
     progress: bool = True,
     after_epoch: Callable[[int, DSTA], None] | None = None,
@@ -83,11 +84,12 @@ def train(
 
     Interrupted, the next call with the same arguments continues after the last finished epoch, on the same curve:
     each epoch draws from a generator seeded by (seed, epoch). Losses are appended to `out/log.jsonl`.
+    glosses: the vocabulary, by default that of the clips; one without a clip keeps its place and is never predicted.
     after_epoch: called with the number of finished epochs and the network, in evaluation mode.
     """
     config, out = config or TrainConfig(), Path(out)
     out.mkdir(parents=True, exist_ok=True)
-    glosses = sorted({clip.gloss for clip in clips})
+    glosses = sorted(glosses or {clip.gloss for clip in clips})
     label_of = {gloss: i for i, gloss in enumerate(glosses)}
     torch.manual_seed(config.seed)
     model = DSTA(ModelConfig(len(glosses), recipe.channels, config.inner_dim, config.depth))
@@ -188,7 +190,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         config = TrainConfig(args.epochs, args.schedule or args.epochs, per_source=args.per_source, seed=args.seed)
-        clips = [clip for folder in args.data for clip in read_skeletons(folder) if clip.fold not in args.without_folds]
+        every = [clip for folder in args.data for clip in read_skeletons(folder)]
+        clips = [clip for clip in every if clip.fold not in args.without_folds]
         if not clips:
             raise UserError("No clip is left to train on: leave fewer folds out.")
         provenance = {
@@ -198,7 +201,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "commit": git_commit(),
             "licence": args.licence,
         }
-        train(clips, args.stream, args.out, config, provenance=provenance)
+        vocabulary = sorted({clip.gloss for clip in every})
+        train(clips, args.stream, args.out, config, glosses=vocabulary, provenance=provenance)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -73,7 +73,8 @@ def run(job: Job) -> None:
         "commit": git_commit(),
         "licence": LICENCE,
     }
-    train(seen, job.stream, job.out, job.config, provenance=made_by, progress=False, after_epoch=judge)
+    glosses = sorted({clip.gloss for clip in clips})
+    train(seen, job.stream, job.out, job.config, SMALL_RECIPE, glosses, made_by, progress=False, after_epoch=judge)
     for epoch in epochs:  # a resumed run finds the earlier ones on disk
         partial = job.out / f"epoch{epoch}.npz"
         if unseen:
@@ -99,16 +100,16 @@ class Held:
 
 
 def held_out(
-    folders: dict[str, Path], epoch: int, clips: dict[str, Clip], dataset: str, fold: int | None, vocabulary: list[str]
+    folders: dict[str, Path], epoch: int, clips: dict[str, Clip], dataset: str, fold: int, vocabulary: list[str]
 ) -> Held:
-    """What the networks in `folders` (stream -> folder) say of `dataset`'s clips of a fold (all folds when None)."""
+    """What the networks in `folders` (stream -> folder) say of a set's clips of a fold, within the set's glosses."""
     own = sorted({clip.gloss for clip in clips.values() if clip.dataset == dataset})
     columns = [vocabulary.index(gloss) for gloss in own]
     by_stream, labels = {}, np.array([], int)
     for stream, folder in folders.items():
         with np.load(folder / "scores.npz") as saved:
             names, scores = saved["names"], saved[f"epoch{epoch}"]
-        chosen = [i for i, n in enumerate(names) if clips[n].dataset == dataset and fold in (None, clips[n].fold)]
+        chosen = [i for i, n in enumerate(names) if (clips[n].dataset, clips[n].fold) == (dataset, fold)]
         labels = np.array([own.index(clips[names[i]].gloss) for i in chosen])
         by_stream[stream] = scores[chosen][:, columns]
     return Held(labels, by_stream, own)
