@@ -12,8 +12,8 @@ import torch
 
 from dsta.augment import Augmentation, augment
 from dsta.errors import UserError
-from dsta.skeleton import NUM_JOINTS
-from dsta.streams import CANVAS, Recipe, Stream, prepare, views
+from dsta.skeleton import CANVAS, NUM_JOINTS
+from dsta.streams import Recipe, Stream, prepare, views
 
 UNKNOWN_ASPECT = 4 / 3  # skeleton sets do not say how wide their pictures were
 _COLUMNS = ("clip", "gloss", "source", "fold")

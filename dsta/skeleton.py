@@ -20,6 +20,9 @@ JOINTS: tuple[str, ...] = (
 NUM_JOINTS = len(JOINTS)
 INDEX: dict[str, int] = {name: i for i, name in enumerate(JOINTS)}
 
+CANVAS = 512
+"""Longest side, in pixels, of the canvas on which clips of these joints are given."""
+
 BODY = [INDEX[name] for name in ("nose", *_BODY)]
 LEFT_HAND = [INDEX[f"left_{part}"] for part in _HAND]
 RIGHT_HAND = [INDEX[f"right_{part}"] for part in _HAND]

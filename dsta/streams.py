@@ -9,15 +9,12 @@ import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args, get_type_hints
 
 import numpy as np
 
 from dsta.errors import UserError
-from dsta.skeleton import BONES, INDEX, LEFT_HAND, MIRROR, NUM_JOINTS, PARENTS, RIGHT_HAND
-
-CANVAS = 512
-"""Longest side, in pixels, of the canvas on which clips are given."""
+from dsta.skeleton import BONES, CANVAS, INDEX, LEFT_HAND, MIRROR, NUM_JOINTS, PARENTS, RIGHT_HAND
 
 _HAND_ROOTS = (LEFT_HAND[0], RIGHT_HAND[0])
 _LIMB_ROOT = PARENTS.copy()
@@ -68,6 +65,14 @@ class Recipe:
     handless: Literal["keep", "drop"] = "keep"
     hand_local: bool = False
     views: Literal[1, 2, 4] = 1
+
+    def __post_init__(self) -> None:
+        for name, hint in get_type_hints(type(self)).items():
+            allowed = get_args(hint)
+            if allowed and getattr(self, name) not in allowed:
+                raise UserError(f"The recipe's {name} must be one of {allowed}, not {getattr(self, name)!r}.")
+        if not isinstance(self.window, int) or self.window < 1:
+            raise UserError(f"The recipe's window must be a number of frames, at least 1, not {self.window!r}.")
 
     @property
     def channels(self) -> int:

@@ -122,6 +122,7 @@ def publish(run: Path, data: Sequence[Path], out: Path, card: Path) -> None:
         fusion=", ".join(f"{stream} {weight:.2f}" for stream, weight in fitted["fusion"].items()),
         temperature=f"{fitted['temperature']:.2f}",
         threshold=f"{fitted['threshold']:.2f}",
+        accuracy=f"{ACCEPTED_ACCURACY:.0%}",
         coverage=f"{fitted['coverage']:.0%}",
         glosses=", ".join(vocabulary),
     )

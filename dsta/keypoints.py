@@ -1,0 +1,229 @@
+"""`Pose`: keypoints with their frame rate, picture size and estimator; its files (.npz, .pose); `Pose` → clip."""
+
+import os
+import struct
+import tempfile
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from dsta.errors import UserError
+from dsta.skeleton import BONES, CANVAS, INDEX, JOINTS, NUM_JOINTS
+
+if TYPE_CHECKING:
+    from pose_format import PoseHeader
+
+_LARGEST = 65535  # pixels: .pose stores sizes in 16 bits
+_COMPONENT = "dsta-slr:"  # a .pose of ours has one component of this name, followed by the estimator
+_BAD_BYTES = (ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, MemoryError, struct.error)
+
+
+@dataclass(frozen=True, eq=False)
+class Pose:
+    """One signer's joints through time.
+
+    keypoints: (T, 27, 3) float32: x, y in pixels of the upright video (y down, may lie outside the picture) and
+        score in 0..1; a joint not seen is (0, 0, 0). Joints in the order of `skeleton.JOINTS`.
+    fps: frames per second. width, height: the video's size in pixels. estimator: what found the joints, for
+        instance "mediapipe-holistic".
+
+    Raises UserError where the numbers cannot be that.
+    """
+
+    keypoints: np.ndarray
+    fps: float
+    width: int
+    height: int
+    estimator: str
+
+    def __post_init__(self) -> None:
+        keypoints = np.array(self.keypoints, dtype=np.float32)  # a copy: the caller's array stays as it is
+        if keypoints.ndim != 3 or keypoints.shape[1:] != (NUM_JOINTS, 3) or not len(keypoints):
+            shape = " × ".join(map(str, keypoints.shape))
+            raise UserError(
+                f"Keypoints must be frames × {NUM_JOINTS} joints × 3 (x, y, score), not {shape or 'a number'}."
+            )
+        if not np.isfinite(keypoints).all():
+            raise UserError("Keypoints hold a NaN or an infinity; write a joint that was not seen as (0, 0, 0).")
+        score = keypoints[..., 2]
+        if score.min() < 0 or score.max() > 1:
+            low, high = score.min(), score.max()
+            raise UserError(f"Keypoint scores must lie in 0..1, not in {low:.3g}..{high:.3g}; rescale them.")
+        if not (np.isfinite(self.fps) and self.fps > 0):
+            raise UserError(f"The frame rate must be above 0, not {self.fps}; give the video's frames per second.")
+        if not (0 < self.width <= _LARGEST and 0 < self.height <= _LARGEST):
+            raise UserError(f"The picture size must be in 1..{_LARGEST} pixels, not {self.width}×{self.height}.")
+        keypoints[score == 0] = 0
+        for name, value in (
+            ("keypoints", keypoints),
+            ("fps", float(self.fps)),
+            ("width", int(self.width)),
+            ("height", int(self.height)),
+        ):
+            object.__setattr__(self, name, value)
+
+    def clip(self) -> np.ndarray:
+        """(T, 27, 3) float32: the keypoints on a canvas whose longest side is 512 pixels, aspect kept, no padding."""
+        clip = self.keypoints.copy()
+        clip[..., :2] *= CANVAS / max(self.width, self.height)
+        return clip
+
+    def save(self, path: str | Path) -> None:
+        """Write `.npz` or `.pose` (pose-format 0.2), as the name ends. The file appears whole or not at all."""
+        path = Path(path)
+        write = _npz_writer(self) if _ending(path) == ".npz" else _pose_writer(self)
+        _write_whole(path, write)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Pose":
+        """Read `.npz` or `.pose`.
+
+        A `.pose` may be ours or one of pose-format's MediaPipe Holistic conversion; joints are found by their names,
+        and of several people the first is taken. Raises UserError for a file that holds no such keypoints.
+        """
+        path = Path(path)
+        read = _read_npz if _ending(path) == ".npz" else _read_pose
+        if not path.is_file():
+            raise UserError(f"{path.name} was not found; check the path.")
+        try:
+            return cls(**read(path))
+        except UserError as error:
+            raise UserError(f"{path.name}: {error}") from error
+        except (*_BAD_BYTES, zipfile.BadZipFile) as error:
+            raise UserError(f"{path.name} is damaged or no keypoint file; extract the keypoints again.") from error
+
+
+def _ending(path: Path) -> str:
+    ending = path.suffix.lower()
+    if ending not in (".npz", ".pose"):
+        raise UserError(f"{path.name} does not end in .npz or .pose; name a keypoint file.")
+    return ending
+
+
+def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write beside the file and rename: a reader never sees half a file, nor does a crash leave one."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file)
+        Path(name).chmod(0o644)  # mkstemp's own is for one's eyes only
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+# .npz: one array a field.
+
+
+def _npz_writer(pose: Pose) -> Callable[[BinaryIO], object]:
+    fields = {name: getattr(pose, name) for name in ("keypoints", "fps", "width", "height", "estimator")}
+    return lambda file: np.savez_compressed(file, **fields)
+
+
+def _read_npz(path: Path) -> dict[str, object]:
+    with np.load(path, allow_pickle=False) as file:
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("a single array, not an archive")
+        return {
+            "keypoints": file["keypoints"],
+            "fps": file["fps"].item(),
+            "width": file["width"].item(),
+            "height": file["height"].item(),
+            "estimator": str(file["estimator"].item()),
+        }
+
+
+# .pose: https://github.com/sign-language-processing/pose, docs/specs. One component, so that every bone, also the one
+# from wrist to hand, is a limb of it; its name carries the estimator, for which the format has no field.
+
+
+def _pose_writer(pose: Pose) -> Callable[[BinaryIO], object]:
+    import pose_format
+    from pose_format.numpy import NumPyPoseBody
+    from pose_format.pose_header import PoseHeaderComponent, PoseHeaderDimensions
+
+    component = PoseHeaderComponent(
+        name=_COMPONENT + pose.estimator,
+        points=list(JOINTS),
+        limbs=list(BONES),
+        colors=[_color(JOINTS[child]) for _, child in BONES],
+        point_format="XYC",
+    )
+    header = pose_format.PoseHeader(0.2, PoseHeaderDimensions(pose.width, pose.height), [component])
+    person = pose.keypoints[:, None]  # the format's second axis is people
+    return pose_format.Pose(header, NumPyPoseBody(pose.fps, person[..., :2], person[..., 2])).write
+
+
+def _color(joint: str) -> tuple[int, int, int]:
+    return {"left": (0, 128, 255), "right": (255, 128, 0)}.get(joint.split("_")[0], (128, 128, 128))
+
+
+def _read_pose(path: Path) -> dict[str, object]:
+    import pose_format
+
+    pose = pose_format.Pose.read(path.read_bytes())
+    points, estimator = _find_joints(pose.header)
+    missing = [name for name in JOINTS if name not in points]
+    if missing:
+        raise UserError(
+            f"the file lacks {len(missing)} of the {NUM_JOINTS} joints ({', '.join(missing[:3])}, …); "
+            "convert the video with MediaPipe Holistic or with this project."
+        )
+    if not pose.body.data.shape[1]:
+        raise UserError("the file holds no person; extract the keypoints again.")
+    order = [points[name] for name in JOINTS]
+    score = np.clip(pose.body.confidence[:, 0, order], 0, 1)
+    place = np.ma.getdata(pose.body.data)[:, 0, order, :2]
+    keypoints = np.where(score[..., None] > 0, np.dstack([place, score]), 0)
+    size = pose.header.dimensions
+    return {
+        "keypoints": keypoints,
+        "fps": pose.body.fps,
+        "width": size.width,
+        "height": size.height,
+        "estimator": estimator,
+    }
+
+
+def _find_joints(header: "PoseHeader") -> tuple[dict[str, int], str]:
+    """Joint name → place on the file's point axis, and the estimator."""
+    points, estimator, start = {}, "unknown", 0
+    for component in header.components:
+        for place, name in enumerate(component.points, start):
+            joint = name if name in INDEX else _HOLISTIC.get((component.name, name))
+            if joint is not None:
+                points.setdefault(joint, place)
+        if component.name.startswith(_COMPONENT):
+            estimator = component.name.removeprefix(_COMPONENT)
+        elif component.name == "POSE_LANDMARKS":
+            estimator = "mediapipe-holistic"
+        start += len(component.points)
+    return points, estimator
+
+
+def _holistic_names() -> dict[tuple[str, str], str]:
+    """(component, point) of pose-format's MediaPipe Holistic files → our joint; left is the signer's left in both."""
+    names = {("POSE_LANDMARKS", "NOSE"): "nose"}
+    for side in ("left", "right"):
+        upper, hand = side.upper(), f"{side.upper()}_HAND_LANDMARKS"
+        for part in ("shoulder", "elbow", "wrist"):
+            names["POSE_LANDMARKS", f"{upper}_{part.upper()}"] = f"{side}_{part}"
+        names[hand, "WRIST"] = f"{side}_hand_root"
+        names[hand, "THUMB_TIP"] = f"{side}_thumb_tip"
+        for finger, theirs in (
+            ("index", "INDEX_FINGER"),
+            ("middle", "MIDDLE_FINGER"),
+            ("ring", "RING_FINGER"),
+            ("little", "PINKY"),
+        ):
+            names[hand, f"{theirs}_MCP"] = f"{side}_{finger}_base"
+            names[hand, f"{theirs}_TIP"] = f"{side}_{finger}_tip"
+    return names
+
+
+_HOLISTIC = _holistic_names()
