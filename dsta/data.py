@@ -1,11 +1,15 @@
 """Datasets on disk, and batches of network input."""
 
 import csv
+import hashlib
+import pickle
 import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -17,6 +21,7 @@ from dsta.streams import Recipe, Stream, prepare, views
 
 UNKNOWN_ASPECT = 4 / 3  # skeleton sets do not say how wide their pictures were
 _COLUMNS = ("clip", "gloss", "source", "fold")
+_MOST_PICKLED = 256 * 2**20  # bytes of a label file; the largest benchmark's has two million
 
 
 @dataclass(frozen=True)
@@ -120,3 +125,199 @@ def logits(
         scores = model(torch.from_numpy(inputs).to(device)).float().cpu().numpy()
         rows.append(scores.reshape(len(batch), recipe.views, -1).mean(1))
     return np.concatenate(rows)
+
+
+@dataclass(frozen=True)
+class Held:
+    """The labelled clips of a folder that are there to be scored.
+
+    joints: sequence of (T, 27, 3) floating arrays in canvas pixels, read when asked for. labels: (N,) class indices;
+    of a skeleton set those of its sorted glosses. glosses: the classes' names, empty where the folder does not say.
+    folds: (N,), -1 where there are none. groups: (N,) gloss and source, whose takes are alike; empty where unknown.
+    estimator: what the keypoints are from. files: those that define the clips, over which their hash goes.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+    labels: np.ndarray
+    joints: Sequence[np.ndarray]
+    glosses: tuple[str, ...]
+    folds: np.ndarray
+    groups: tuple[str, ...]
+    estimator: str
+    files: tuple[Path, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def read_held(folder: str | Path, split: str = "val") -> Held:
+    """The clips of a folder to score: a skeleton set, or upstream's `{split}_data_joint.npy` + `{split}_label.pkl`.
+
+    Arrays stay on disk and are mapped. Raises UserError when there is neither, or a file cannot be read.
+    """
+    folder = Path(folder)
+    if (folder / f"{split}_data_joint.npy").exists() or (folder / f"{split}_label.pkl").exists():
+        return _held_arrays(folder, split)
+    if not (folder / "index.csv").exists():
+        raise UserError(
+            f"{folder} holds no data set: neither {split}_data_joint.npy with {split}_label.pkl, nor clips.npz with "
+            "index.csv."
+        )
+    clips = read_skeletons(folder)
+    glosses = tuple(sorted({clip.gloss for clip in clips}))
+    index = {gloss: i for i, gloss in enumerate(glosses)}
+    return Held(
+        folder,
+        tuple(clip.name for clip in clips),
+        np.array([index[clip.gloss] for clip in clips]),
+        [clip.joints for clip in clips],
+        glosses,
+        np.array([clip.fold for clip in clips]),
+        tuple(f"{clip.gloss}/{clip.source}" for clip in clips) if all(clip.source for clip in clips) else (),
+        "mediapipe-holistic",
+        (folder / "clips.npz", folder / "index.csv"),
+    )
+
+
+def _held_arrays(folder: Path, split: str) -> Held:
+    array_file, label_file = folder / f"{split}_data_joint.npy", folder / f"{split}_label.pkl"
+    names, labels = read_labels(label_file)
+    clips = ArrayClips(array_file)
+    if len(clips) != len(labels):
+        raise UserError(f"{array_file} holds {len(clips)} clips, but {label_file.name} labels {len(labels)}.")
+    folds = np.full(len(labels), -1)
+    return Held(folder, names, labels, clips, (), folds, (), "hrnet-wholebody", (array_file, label_file))
+
+
+class ArrayClips(Sequence[np.ndarray]):
+    """The clips of upstream's array (N, 3, T, 27[, persons]), each (T, 27, 3) of the first person; mapped, not read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        shape = self._array.shape
+        if len(shape) not in (4, 5) or shape[1] != 3 or shape[3] != NUM_JOINTS or 0 in shape:
+            raise UserError(f"{path} must be (clips, 3, frames, {NUM_JOINTS}, persons), not {shape}.")
+        if not np.issubdtype(self._array.dtype, np.floating):
+            raise UserError(f"{path} must hold floating-point numbers, not {self._array.dtype}.")
+
+    @cached_property
+    def _array(self) -> np.ndarray:
+        try:
+            return np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError as error:
+            raise UserError(f"{self.path} is missing.") from error
+        except (ValueError, OSError, EOFError, SyntaxError, OverflowError) as error:
+            raise UserError(f"{self.path} cannot be read ({error}): copy it again.") from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ArrayClips, (self.path,)  # another process maps the file anew instead of being sent a copy
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __getitem__(self, i: Any) -> np.ndarray:
+        clip = self._array[int(i)]
+        return np.ascontiguousarray((clip[..., 0] if clip.ndim == 4 else clip).transpose(1, 2, 0))
+
+
+def read_labels(path: str | Path) -> tuple[tuple[str, ...], np.ndarray]:
+    """(names, labels (N,)) of upstream's label pickle, a pair of lists.
+
+    A pickle can hold a program; none of it is run: lists, strings, numbers and plain numpy arrays are understood, and
+    anything else raises UserError.
+    """
+    path = Path(path)
+    try:
+        if path.stat().st_size > _MOST_PICKLED:
+            raise UserError(f"{path} is too large for a list of labels.")
+        with path.open("rb") as file:
+            content = _plain(_Unpickler(file, encoding="latin1").load())
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing.") from error
+    except UserError:
+        raise
+    except Exception as error:  # a hostile or broken pickle may raise anything, and each means the same
+        raise UserError(f"{path} cannot be read as a list of labels ({error}): copy it again.") from error
+    if not (isinstance(content, list) and len(content) == 2 and all(isinstance(part, list) for part in content)):
+        raise UserError(f"{path} must hold two lists, names and labels.")
+    names, labels = content
+    if len(names) != len(labels) or not labels:
+        raise UserError(f"{path} has {len(names)} names for {len(labels)} labels.")
+    if not all(type(label) is int and 0 <= label < 2**31 for label in labels):
+        raise UserError(f"The labels in {path} must be whole numbers from 0.")
+    if not all(isinstance(name, str | int) for name in names):
+        raise UserError(f"The names in {path} must be strings.")
+    return tuple(map(str, names)), np.array(labels, np.int64)
+
+
+class _DType:
+    """A numpy dtype in a pickle: its letter and byte order, no numpy object, whose state can be forged."""
+
+    def __init__(self, code: Any = "", *_: Any) -> None:
+        self.code, self.order = str(code), "="
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = state[1] if state[1] in ("<", ">") else "="
+
+    def real(self) -> np.dtype:
+        dtype = np.dtype(self.order + self.code)
+        if dtype.kind not in "biufUS":
+            raise ValueError(f"arrays of {self.code} are not understood")
+        return dtype
+
+
+class _Array:
+    """A numpy array in a pickle, as the list that it stands for."""
+
+    def __init__(self, *_: Any) -> None:
+        self.values: list[Any] = []
+
+    def __setstate__(self, state: Any) -> None:
+        _, shape, dtype, _, data = state
+        if len(shape) != 1:
+            raise ValueError("arrays of labels have one axis")
+        self.values = data if isinstance(data, list) else _numbers(data, dtype)
+
+
+def _numbers(data: Any, dtype: _DType) -> list[Any]:
+    return np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype.real()).tolist()
+
+
+class _Unpickler(pickle.Unpickler):
+    """Knows no function but ours, which stand in for what numpy writes."""
+
+    _known = {  # noqa: RUF012 - it is never changed
+        ("numpy", "dtype"): _DType,
+        ("numpy", "ndarray"): _Array,
+        ("multiarray", "_reconstruct"): _Array,
+        ("multiarray", "scalar"): lambda dtype, data: _numbers(data, dtype)[0],
+        ("numeric", "_frombuffer"): lambda data, dtype, shape, order: _numbers(data, dtype),
+        ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),
+    }
+
+    def __init__(self, file: BinaryIO, **options: Any) -> None:
+        super().__init__(file, **options)
+
+    def find_class(self, module: str, name: str) -> Any:
+        package, _, last = module.rpartition(".")
+        known = self._known.get((last if package in ("numpy.core", "numpy._core") else module, name))
+        if known is None:
+            raise ValueError(f"it asks for {module}.{name}, which no list of labels needs; nothing was run")
+        return known
+
+
+def _plain(value: Any) -> Any:
+    """Tuples, and arrays' stand-ins, as lists; two levels deep, which is all that a list of labels has."""
+    parts = value.values if isinstance(value, _Array) else value
+    if not isinstance(parts, list | tuple):
+        return value
+    return [
+        list(part) if isinstance(part, tuple) else part.values if isinstance(part, _Array) else part for part in parts
+    ]
+
+
+def file_sha256(path: str | Path) -> str:
+    """sha256 of a file's content, as `sha256sum` prints it."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

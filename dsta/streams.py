@@ -46,22 +46,21 @@ class Recipe:
     window: frames that the network sees.
     bone: `chained` is upstream's in-place rule, in which 14 joints subtract a parent that was already differenced
         (published checkpoints need it); `direct` is joint minus parent.
-    bone_score: whether a bone's score is differenced like its coordinates (upstream) or the joint's own is kept.
-    normalise: `nose` subtracts the clip's mean nose and keeps pixels (upstream); `shoulders` subtracts the mean
-        shoulder midpoint and divides by the median shoulder width, and joints that were not seen become zero.
-    resample: `index` repeats or skips frames (upstream); `linear` interpolates between frames.
-    motion: difference of successive `frames` before resampling (upstream) or of `samples` after it.
-    handless: `drop` leaves out frames in which neither hand was seen.
-    hand_local: two more channels: hand joints relative to the hand's root, other joints relative to the parent.
+    normalise: `nose` is upstream's way: motion between neighbouring frames, frames repeated or skipped to fill the
+        window, the clip's mean nose subtracted, the scale in pixels. `shoulders` makes clips of all cameras alike: the
+        mean shoulder midpoint is subtracted, the median shoulder width is the unit, frames are interpolated, motion is
+        between those, a joint that was not seen is zero, and a bone has its joint's score.
+    handless: `drop` leaves out frames in which neither hand was seen (`shoulders` only).
+    hand_local: two more channels: hand joints relative to the hand's root, other joints relative to the parent
+        (`shoulders` only).
     views: forward passes averaged in evaluation: 1, 2 (and mirrored) or 4 (and both cut to their middle 90 %).
+
+    Raises UserError for values that are unknown or do not go together.
     """
 
     window: int = 120
     bone: Literal["chained", "direct"] = "chained"
-    bone_score: Literal["difference", "keep"] = "difference"
     normalise: Literal["nose", "shoulders"] = "nose"
-    resample: Literal["index", "linear"] = "index"
-    motion: Literal["frames", "samples"] = "frames"
     handless: Literal["keep", "drop"] = "keep"
     hand_local: bool = False
     views: Literal[1, 2, 4] = 1
@@ -73,6 +72,10 @@ class Recipe:
                 raise UserError(f"The recipe's {name} must be one of {allowed}, not {getattr(self, name)!r}.")
         if not isinstance(self.window, int) or self.window < 1:
             raise UserError(f"The recipe's window must be a number of frames, at least 1, not {self.window!r}.")
+        if self.normalise == "nose" and (self.handless == "drop" or self.hand_local):
+            raise UserError("The recipe's handless='drop' and hand_local need normalise='shoulders'.")
+        if self.normalise == "shoulders" and self.bone != "direct":
+            raise UserError("The recipe's normalise='shoulders' needs bone='direct'.")
 
     @property
     def channels(self) -> int:
@@ -190,7 +193,7 @@ def kept_frames(clip: np.ndarray, recipe: Recipe) -> np.ndarray:
 
 def sample_positions(length: int, recipe: Recipe) -> np.ndarray:
     """(window,) frame positions that evaluation looks at, of a clip of `length` frames."""
-    if recipe.resample == "linear":
+    if recipe.normalise == "shoulders":
         return np.linspace(0, length - 1, recipe.window)
     if length == recipe.window:
         return np.arange(length)
@@ -233,8 +236,6 @@ def _motion(frames: np.ndarray) -> np.ndarray:
 def _prepare_pixels(clip: np.ndarray, stream: Stream, recipe: Recipe, rng: random.Random | None) -> np.ndarray:
     """Upstream's order: bone, motion, sample, mirror, centre on the nose, shift."""
     frames = _bones(clip, recipe.bone) if stream.is_bone else clip
-    if recipe.bone_score == "keep":
-        frames = np.concatenate([frames[..., :2], clip[..., 2:]], -1)
     if stream.is_motion:
         frames = _motion(frames)
     if rng is None:

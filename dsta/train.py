@@ -29,10 +29,7 @@ from dsta.streams import Recipe, Stream
 SMALL_RECIPE = Recipe(
     window=16,
     bone="direct",
-    bone_score="keep",
     normalise="shoulders",
-    resample="linear",
-    motion="samples",
     handless="drop",
     hand_local=True,
     views=4,
