@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from dsta.augment import Augmentation
-from dsta.checkpoint import Checkpoint
+from dsta.checkpoint import Checkpoint, replace_file
 from dsta.data import Clip, capped, read_skeletons, training_batches
 from dsta.errors import UserError
 from dsta.model import DSTA, ModelConfig
@@ -80,7 +80,7 @@ def train(
     """Trains on all of `clips` and writes the checkpoint of the last epoch to `out`.
 
     Interrupted, the next call with the same arguments continues after the last finished epoch, on the same curve:
-    each epoch draws from a generator seeded by (seed, epoch). Losses are appended to `out/log.jsonl`.
+    each epoch draws from a generator seeded by (seed, epoch). Each epoch's loss is a line of `out/log.jsonl`.
     glosses: the vocabulary, by default that of the clips; one without a clip keeps its place and is never predicted.
     after_epoch: called with the number of finished epochs and the network, in evaluation mode.
     """
@@ -91,19 +91,23 @@ def train(
     torch.manual_seed(config.seed)
     model = DSTA(ModelConfig(len(glosses), recipe.channels, config.inner_dim, config.depth))
     optimizer = _optimizer(model, config)
-    first = _resume(out / RESUME_FILE, model, optimizer)
+    run = json.dumps([stream, recipe.to_dict(), asdict(replace(config, epochs=config.schedule)), glosses, len(clips)])
+    history = _resume(out / RESUME_FILE, run, model, optimizer)
+    first = len(history)
     for epoch in tqdm(range(first, config.epochs), initial=first, total=config.epochs, disable=not progress):
         rng = np.random.default_rng([config.seed, epoch])
         chosen = capped(clips, config.per_source, rng)
+        if len(chosen) < config.batch_size:
+            raise UserError(f"{len(chosen)} clips do not fill a batch of {config.batch_size}: add clips.")
         batches = training_batches(chosen, label_of, stream, recipe, config.augmentation, config.batch_size, rng)
         started = time.perf_counter()
         loss, accuracy = _epoch(model, optimizer, batches, config, epoch, len(chosen) // config.batch_size)
         line = {"epoch": epoch, "loss": loss, "accuracy": accuracy, "seconds": time.perf_counter() - started}
-        with (out / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(line) + "\n")
         if after_epoch:
             after_epoch(epoch + 1, model.eval())
-        _save_resume(out / RESUME_FILE, model, optimizer, epoch + 1)
+        history.append(line)
+        _save_resume(out / RESUME_FILE, run, model, optimizer, history)
+        replace_file(out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in history).encode())
     made_by = {**(provenance or {}), "training": asdict(config), "clips": len(clips), "torch": torch.__version__}
     checkpoint = Checkpoint(model.eval(), stream, recipe, tuple(glosses), "mediapipe-holistic", made_by)
     checkpoint.save(out)
@@ -147,19 +151,25 @@ def _pace(done: float, warm_up: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up)))
 
 
-def _save_resume(path: Path, model: DSTA, optimizer: torch.optim.Optimizer, epoch: int) -> None:
+def _save_resume(
+    path: Path, run: str, model: DSTA, optimizer: torch.optim.Optimizer, history: list[dict[str, float]]
+) -> None:
+    state = {"run": run, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "history": history}
     beside = path.with_suffix(".part")
-    torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch}, beside)
+    torch.save(state, beside)
     beside.replace(path)
 
 
-def _resume(path: Path, model: DSTA, optimizer: torch.optim.Optimizer) -> int:
+def _resume(path: Path, run: str, model: DSTA, optimizer: torch.optim.Optimizer) -> list[dict[str, float]]:
+    """Restores an interrupted run and returns the log of its finished epochs; nothing was begun: an empty log."""
     if not path.exists():
-        return 0
+        return []
     state = torch.load(path, weights_only=True)
+    if state["run"] != run:
+        raise UserError(f"{path.parent} holds an unfinished run with other settings: finish it or delete {path}.")
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
-    return int(state["epoch"])
+    return state["history"]
 
 
 def git_commit() -> str:
