@@ -1,0 +1,249 @@
+"""The page: a video goes in, a ranked list of glosses comes out, with what the network saw beside it.
+
+    python app.py        # http://127.0.0.1:7860
+
+Nothing on the page is loaded from the internet, and the server keeps nothing of a video: pictures and the download
+travel inside the page, and the upload is deleted as soon as it is recognised.
+"""
+
+import base64
+import functools
+import json
+import logging
+import threading
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+from gradio.utils import get_upload_folder
+
+from dsta import draw
+from dsta.errors import UserError
+from dsta.recognize import WEIGHTS, Recognition, Recognizer, as_dict
+from dsta.video import read_frames
+
+STREAMS = {"joint": "Joints", "bone": "Bones", "joint_motion": "Joint motion", "bone_motion": "Bone motion"}
+PICTURE_SIDE = 480  # longest side of the moving picture, in pixels
+
+HEADER = """<header><h1>Which sign is this?</h1><p>A short video of one sign goes in, the most likely words come out –
+recognised from 27 joints of the body and hands, with everything the network saw on show.</p></header>"""
+PRIVACY = """<p class="quiet small">The server deletes your video as soon as it is recognised, within the hour in any
+case. Pictures and results exist only in your browser.</p>"""
+EMPTY = """<div class="card"><h3>How to film a sign</h3><ul>
+<li><b>One sign</b>, 1 to 4 seconds: start and end with the hands down.</li>
+<li><b>From the waist up</b>, one person, facing the camera.</li>
+<li><b>Both hands in view</b> all the time, in good light.</li></ul>
+<p class="quiet">The five closest signs then appear here, and the skeleton that the network saw.</p></div>"""
+ABOUT = """### What it is
+DSTA-SLR recognises **isolated signs** of American Sign Language from the movement of joints.
+### How it works
+1. A pose estimator finds 27 joints in each frame: nose, shoulders, elbows, wrists, and ten points of each hand.
+2. Four streams are made of them: joints, bones, and the motion of both.
+3. A network for each stream has learnt which joints belong together, and how they move.
+4. The four answers are averaged; where none stands out, the page says that it is not sure.
+### What it cannot do
+It knows only the signs listed below, one at a time, as the people in its training data make them. It reads no
+sentences, finger-spelling or facial grammar and is **not an interpreter**: do not rely on it where an error matters.
+### Licence and citation
+Code: Apache-2.0. Weights: research use only.
+
+Lianyu Hu, Liqing Gao, Zekang Liu, Wei Feng: *Dynamic Spatial-Temporal Aggregation for Skeleton-Aware Sign Language
+Recognition*, LREC-COLING 2024, [arXiv:2403.12519](https://arxiv.org/abs/2403.12519)."""
+
+CSS = """
+:root, .dark { --font: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; --font-mono: var(--font) }
+.dark { --color-accent: #2dd4bf; --loader-color: #2dd4bf } .html-container { padding: 0 !important }
+.gradio-container { max-width: 1120px !important; margin: 0 auto !important }
+header h1 { font-size: 1.7rem; margin: 0 0 .2rem } header p { max-width: 46rem; margin: 0 }
+header p, .quiet, figcaption, .legend, .card small { color: var(--body-text-color) !important; opacity: .75; margin: 0 }
+.small, figcaption, .legend, .chips span { font-size: .85rem !important } .legend i { display: inline-block }
+.card { padding: 1.2rem; background: var(--block-background-fill); overflow-wrap: anywhere }
+.card, #video { border: 1px solid var(--border-color-primary) !important; border-radius: 12px }
+.card h2 { font-size: 2rem; line-height: 1.2; margin: 0 0 .6rem } .card h3 { margin: 0 }
+.card ul { margin: .6rem 0 1rem; padding-left: 1.2rem; list-style: disc } .card ul li { margin: .35rem 0 }
+.card ol { list-style: none; margin: 0; padding: 0 } .card ol b { font-weight: 400; padding-right: 1rem }
+.card ol li { position: relative; display: flex; justify-content: space-between; padding-bottom: .6rem }
+.card ol li { margin: 0 0 .3rem } .card ol li:first-child b { font-weight: 700 } .card ol span { white-space: nowrap }
+.card ol li::after, .card ol i { content: ""; position: absolute; left: 0; bottom: 0; height: 6px; width: 100%;
+  border-radius: 3px; background: var(--border-color-primary) }
+.card ol i { background: var(--color-accent); z-index: 1; min-width: 3px } .unsure ol i { background: #7d8894 }
+.note { padding: .5rem .8rem; border-left: 4px solid #d9922b; background: rgba(217, 146, 43, .12) }
+.chips, .legend, .pictures { display: flex; flex-wrap: wrap; gap: .4rem; margin: .8rem 0 }
+.chips span { padding: .1rem .6rem; border: 1px solid var(--border-color-primary); border-radius: 99px }
+.pictures { gap: 1rem; margin: 0; align-items: flex-start } .pictures figure { margin: 0; flex: 1 1 260px }
+.pictures img { width: 100%; border-radius: 8px; display: block; margin: 0; max-height: 34rem; object-fit: contain }
+.pictures .strip { flex: 2 1 520px } .legend { gap: .2rem 1rem; margin: .8rem 0 0 }
+figcaption { margin-top: .4rem !important } .note { margin: .8rem 0 0 !important }
+.legend i { width: .75rem; height: .75rem; border-radius: 50%; margin-right: .35rem }
+.card summary { cursor: pointer; font-weight: 500 } .card table { width: 100%; table-layout: fixed; margin: .5rem 0 }
+.card table, .card tr, .card td, .card th { border: 0 !important; padding: .25rem .3rem .25rem 0 !important;
+  text-align: left; vertical-align: top } .card td small { display: block }
+.card a, .prose a { color: var(--color-accent) !important; margin: 0 !important } .card details { margin: .8rem 0 }
+#result .wrap:not(.hide) { background: var(--block-background-fill) !important; opacity: 1; border-radius: 12px;
+  min-height: max(100%, 10rem); justify-content: flex-start; padding-top: 3.5rem !important }
+#video { min-height: 300px } #video video { max-height: 320px }
+#video .source-selection button { width: auto; padding: 0 .5rem; display: flex; gap: .4rem; align-items: center }
+#video .source-selection button::after { content: attr(aria-label); font-size: .85rem; white-space: nowrap }
+#video .source-selection button:not(.selected) { color: var(--body-text-color) }
+#video button[aria-label="Trim video to selection"] { display: none } /* it would load ffmpeg from a foreign server */
+"""
+# On a phone the result lies below the video: bring it into view.
+SHOW_RESULT = """() => { const card = document.querySelector("#result");
+  if (card.getBoundingClientRect().top > innerHeight / 3) card.scrollIntoView({behavior: "smooth"}); }"""
+# Before the server deletes the video, the browser takes its own copy for the player.
+ON_START = f"""async (video) => {{ const player = document.querySelector("#video video");
+  try {{ player.src = URL.createObjectURL(await (await fetch(player.currentSrc || player.src)).blob()); }} catch {{}}
+  if (video) ({SHOW_RESULT})();
+  return video; }}"""
+
+_lock = threading.Lock()
+
+
+@functools.cache
+def _load() -> Recognizer:
+    return Recognizer.load(WEIGHTS)
+
+
+def recognizer() -> Recognizer:
+    """The recogniser, loaded once and shared by everybody. Raises UserError where the weights are missing."""
+    with _lock:  # the cache alone would let two visitors load it at the same time
+        return _load()
+
+
+def recognise(video: str | None, progress: gr.Progress = gr.Progress()) -> tuple[str, str]:  # noqa: B008 - gradio's way
+    """A video's path -> (answer, pictures) as HTML. A failure becomes a gr.Error; the upload is deleted in any case."""
+    try:
+        if not video:
+            raise UserError("There is no video yet: choose a file, or record one with the camera, then try again.")
+        if not Path(video).exists():
+            raise UserError("This video has already been deleted from the server: choose or record it again.")
+        result = recognizer().recognize(video, progress=lambda step, share: progress(share, desc=step))
+        progress(1, desc="Drawing the skeleton")
+        frames = read_frames(video, fps=result.pose.fps, max_side=PICTURE_SIDE)
+        moving = draw.overlay(((frame.time, frame.image) for frame in frames), result.pose)
+        return answer_html(result, Path(video).name), pictures_html(result, moving)
+    except UserError as error:
+        message = escape(str(error), quote=False)  # gradio shows it as HTML, and it may name the user's file
+        raise gr.Error(message, duration=None, title="This did not work", print_exception=False) from error
+    except Exception as error:
+        logging.exception("recognise failed")
+        message = "Something went wrong in the program, not in your video. The server's log has the details."
+        raise gr.Error(message, duration=None, title="A bug", print_exception=False) from error
+    finally:
+        if video and Path(video).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
+            Path(video).unlink(missing_ok=True)
+
+
+def percent(share: float) -> str:
+    """0.4231 -> '42%', as HTML; what is neither nothing nor everything is never rounded to it."""
+    return "&lt;1%" if 0 < share < 0.01 else "&gt;99%" if 0.99 < share < 1 else f"{share:.0%}"
+
+
+def data_uri(content: bytes, kind: str = "image/webp") -> str:
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def answer_html(result: Recognition, file: str) -> str:
+    """The ranked glosses, and how far to trust them; a link holds the whole answer as JSON. Files' text is escaped."""
+    quality, sure = result.quality, result.quality["confident"]
+    verdict = "Best match" if sure else "<b>Not sure.</b> The closest of the signs it knows:"
+    bar = '<li><b>{}</b><span>{}</span><i style="width:{:.1f}%"></i></li>'
+    bars = [bar.format(escape(p.gloss), percent(p.score), 100 * p.score) for p in result.predictions[:5]]
+    notes = [f'<p class="note">{escape(note)}</p>' for note in quality["notes"]]
+    parts = [f"{part.replace('_', ' ')} seen: {percent(quality[part])}" for part in ("body", "left_hand", "right_hand")]
+    chips = [f"<span>{chip}</span>" for chip in (f"{quality['seconds']:.1f} s, {quality['frames']} frames", *parts)]
+    time = ", ".join(f"{escape(step)} {seconds:.1f} s" for step, seconds in result.timings.items())
+    streams = ""
+    for name, predictions in result.streams.items():
+        cells = [f"<td>{escape(p.gloss)} <small>{percent(p.score)}</small></td>" for p in predictions[:3]]
+        streams += f"<tr><th>{STREAMS.get(name, escape(name))}</th>{''.join(cells)}</tr>"
+    text = json.dumps(as_dict(file, result, len(result.predictions)))
+    whole = data_uri(text.encode(), "application/json")
+    return f"""<div class="card{"" if sure else " unsure"}"><p class="quiet">{verdict}</p>
+<h2>{escape(result.predictions[0].gloss)}</h2><ol>{"".join(bars)}</ol>
+{"".join(notes)}<p class="chips">{"".join(chips)}</p>
+<details><summary>What each of the four streams said</summary><table>{streams}</table></details>
+<p class="quiet small">Time: {time}. <a download="result.json" href="{whole}">Save as JSON</a></p></div>"""
+
+
+def pictures_html(result: Recognition, frames: list[np.ndarray]) -> str:
+    """The moving video with its skeleton, and still frames of what the network saw."""
+    wide, tall = (data_uri(draw.to_webp([draw.filmstrip(result.seen, *shape)])) for shape in ((6, 2), (3, 4)))
+    still = data_uri(draw.to_webp([frames[len(frames) // 2]]))
+    moving = data_uri(draw.to_webp(frames, fps=len(frames) / max(result.quality["seconds"], 0.1)))
+    colours = {"signer’s left": draw.LEFT, "signer’s right": draw.RIGHT}
+    legend = "".join(f'<span><i style="background:rgb{rgb}"></i>{side}</span>' for side, rgb in colours.items())
+    return f"""<div class="card"><div class="pictures">
+<figure><picture><source media="(prefers-reduced-motion: reduce)" srcset="{still}">
+<img src="{moving}" alt="The video with its skeleton"></picture><figcaption>Found in the video</figcaption></figure>
+<figure class="strip"><picture><source media="(max-width: 640px)" srcset="{tall}">
+<img src="{wide}" alt="The skeleton alone, frame by frame"></picture>
+<figcaption>What the network saw: {min(12, len(result.seen))} of {len(result.seen)} frames</figcaption></figure></div>
+<p class="legend">{legend}<span>faint: less certain</span><span>missing: not seen</span></p></div>"""
+
+
+def first_look() -> tuple[Any, str]:
+    """Load the recogniser as the page opens -> what the answer panel and the vocabulary show."""
+    try:
+        glosses = recognizer().glosses
+    except UserError as error:
+        return f'<div class="card"><h3>Not ready yet</h3><p>{escape(str(error))}</p></div>', ""
+    words = "".join(f"<span>{escape(gloss)}</span>" for gloss in sorted(glosses, key=str.casefold))
+    return gr.skip(), f'<h3>The {len(glosses)} signs it knows</h3><p class="chips">{words}</p>'
+
+
+def model_card(folder: Path = WEIGHTS) -> str:
+    """The weights' card as Markdown, without its front matter; empty where there is none."""
+    text = (folder / "README.md").read_text(encoding="utf-8") if (folder / "README.md").is_file() else ""
+    return text.split("\n---\n", 1)[-1] if text.startswith("---\n") else text
+
+
+def build() -> gr.Blocks:
+    """The whole page; launch it with LAUNCH. Files that gradio keeps are deleted after half an hour."""
+    private: dict[str, Any] = {"api_visibility": "private"}
+    with gr.Blocks(title="Which sign is this?", analytics_enabled=False, delete_cache=(300, 1800)) as page:
+        gr.HTML(HEADER)
+        with gr.Tab("Recognise"):
+            with gr.Row():
+                with gr.Column(scale=2, min_width=300):
+                    # Mirrored, left would be right; and to drop the sound, gradio would need ffmpeg.
+                    camera = gr.WebcamOptions(mirror=False)
+                    video = gr.Video(show_label=False, elem_id="video", webcam_options=camera, include_audio=True)
+                    go = gr.Button("Recognise", variant="primary")
+                    again = gr.Button("Another video", visible=False)
+                    gr.HTML(PRIVACY)
+                with gr.Column(scale=3, min_width=300):
+                    answer = gr.HTML(EMPTY, elem_id="result")
+            pictures = gr.HTML()
+        with gr.Tab("About"):
+            gr.Markdown(ABOUT)
+            vocabulary = gr.HTML()
+            if card := model_card():
+                with gr.Accordion("Model card of the weights", open=False):
+                    gr.Markdown(card)
+
+        def buttons(video: str | None) -> list[dict[str, Any]]:  # a used video is gone: offer another
+            return [gr.update(visible=not video), gr.update(visible=bool(video))]
+
+        panels, start = [answer, pictures], [go.click, video.upload, video.stop_recording]
+        run = gr.on(start, recognise, video, panels, js=ON_START, show_progress_on=answer, **private)
+        run.success(buttons, video, [go, again], **private).then(None, js=SHOW_RESULT)
+        run.failure(lambda video: (EMPTY, "", *buttons(video)), video, [*panels, go, again], **private)
+        again.click(lambda: None, None, video, **private)
+        gr.on([again.click, video.clear], lambda: (EMPTY, "", *buttons(None)), None, [*panels, go, again], **private)
+        page.load(first_look, None, [answer, vocabulary], show_progress="hidden", **private)
+    return page.queue(default_concurrency_limit=1, max_size=20)
+
+
+_accents = {"button_primary_background_fill", "button_primary_background_fill_dark", "block_label_text_color"}
+_accents |= {"color_accent", "loader_color"}
+_theme = gr.themes.Soft(primary_hue="teal", neutral_hue="slate", font="sans-serif", font_mono="monospace")
+_theme.set(body_background_fill="*neutral_50", **dict.fromkeys(_accents, "*primary_700"))
+LAUNCH: dict[str, Any] = {"theme": _theme, "css": CSS, "max_file_size": "100mb", "footer_links": [], "ssr_mode": False}
+LAUNCH["run_history"] = False  # gradio would keep results in the browser's storage
+demo = build()
+
+if __name__ == "__main__":
+    demo.launch(**LAUNCH)

@@ -1,0 +1,238 @@
+"""Cross-validation of two tiny skeleton sets: who saw what, who chose what, and whether the figures add up."""
+
+import csv
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dsta import train as training
+from dsta.checkpoint import Checkpoint
+from dsta.data import read_skeletons
+from dsta.streams import Stream
+from eval import crossval
+
+SCHEDULE = 8  # the shortest of which the three judged epochs differ: 6, 7 and 8
+SETS = {"alpha": "abc", "beta": "bcd"}  # they share two glosses; only beta knows d
+VOCABULARY = list("abcd")
+
+tiny = partial(training.TrainConfig, inner_dim=8, depth=1, batch_size=24)
+
+
+def write_set(folder, glosses, relabel=None):
+    """Four folds with two clips of each gloss; relabel: (fold, gloss) -> the gloss that is written instead."""
+    folder.mkdir(parents=True)
+    rows, arrays = [("clip", "gloss", "source", "fold")], {}
+    for i in range(4 * 2 * len(glosses)):
+        gloss, fold = glosses[i % len(glosses)], i // (2 * len(glosses))
+        points = np.random.default_rng(ord(gloss)).uniform(0.2, 0.8, (1, 27, 2))
+        points = points + np.random.default_rng([i, len(folder.name)]).normal(0, 0.05, (4, 27, 2))
+        points[:, 1], points[:, 2] = (0.6, 0.4), (0.4, 0.4)
+        arrays[f"{folder.name}{i}"] = np.dstack([points, np.ones((4, 27))]).astype(np.float32)
+        rows.append((f"{folder.name}{i}", (relabel or {}).get((fold, gloss), gloss), f"s{fold}", fold))
+    with (folder / "index.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    np.savez(folder / "clips.npz", **arrays)
+    return folder
+
+
+class Spy:
+    """Stands in for `train`: remembers which clips went into which folder."""
+
+    def __init__(self):
+        self.saw = {}
+
+    def __call__(self, clips, stream, out, config, *args, **more):
+        self.saw[out.relative_to(out.parents[1]).as_posix()] = {f"{c.dataset}/{c.name}" for c in clips}
+        return training.train(clips, stream, out, config, *args, **more)
+
+
+def cross_validate(data, out, *options):
+    """`crossval.main` in this process with tiny networks; returns what each network saw."""
+    spy = Spy()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crossval, "train", spy)
+        patch.setattr(crossval, "run_all", lambda jobs, workers: [crossval.run(job) for job in jobs])
+        patch.setattr(
+            crossval, "SMALL_RECIPE", training.Recipe(window=4, bone="direct", normalise="shoulders", views=2)
+        )
+        patch.setattr(crossval, "TrainConfig", tiny)
+        patch.setattr(crossval, "git_commit", lambda: "")
+        arguments = ["--data", *map(str, data), "--out", str(out), "--schedule", str(SCHEDULE), *options]
+        assert crossval.main(arguments) == 0
+    return spy.saw
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    return [write_set(folder / name, glosses) for name, glosses in SETS.items()]
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    """A whole run, and what each network saw."""
+    out = tmp_path_factory.mktemp("run")
+    return out, cross_validate(data, out)
+
+
+@pytest.fixture(scope="module")
+def clips(data):
+    return {f"{clip.dataset}/{clip.name}": clip for folder in data for clip in read_skeletons(folder)}
+
+
+def scores_of(folder):
+    with np.load(folder / "scores.npz") as file:
+        return {key: file[key] for key in file.files}
+
+
+@pytest.mark.parametrize("schedule", [1, 2, 3, 5])
+def test_short_schedules_judge_each_epoch_once(data, tmp_path, schedule):
+    config = tiny(epochs=schedule, schedule=schedule)
+    crossval.run(crossval.Job(Stream.JOINT, (0, 1), tmp_path / "joint", tuple(data), config, True))
+    epochs = {round(share * schedule) for share in (0.8, 0.9, 1.0)}
+    assert set(scores_of(tmp_path / "joint")) == {"names"} | {f"epoch{epoch}" for epoch in epochs}
+
+
+def test_every_network_is_trained_once(finished):
+    _, saw = finished
+    folders = ["without01", "without23", "fold0", "fold1", "fold2", "fold3", "all"]
+    assert sorted(saw) == sorted(f"{folder}/{stream}" for folder in folders for stream in Stream)
+
+
+@pytest.mark.parametrize("folder", ["without01", "without23", "fold0", "fold1", "fold2", "fold3"])
+@pytest.mark.parametrize("stream", list(Stream))
+def test_no_fold_is_scored_by_a_network_that_saw_it(finished, clips, folder, stream):
+    out, saw = finished
+    held = {int(digit) for digit in folder if digit.isdigit()}
+    scored = scores_of(out / folder / stream)["names"].tolist()
+    assert sorted(scored) == sorted(name for name, clip in clips.items() if clip.fold in held)
+    assert saw[f"{folder}/{stream}"] == {name for name, clip in clips.items() if clip.fold not in held}
+    assert Checkpoint.load(out / folder / stream).provenance["without_folds"] == sorted(held)
+
+
+def test_the_last_networks_see_everything_and_are_not_scored(finished, clips):
+    out, saw = finished
+    assert all(saw[f"all/{stream}"] == set(clips) for stream in Stream)
+    assert not list((out / "all").rglob("scores.npz"))
+
+
+def test_each_network_of_a_fold_runs_to_the_chosen_epoch(finished):
+    out, _ = finished
+    chosen = json.loads((out / "chosen.json").read_text())
+    assert sorted(chosen) == list("0123")
+    for fold, choice in chosen.items():
+        assert choice["epoch"] in (6, 7, 8) and choice["inner_fold"] == int(fold) ^ 1
+        for stream in Stream:
+            assert set(scores_of(out / f"fold{fold}" / stream)) == {"names", f"epoch{choice['epoch']}"}
+            trained = Checkpoint.load(out / f"fold{fold}" / stream).provenance["training"]
+            assert trained["epochs"] == choice["epoch"] and trained["schedule"] == SCHEDULE
+
+
+def held_scores(out, clips, fold, epoch, dataset):
+    """Labels and logits of one set's clips of a fold, within the set's own glosses."""
+    columns = [VOCABULARY.index(gloss) for gloss in SETS[dataset]]
+    labels, by_stream = [], {}
+    for stream in Stream:
+        saved = scores_of(out / f"fold{fold}" / stream)
+        rows = [i for i, name in enumerate(saved["names"]) if clips[name].dataset == dataset]
+        labels = [SETS[dataset].index(clips[saved["names"][i]].gloss) for i in rows]
+        by_stream[str(stream)] = saved[f"epoch{epoch}"][rows][:, columns].astype(float)
+    return np.array(labels), by_stream
+
+
+@pytest.mark.parametrize("dataset", list(SETS))
+def test_the_report_adds_up(finished, clips, dataset):
+    out, _ = finished
+    chosen, report = (json.loads((out / f"{name}.json").read_text()) for name in ("chosen", "report"))
+    hits, ranks_all, singles = [], [], []
+    for fold, choice in sorted(chosen.items()):
+        labels, scores = held_scores(out, clips, fold, choice["epoch"], dataset)
+        weights = choice["fusion"][dataset]
+        fused = sum(weights[s] * scores[s] for s in scores) / sum(weights.values()) / choice["temperature"][dataset]
+        ranks = np.array([(row > row[label]).sum() for row, label in zip(fused, labels, strict=True)])
+        loss = np.mean([np.log(np.exp(row - row[label]).sum()) for row, label in zip(fused, labels, strict=True)])
+        of_fold = report[dataset]["folds"][fold]
+        assert of_fold["n"] == len(labels) == 6 and of_fold["num_classes"] == 3
+        assert of_fold["top1_instance"] == pytest.approx((ranks == 0).mean())
+        assert of_fold["log_loss"] == pytest.approx(loss, abs=1e-5)
+        hits += (ranks == 0).tolist()
+        ranks_all += [(int(label), int(rank)) for label, rank in zip(labels, ranks, strict=True)]
+        singles += (scores["bone"].argmax(1) == labels).tolist()
+    pooled = report[dataset]["pooled"]
+    assert pooled["fused"]["n"] == 24
+    assert pooled["fused"]["top1_instance"] == pytest.approx(np.mean(hits))
+    per_class = np.mean([np.mean([rank == 0 for label, rank in ranks_all if label == k]) for k in range(3)])
+    assert pooled["fused"]["top1_class"] == pytest.approx(per_class)
+    assert pooled["bone"]["top1_instance"] == pytest.approx(np.mean(singles))
+    assert set(pooled) == {"fused", "fused, equal weights", *map(str, Stream)}
+
+
+def test_a_second_call_trains_nothing(finished, data):
+    out, _ = finished
+    before = {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
+    assert cross_validate(data, out) == {}
+    assert {path: path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()} == before
+
+
+@pytest.fixture(scope="module")
+def relabelled(tmp_path_factory):
+    """The same clips, but with fold 1's labels turned round."""
+    folder = tmp_path_factory.mktemp("relabelled")
+    turned = {(1, gloss): other for gloss, other in zip("abc", "bca", strict=True)}
+    made = [write_set(folder / "alpha", SETS["alpha"], turned), write_set(folder / "beta", SETS["beta"])]
+    cross_validate(made, folder / "run", "--only", "inner")
+    return json.loads((folder / "run" / "chosen.json").read_text())
+
+
+def test_a_folds_own_labels_do_not_choose_for_it(finished, relabelled):
+    chosen = json.loads((finished[0] / "chosen.json").read_text())
+    assert relabelled["1"] == chosen["1"]
+    assert relabelled["0"] != chosen["0"]  # fold 1 is the judge there
+    assert relabelled["2"] != chosen["2"]  # and training data here
+
+
+def test_a_run_killed_after_training_goes_on(data, tmp_path):
+    config = tiny(epochs=2, schedule=2)
+    job = crossval.Job(Stream.JOINT, (0, 1), tmp_path / "joint", tuple(data), config, False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crossval.np, "savez", failing_savez("scores.npz"))
+        with pytest.raises(OSError, match="killed"):
+            crossval.run(job)
+    crossval.run(job)
+    assert len(scores_of(tmp_path / "joint")["names"]) == 24
+
+
+def failing_savez(name):
+    """np.savez that dies half way through files of that name."""
+
+    def savez(file, *args, **arrays):
+        path = Path(getattr(file, "name", None) if hasattr(file, "write") else file)
+        if path.name.startswith(name):
+            path.write_bytes(b"PK half")
+            raise OSError("killed")
+        return whole(file, *args, **arrays)
+
+    whole = np.savez
+    return savez
+
+
+def test_missing_data_is_one_sentence_and_code_2(tmp_path, capsys):
+    assert crossval.main(["--data", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "index.csv" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folds", [1, 2, 3])
+def test_a_set_with_too_few_folds_is_a_users_error(data, tmp_path, capsys, folds):
+    folder = tmp_path / "few"
+    folder.mkdir()
+    rows = list(csv.reader((data[0] / "index.csv").open()))
+    with (folder / "index.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([rows[0], *(row for row in rows[1:] if int(row[3]) < folds)])
+    (folder / "clips.npz").write_bytes((data[0] / "clips.npz").read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crossval, "run_all", lambda jobs, workers: [crossval.run(job) for job in jobs])
+        code = crossval.main(["--data", str(folder), "--out", str(tmp_path / "out"), "--schedule", str(SCHEDULE)])
+    assert code == 2 and len(capsys.readouterr().err.splitlines()) == 1

@@ -1,0 +1,213 @@
+"""Skeleton sets on disk, and batches of network input."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from oracle import SHARED, needs_data
+
+from dsta.augment import Augmentation, augment
+from dsta.data import Clip, capped, logits, read_skeletons, training_batches
+from dsta.errors import UserError
+from dsta.model import DSTA, ModelConfig
+from dsta.streams import Recipe, Stream, mirror, prepare
+
+COLUMNS = ("clip", "gloss", "source", "fold")
+RECIPE = Recipe(window=4, bone="direct", normalise="shoulders", views=4)
+
+
+def write(folder, rows, arrays, columns=COLUMNS):
+    folder.mkdir(exist_ok=True)
+    with (folder / "index.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([columns, *rows])
+    np.savez_compressed(folder / "clips.npz", **arrays)
+    return folder
+
+
+@pytest.fixture
+def arrays():
+    rng = np.random.default_rng(0)
+    return {f"c{i}": rng.uniform(0.1, 0.9, (3 + i, 27, 3)).astype(np.float16) for i in range(4)}
+
+
+@pytest.fixture
+def folder(tmp_path, arrays):
+    rows = [("c0", "hello", "s1", 0), ("c1", "hello", "s2", 1), ("c2", "thanks", "", 0), ("c3", "où", "s1", 3)]
+    return write(tmp_path / "mine", rows, arrays)
+
+
+def clips(count, sources=("s",), glosses=("a",), length=6):
+    rng = np.random.default_rng(1)
+    return [
+        Clip(f"c{i}", "set", glosses[i % len(glosses)], sources[i % len(sources)], 0, joints.astype(np.float32))
+        for i, joints in enumerate(rng.uniform(0.5, 1, (count, length, 27, 3)) * [400, 400, 1])
+    ]
+
+
+def test_fractions_become_pixels_of_a_four_to_three_picture(folder, arrays):
+    read = read_skeletons(folder)
+    assert [(c.name, c.dataset, c.gloss, c.source, c.fold) for c in read] == [
+        ("c0", "mine", "hello", "s1", 0),
+        ("c1", "mine", "hello", "s2", 1),
+        ("c2", "mine", "thanks", "", 0),
+        ("c3", "mine", "où", "s1", 3),
+    ]
+    for clip in read:
+        assert clip.joints.dtype == np.float32
+        assert np.abs(clip.joints - arrays[clip.name].astype(np.float64) * [512, 384, 1]).max() < 1e-3
+
+
+@pytest.mark.parametrize("name", ["index.csv", "clips.npz"])
+def test_a_missing_file_is_told(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(UserError, match=name):
+        read_skeletons(folder)
+
+
+def test_a_clip_that_is_not_there_is_named(folder, arrays):
+    del arrays["c2"]
+    np.savez(folder / "clips.npz", **arrays)
+    with pytest.raises(UserError, match=r"lacks 1 .* c2"):
+        read_skeletons(folder)
+
+
+@pytest.mark.parametrize("shape", [(3, 26, 3), (0, 27, 3), (27, 3)])
+def test_a_clip_of_another_shape_is_named(folder, arrays, shape):
+    np.savez(folder / "clips.npz", **{**arrays, "c1": np.zeros(shape)})
+    with pytest.raises(UserError, match="c1"):
+        read_skeletons(folder)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        b"",
+        b"clip,gloss,source,fold\n",
+        b"clip,gloss,fold\nc0,hello,0\n",
+        b"clip,gloss,source,fold\nc0,hello,s,first\n",
+        b"clip,gloss,source,fold\nc0,hello\n",
+        b"clip,gloss,source,fold\nc0,h\xe9,s,0\n",
+    ],
+)
+def test_a_bad_index_is_told(folder, index):
+    (folder / "index.csv").write_bytes(index)
+    with pytest.raises(UserError):
+        read_skeletons(folder)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"not an archive"])
+def test_an_archive_that_is_none_is_told(folder, content):
+    (folder / "clips.npz").write_bytes(content)
+    with pytest.raises(UserError, match=r"clips\.npz"):
+        read_skeletons(folder)
+
+
+def test_pickled_arrays_are_refused(folder, arrays):
+    np.savez(folder / "clips.npz", **{**arrays, "c1": np.array([{"a": 1}], dtype=object)})
+    with pytest.raises(UserError, match=r"clips\.npz"):
+        read_skeletons(folder)
+
+
+def test_no_damaged_archive_is_a_traceback(folder):
+    path = folder / "clips.npz"
+    whole, told = path.read_bytes(), 0
+    for place in range(0, len(whole), 17):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 129]) + whole[place + 1 :])
+        try:
+            read_skeletons(folder)
+        except UserError:
+            told += 1
+    assert told > 50
+
+
+@needs_data
+def test_real_sets_are_read():
+    read = read_skeletons(SHARED / "data" / "wlasl50")
+    assert len(read) == 423 and len({c.gloss for c in read}) == 50 and {c.fold for c in read} == {0, 1, 2, 3}
+
+
+# --- caps
+
+
+def test_capped_keeps_at_most_so_many_of_each_gloss_and_source():
+    many = clips(24, sources=("s1", "s2"), glosses=("a", "a", "b"))
+    kept = capped(many, 3, np.random.default_rng(0))
+    groups = [(c.gloss, c.source) for c in kept]
+    assert {group: groups.count(group) for group in groups} == dict.fromkeys(set(groups), 3) and len(groups) == 12
+    assert [c.name for c in kept] == [c.name for c in many if c.name in {k.name for k in kept}]
+
+
+def test_capped_draws_anew_and_leaves_clips_without_a_source():
+    assert len(capped(clips(9, sources=("",)), 2, np.random.default_rng(0))) == 9
+    drawn = {tuple(c.name for c in capped(clips(9), 2, np.random.default_rng(seed))) for seed in range(20)}
+    assert len(drawn) > 5
+
+
+def test_capped_tells_sets_apart():
+    one, two = clips(4), [Clip(c.name, "other", c.gloss, c.source, 0, c.joints) for c in clips(4)]
+    assert len(capped(one + two, 3, np.random.default_rng(0))) == 6
+
+
+# --- batches
+
+
+def batches(given, size, seed=0):
+    label_of = {"a": 0, "b": 1}
+    made = training_batches(given, label_of, Stream.BONE, RECIPE, Augmentation(), size, np.random.default_rng(seed))
+    return list(made)
+
+
+def test_batches_are_full_and_shuffled_and_take_each_clip_once():
+    given = clips(11, glosses=("a", "b"))
+    made = batches(given, 4)
+    assert [tuple(x.shape) for x, _ in made] == [(4, 3, 4, 27)] * 2
+    assert all(x.dtype == torch.float32 and y.dtype == torch.int64 for x, y in made)
+    scored = torch.cat([x[:, 2].amax((1, 2)) for x, _ in made])
+    assert len(scored.unique()) == 8
+
+
+def test_batches_are_the_varied_clips_with_their_labels():
+    given = clips(6, glosses=("a", "b"))
+    rng = np.random.default_rng(3)
+    order = rng.permutation(6)
+    (x, y), *_ = batches(given, 3, seed=3)
+    assert y.tolist() == [int(i % 2) for i in order[:3]]
+    for row, i in zip(x, order[:3], strict=True):
+        assert np.array_equal(row.numpy(), prepare(augment(given[i].joints, rng, Augmentation()), "bone", RECIPE))
+
+
+def test_batches_repeat_with_their_generator():
+    given = clips(8, glosses=("a", "b"))
+    first, again, other = batches(given, 4), batches(given, 4), batches(given, 4, seed=1)
+    assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0][0], other[0][0])
+
+
+# --- logits
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    model = DSTA(ModelConfig(3, inner_dim=8, depth=2)).eval()
+    torch.nn.init.normal_(model.blocks[0].spatial.norm.weight)
+    return model
+
+
+def test_logits_are_the_mean_over_the_views(model):
+    clip = clips(1, length=40)[0].joints
+    variants = [clip, mirror(clip), clip[2:38], mirror(clip)[2:38]]
+    with torch.inference_mode():
+        each = [model(torch.from_numpy(prepare(v, "joint", RECIPE))[None])[0].numpy() for v in variants]
+    scored = logits(model, [clip], "joint", RECIPE)
+    assert scored.dtype == np.float32 and scored.shape == (1, 3)
+    assert np.abs(scored[0] - np.mean(each, 0)).max() < 1e-6 * np.abs(each).max()
+    assert np.ptp(each, axis=0).max() > 1e-3  # the views do differ
+
+
+def test_logits_do_not_depend_on_the_batch(model):
+    given = [c.joints for c in clips(5)]
+    whole = logits(model, given, "joint", RECIPE)
+    assert np.abs(logits(model, iter(given), "joint", RECIPE, batch_size=2) - whole).max() < 1e-6 * np.abs(whole).max()
+    assert np.abs(whole[0] - whole[1]).max() > 1e-5

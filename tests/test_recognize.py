@@ -1,0 +1,263 @@
+"""From a skeleton to ranked glosses, with an ensemble of random tiny networks."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from dsta.checkpoint import Checkpoint
+from dsta.data import logits
+from dsta.errors import UserError
+from dsta.keypoints import Pose
+from dsta.model import DSTA, ModelConfig
+from dsta.recognize import Recognizer, main
+from dsta.skeleton import INDEX, LEFT_HAND, RIGHT_HAND
+from dsta.streams import Recipe, Stream, fuse, mirror
+
+GLOSSES = ("book", "drink", "no", "thanks", "yes", "you")
+RECIPE = Recipe(window=6, bone="direct", normalise="shoulders", handless="drop")
+FUSION = {"joint": 0.5, "bone": 0.3, "joint_motion": 0.2}
+TEMPERATURE = 1.7
+
+
+def network(seed):
+    torch.manual_seed(seed)
+    model = DSTA(ModelConfig(len(GLOSSES), inner_dim=8, depth=2))
+    for block in model.blocks:
+        torch.nn.init.normal_(block.spatial.norm.weight)
+    torch.nn.init.normal_(model.classifier.weight, std=0.05)
+    return model.eval()
+
+
+def save(folder, stream, seed=0, **changed):
+    values = {"glosses": GLOSSES, "estimator": "mediapipe-holistic", "recipe": RECIPE, "provenance": {}, **changed}
+    Checkpoint(network(seed), Stream(stream), **values).save(folder)
+
+
+def write_ensemble(folder, **changed):
+    values = {"fusion": FUSION, "temperature": TEMPERATURE, "threshold": 0.0, **changed}
+    (folder / "ensemble.json").write_text(json.dumps(values))
+
+
+@pytest.fixture
+def weights(tmp_path):
+    folder = tmp_path / "weights"
+    for seed, stream in enumerate(FUSION):
+        save(folder / stream, stream, seed)
+    write_ensemble(folder)
+    return folder
+
+
+@pytest.fixture
+def keypoints():
+    """(30, 27, 3) pixels of a 1280 × 720 picture."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform(200, 600, (1, 27, 2)) + rng.normal(0, 8, (30, 27, 2)).cumsum(0)
+    points[:, INDEX["left_shoulder"]], points[:, INDEX["right_shoulder"]] = (600, 300), (400, 300)
+    return np.dstack([points, np.full((30, 27), 0.9)]).astype(np.float32)
+
+
+def pose_of(keypoints, estimator="mediapipe-holistic", fps=15):
+    return Pose(keypoints, fps, 1280, 720, estimator)
+
+
+def on_canvas(keypoints):
+    """1280 × 720 pixels -> the canvas, whose longest side is 512."""
+    return (keypoints * [0.4, 0.4, 1]).astype(np.float32)
+
+
+def softmax(scores):
+    powers = np.exp(scores - scores.max())
+    return powers / powers.sum()
+
+
+def by_gloss(scores):
+    return pytest.approx(dict(zip(GLOSSES, scores, strict=True)), abs=1e-4)
+
+
+def test_predictions_are_the_softmax_of_the_fused_logits_ranked(weights, keypoints):
+    pose = pose_of(keypoints)
+    result = Recognizer.load(weights).recognize(pose)
+    scores = {s: logits(network(i), [on_canvas(keypoints)], s, RECIPE)[0] for i, s in enumerate(FUSION)}
+    fused = sum(FUSION[s] * scores[s].astype(float) for s in FUSION) / sum(FUSION.values())
+    expected = softmax(fused / TEMPERATURE)
+    order = sorted(range(6), key=lambda i: -expected[i])
+    assert [p.gloss for p in result.predictions] == [GLOSSES[i] for i in order]
+    assert [p.score for p in result.predictions] == pytest.approx([expected[i] for i in order], abs=1e-4)
+    assert sum(p.score for p in result.predictions) == pytest.approx(1)
+    assert max(expected) < 0.99  # else the temperature would not be seen
+    assert np.abs(fuse(scores, FUSION) - fused).max() < 1e-4
+
+
+def test_each_stream_speaks_for_itself(weights, keypoints):
+    result = Recognizer.load(weights).recognize(pose_of(keypoints))
+    assert set(result.streams) == set(FUSION)
+    for i, stream in enumerate(FUSION):
+        alone = softmax(logits(network(i), [on_canvas(keypoints)], stream, RECIPE)[0] / TEMPERATURE)
+        assert {p.gloss: p.score for p in result.streams[stream]} == by_gloss(alone)
+        ranked = [p.score for p in result.streams[stream]]
+        assert ranked == sorted(ranked, reverse=True)
+
+
+def test_a_pose_a_file_and_a_clip_give_the_same(weights, keypoints, tmp_path):
+    recognizer, pose = Recognizer.load(weights), pose_of(keypoints)
+    pose.save(tmp_path / "sign.npz")
+    results = [recognizer.recognize(source) for source in (pose, tmp_path / "sign.npz", str(tmp_path / "sign.npz"))]
+    results.append(recognizer.recognize(pose.clip()))
+    for result in results[1:]:
+        assert result.predictions == results[0].predictions
+    assert results[0].predictions != recognizer.recognize(mirror(pose.clip())).predictions
+
+
+def test_quality_and_what_was_seen(weights, keypoints):
+    keypoints[:6, LEFT_HAND + RIGHT_HAND] = 0
+    keypoints[6:15, LEFT_HAND] = 0
+    result = Recognizer.load(weights).recognize(pose_of(keypoints))
+    quality = result.quality
+    assert (quality["frames"], quality["seconds"]) == (30, 2.0)
+    assert (quality["body"], quality["left_hand"], quality["right_hand"]) == pytest.approx((1, 0.5, 0.8))
+    assert quality["confident"] is True and quality["notes"] == []
+    assert result.seen.shape == (6, 27, 3)
+    assert np.abs(result.seen[[0, -1]] - on_canvas(keypoints)[[6, 29]]).max() < 1e-3
+    assert all(seconds >= 0 for seconds in result.timings.values())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "word"),
+    [
+        (lambda k: k.__setitem__((slice(5, 30), LEFT_HAND + RIGHT_HAND), 0), "17%"),
+        (lambda k: k.__setitem__((slice(15), INDEX["left_shoulder"]), 0), "50%"),
+    ],
+)
+def test_poor_clips_are_answered_with_a_note(weights, keypoints, spoil, word):
+    spoil(keypoints)
+    quality = Recognizer.load(weights).recognize(pose_of(keypoints)).quality
+    assert quality["confident"] is False and len(quality["notes"]) == 1 and word in quality["notes"][0]
+
+
+def test_a_long_clip_is_noted(weights, keypoints):
+    quality = Recognizer.load(weights).recognize(pose_of(keypoints, fps=3)).quality
+    assert quality["confident"] is False and "10 s" in quality["notes"][0]
+
+
+@pytest.mark.parametrize(("margin", "confident"), [(-0.01, True), (0.01, False)])
+def test_below_the_threshold_it_is_not_sure(weights, keypoints, margin, confident):
+    best = Recognizer.load(weights).recognize(pose_of(keypoints)).predictions[0].score
+    write_ensemble(weights, threshold=best + margin)
+    quality = Recognizer.load(weights).recognize(pose_of(keypoints)).quality
+    assert quality["confident"] is confident and len(quality["notes"]) == (0 if confident else 1)
+
+
+def test_no_hand_is_a_users_error(weights, keypoints):
+    keypoints[:, LEFT_HAND + RIGHT_HAND] = 0
+    with pytest.raises(UserError, match="No hand"):
+        Recognizer.load(weights).recognize(pose_of(keypoints))
+
+
+def test_joints_of_another_estimator_are_refused(weights, keypoints):
+    with pytest.raises(UserError, match=r"hrnet-wholebody.*mediapipe-holistic"):
+        Recognizer.load(weights).recognize(pose_of(keypoints, "hrnet-wholebody"))
+
+
+def test_a_folder_of_one_stream_works_alone(weights, keypoints):
+    result = Recognizer.load(weights / "bone").recognize(pose_of(keypoints))
+    alone = softmax(logits(network(1), [on_canvas(keypoints)], "bone", RECIPE)[0])
+    assert {p.gloss: p.score for p in result.predictions} == by_gloss(alone)
+    assert list(result.streams) == ["bone"] and result.streams["bone"] == result.predictions
+
+
+def test_progress_is_told(weights, keypoints):
+    steps = []
+    Recognizer.load(weights).recognize(pose_of(keypoints), progress=lambda step, share: steps.append((step, share)))
+    assert steps and steps[-1][1] == 1.0 and all(0 <= share <= 1 for _, share in steps)
+
+
+# --- ensembles that cannot be used
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"fusion": {"joint": 1.0, "bones": 1.0}},
+        {"fusion": {}},
+        {"fusion": {"joint": 0.0}},
+        {"fusion": ["joint"]},
+        {"temperature": None},
+        {"temperature": 0},
+        {"threshold": "high"},
+        {"fusion": {"joint": 1.0, "bone_motion": 1.0}},
+    ],
+    ids=str,
+)
+def test_a_damaged_ensemble_is_a_users_error(weights, keypoints, changed):
+    write_ensemble(weights, **changed)
+    with pytest.raises(UserError):
+        Recognizer.load(weights).recognize(pose_of(keypoints))
+
+
+@pytest.mark.parametrize("changed", [{"glosses": GLOSSES[::-1]}, {"estimator": "hrnet-wholebody"}])
+def test_streams_of_different_ensembles_are_refused(weights, changed):
+    save(weights / "bone", "bone", **changed)
+    with pytest.raises(UserError, match="not of one ensemble"):
+        Recognizer.load(weights)
+
+
+def test_a_folder_with_another_stream_inside_is_refused(weights):
+    save(weights / "bone", "bone_motion")
+    with pytest.raises(UserError):
+        Recognizer.load(weights)
+
+
+def test_a_missing_ensemble_is_a_users_error(weights):
+    (weights / "ensemble.json").unlink()
+    with pytest.raises(UserError, match=r"ensemble\.json"):
+        Recognizer.load(weights)
+    with pytest.raises(UserError, match="nowhere"):
+        Recognizer.load(weights / "nowhere")
+
+
+# --- the command line
+
+
+def test_json_is_one_line_per_good_file_and_one_sentence_per_bad_one(weights, keypoints, tmp_path, capsys):
+    good, other, empty, lost = (tmp_path / f"{name}.npz" for name in ("good", "other", "empty", "lost"))
+    pose_of(keypoints).save(good)
+    pose_of(keypoints[::-1]).save(other)
+    empty.write_bytes(b"")
+    files = [str(path) for path in (empty, good, lost, other)]
+    assert main([*files, "--weights", str(weights), "--json", "--top-k", "2"]) == 2
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["file"] for line in lines] == [str(good), str(other)]
+    assert len(err.splitlines()) == 2 and "empty.npz" in err and "lost.npz" in err
+    for line, source in zip(lines, (keypoints, keypoints[::-1]), strict=True):
+        expected = Recognizer.load(weights).recognize(pose_of(source))
+        assert set(line) == {"file", "predictions", "streams", "quality", "timings"}
+        assert [p["gloss"] for p in line["predictions"]] == [p.gloss for p in expected.predictions[:2]]
+        assert [p["score"] for p in line["predictions"]] == pytest.approx(
+            [p.score for p in expected.predictions[:2]], abs=1e-6
+        )
+        assert {name: len(rows) for name, rows in line["streams"].items()} == dict.fromkeys(FUSION, 2)
+        assert line["quality"]["confident"] is True
+
+
+def test_all_good_is_code_0_and_silent_on_stderr(weights, keypoints, tmp_path, capsys):
+    pose_of(keypoints).save(tmp_path / "good.npz")
+    assert main([str(tmp_path / "good.npz"), "--weights", str(weights)]) == 0
+    out, err = capsys.readouterr()
+    best = Recognizer.load(weights).recognize(pose_of(keypoints)).predictions
+    assert err == "" and best[0].gloss in out and f"{best[0].score:.1%}" in out
+    assert [line.split()[1] for line in out.splitlines()[1:6]] == [p.gloss for p in best[:5]]
+
+
+def test_missing_weights_are_code_2(tmp_path, capsys):
+    assert main([str(tmp_path / "x.npz"), "--weights", str(tmp_path / "nowhere"), "--json"]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and len(err.splitlines()) == 1
+
+
+def test_top_k_must_be_positive(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["x.npz", "--top-k", "0"])
+    assert stopped.value.code == 2

@@ -1,0 +1,205 @@
+"""Logits once: the network's own, the same however the work is shared, kept until anything that made them changes."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from benchmarks import SMALL, network, skeleton_set, upstream_set
+
+import eval.scoring
+from dsta.checkpoint import Checkpoint
+from dsta.data import logits, read_held, read_skeletons
+from dsta.errors import UserError
+from eval.forward import Settings, forward, latency
+from eval.robustness import DISTURBANCES, Disturbance, Disturbed, disturb
+from eval.scoring import Engine, Work, _batches, _interleaved
+
+CPU = Settings("cpu", "fp32", 8, 0)
+GLOSSES = ("book", "deaf", "hello")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return skeleton_set(tmp_path / "wlasl50", folds=2, per_fold=5)
+
+
+@pytest.fixture
+def weights(tmp_path):
+    return network(tmp_path / "joint", GLOSSES, "joint", SMALL, "mediapipe-holistic")
+
+
+def work(folder, weights, positions=range(30), disturbance=None):
+    checkpoint_hash = json.loads((weights / "config.json").read_text())["weights_sha256"]
+    return Work(folder, weights, checkpoint_hash, tuple(positions), disturbance)
+
+
+def test_logits_are_those_that_training_sees(tmp_path, folder, weights):
+    scored = Engine(CPU, tmp_path / "cache").score(work(folder, weights))
+    clips = [clip.joints for clip in read_skeletons(folder)]
+    expected = logits(Checkpoint.load(weights).model, clips, "joint", SMALL)
+    assert scored.logits == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    assert scored.logits.std(0).min() > 1e-3  # the clips do make a difference
+    assert scored.parameters == sum(p.numel() for p in Checkpoint.load(weights).model.parameters())
+    assert scored.seconds > 0 and scored.latency_ms > 0 and scored.peak_memory_mb > 10
+
+
+def test_positions_choose_and_order_the_clips(tmp_path, folder, weights):
+    engine = Engine(CPU, tmp_path / "cache")
+    every, some = engine.score(work(folder, weights)), engine.score(work(folder, weights, (7, 3, 29)))
+    assert some.logits == pytest.approx(every.logits[[7, 3, 29]], rel=1e-4, abs=1e-4)
+
+
+def test_a_second_time_costs_no_network(tmp_path, folder, weights, monkeypatch):
+    first = Engine(CPU, tmp_path / "cache").score(work(folder, weights))
+    monkeypatch.setattr(eval.scoring, "forward", None)
+    engine = Engine(CPU, tmp_path / "cache")
+    assert engine.cached(work(folder, weights))
+    second = engine.score(work(folder, weights))
+    assert (second.logits == first.logits).all() and replace(second, logits=0) == replace(first, logits=0)
+
+
+def test_other_data_weights_clips_format_or_disturbance_are_scored_anew(tmp_path, folder, weights):
+    def engine(settings=CPU):
+        return Engine(settings, tmp_path / "cache")
+
+    base = work(folder, weights)
+    engine().score(base)
+    assert not engine(replace(CPU, dtype="bf16")).cached(base)
+    assert not engine().cached(work(folder, weights, range(29)))
+    assert not engine().cached(work(folder, weights, disturbance=DISTURBANCES[0]))
+    other = network(tmp_path / "other" / "joint", GLOSSES, "joint", SMALL, "mediapipe-holistic", seed=1)
+    assert not engine().cached(work(folder, other))
+    index = folder / "index.csv"
+    index.write_text(index.read_text().replace(",s00,", ",s99,"))
+    assert not engine().cached(base)
+
+
+def test_a_changed_array_is_hashed_anew_and_an_unchanged_one_is_not(tmp_path, folder, monkeypatch):
+    engine = Engine(CPU, tmp_path / "cache")
+    held = read_held(folder)
+    first = engine.data_sha256(held)
+    monkeypatch.setattr(eval.scoring, "file_sha256", lambda path: pytest.fail("it was hashed before"))
+    assert Engine(CPU, tmp_path / "cache").data_sha256(held) == first
+
+
+def test_a_damaged_cache_is_no_cache(tmp_path, folder, weights):
+    engine = Engine(CPU, tmp_path / "cache")
+    first = engine.score(work(folder, weights))
+    for path in (tmp_path / "cache" / "logits").iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    (tmp_path / "cache" / "hashes.json").write_text("{")
+    assert (Engine(CPU, tmp_path / "cache").score(work(folder, weights)).logits == first.logits).all()
+
+
+def test_worker_processes_give_the_same_bits(tmp_path, folder, weights):
+    alone = Engine(CPU, tmp_path / "a").score(work(folder, weights))
+    engine, seen = Engine(replace(CPU, workers=2), tmp_path / "b"), []
+    try:
+        together = engine.score(work(folder, weights), seen.append)
+    finally:
+        engine.close()
+    assert (together.logits == alone.logits).all() and sum(seen) == 30
+
+
+def test_few_clips_need_no_worker_processes(tmp_path):
+    engine = Engine(replace(CPU, workers=2), tmp_path)
+    engine.expect(10**6)
+    assert engine._pooled()
+    engine.expect(100)
+    assert not engine._pooled()
+
+
+@pytest.mark.parametrize(("count", "size", "per_batch"), [(30, 2, 4), (7, 3, 4), (5, 4, 2), (8, 2, 8), (9, 1, 4)])
+def test_batches_of_many_processes_go_back_in_order(count, size, per_batch):
+    rows = np.arange(count, dtype=np.float32)[:, None]
+    parts = [
+        np.concatenate([rows[list(batch)] for batch in _batches(range(count), per_batch)[rank::size]] or [rows[:0]])
+        for rank in range(size)
+    ]
+    assert (_interleaved(parts, count, per_batch) == rows).all()
+
+
+def test_bf16_is_close_and_said(tmp_path, folder, weights):
+    exact = Engine(CPU, tmp_path / "cache").score(work(folder, weights))
+    rough = Engine(replace(CPU, dtype="bf16"), tmp_path / "cache").score(work(folder, weights))
+    assert (exact.dtype, rough.dtype) == ("fp32", "bf16")
+    assert rough.logits == pytest.approx(exact.logits, rel=0.1, abs=float(exact.logits.std()))
+    assert not (rough.logits == exact.logits).all()
+
+
+def test_arrays_of_doubles_and_halves_are_scored(tmp_path):
+    weights = network(tmp_path / "joint", "abc", "joint")
+    for kind in (np.float64, np.float16):
+        folder = upstream_set(tmp_path / kind.__name__, "xyz", [0, 1, 2], dtype=kind)
+        scored = Engine(CPU, tmp_path / "cache").score(work(folder, weights, range(3)))
+        assert scored.logits.dtype == np.float32 and np.isfinite(scored.logits).all()
+
+
+def test_a_gpu_without_memory_gets_smaller_batches(folder, weights, capsys):
+    checkpoint, clips = Checkpoint.load(weights), [clip.joints for clip in read_skeletons(folder)]
+    expected, real = forward(checkpoint, clips, CPU), checkpoint.model.forward
+
+    def small(x, *rest):
+        if len(x) > 4:
+            raise torch.cuda.OutOfMemoryError("no room")
+        return real(x, *rest)
+
+    checkpoint.model.forward = small
+    assert forward(checkpoint, clips, CPU) == pytest.approx(expected, rel=1e-4, abs=1e-4)
+    assert "batches of 2 clips" in capsys.readouterr().err
+
+
+def test_latency_is_of_one_clip(folder, weights):
+    assert 0.01 < latency(Checkpoint.load(weights), read_skeletons(folder)[0].joints, CPU) < 5000
+
+
+def test_settings(monkeypatch):
+    assert (Settings.choose("cpu").dtype, Settings.choose("cpu", "bf16").dtype) == ("fp32", "bf16")
+    assert Settings.choose("cpu", workers=3).workers == 3 and "cores" in Settings("cpu").device_name
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert Settings.choose().device == "cpu"
+    with pytest.raises(UserError, match="No GPU"):
+        Settings.choose("cuda")
+
+
+@pytest.mark.parametrize("disturbance", DISTURBANCES, ids=lambda d: f"{d.kind} {d.level}")
+def test_disturbances_do_what_they_say(disturbance):
+    clip = np.random.default_rng(0).uniform(50, 400, (40, 27, 3)).astype(np.float32)
+    clip[..., 2] = 1
+    before = clip.copy()
+    other = disturb(clip, disturbance, np.random.default_rng(1))
+    assert (clip == before).all() and other.dtype == clip.dtype
+    missing = (other[..., 2] == 0).mean()
+    if disturbance.kind == "joints missing":
+        assert missing == pytest.approx(disturbance.level, abs=0.05)
+    elif disturbance.kind == "hands dropped":
+        assert missing == pytest.approx(disturbance.level * 20 / 27) and (other[:, :7] == clip[:, :7]).all()
+    elif disturbance.kind == "noise":
+        assert (other - clip)[..., :2].std() == pytest.approx(disturbance.level, rel=0.1)
+    else:
+        assert (other == clip[::2]).all()
+
+
+def test_noise_leaves_missing_joints_alone():
+    clip = np.zeros((3, 27, 3), np.float32)
+    assert (disturb(clip, Disturbance("noise", 5.0), np.random.default_rng(0)) == 0).all()
+
+
+def test_a_disturbed_clip_is_the_same_every_time():
+    clips = [np.ones((9, 27, 3), np.float32)] * 3
+    one, two = Disturbed(clips, DISTURBANCES[0]), Disturbed(clips, DISTURBANCES[0])
+    assert (one[1] == two[1]).all() and not (one[1] == one[2]).all() and len(one) == 3
+
+
+def test_evaluation_needs_no_page_no_video_no_pose():
+    code = (
+        "import sys\nfor n in ('gradio', 'mediapipe', 'av'): sys.modules[n] = None\nimport eval.run_all, eval.compare"
+    )
+    root = Path(__file__).resolve().parents[1]
+    run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr

@@ -1,0 +1,384 @@
+"""From a clip to network input: against the reference's numbers, and against the specification's formulas by hand."""
+
+import random
+
+import numpy as np
+import pytest
+from oracle import arrays, needs_oracle
+
+from dsta.errors import UserError
+from dsta.skeleton import INDEX, LEFT_HAND, MIRROR, PARENTS, RIGHT_HAND
+from dsta.streams import (
+    Recipe,
+    Stream,
+    kept_frames,
+    mirror,
+    prepare,
+    resample,
+    sample_positions,
+    seen,
+    shoulder_frame,
+    views,
+)
+
+NORMALISED = Recipe(
+    window=16,
+    bone="direct",
+    normalise="shoulders",
+    handless="drop",
+    hand_local=True,
+)
+LEFT, RIGHT = INDEX["left_shoulder"], INDEX["right_shoulder"]
+
+
+@pytest.fixture
+def clip():
+    """(40, 27, 3): a person 120 px wide; the left hand is unseen in frames 10 to 19."""
+    rng = np.random.default_rng(0)
+    points = rng.uniform(150, 350, (1, 27, 2)) + rng.normal(0, 6, (40, 27, 2)).cumsum(0)
+    points[:, LEFT], points[:, RIGHT] = (316, 220), (196, 224)
+    made = np.dstack([points, rng.uniform(0.5, 1, (40, 27))]).astype(np.float32)
+    made[10:20, LEFT_HAND] = 0
+    return made
+
+
+def as_clip(array):
+    """(3, T, 27, 1) as upstream stores it -> (T, 27, 3)."""
+    return array[..., 0].transpose(1, 2, 0)
+
+
+# --- the reference's numbers
+
+
+@needs_oracle
+@pytest.mark.parametrize("stream", list(Stream))
+@pytest.mark.parametrize("length", [64, 120, 157, 300])
+def test_evaluation_input_is_the_references(stream, length):
+    feeder = arrays("feeder")
+    for given, expected in zip(feeder[f"in_T{length}"], feeder[f"out_{stream}_T{length}"], strict=True):
+        made = prepare(as_clip(given), stream, Recipe())
+        assert made.dtype == np.float32 and made.shape == (3, 120, 27)
+        assert np.abs(made - expected[..., 0]).max() < 2e-4
+
+
+@needs_oracle
+@pytest.mark.parametrize("stream", list(Stream))
+def test_float64_and_another_window_are_the_references(stream):
+    feeder = arrays("feeder")
+    made = prepare(as_clip(feeder["in_f64_T131"][0]), stream, Recipe(window=100))
+    assert made.dtype == np.float64
+    assert np.abs(made - feeder[f"out_f64w100_{stream}_T131"][0, ..., 0]).max() < 1e-9
+
+
+@needs_oracle
+@pytest.mark.parametrize("stream", list(Stream))
+@pytest.mark.parametrize("seed", range(4))
+def test_training_draws_are_the_references(stream, seed):
+    feeder = arrays("feeder")
+    made = prepare(as_clip(feeder["in_T157"][0]), stream, Recipe(), random.Random(seed))
+    assert np.abs(made - feeder[f"train_{stream}_seed{seed}"][..., 0]).max() < 2e-4
+
+
+# --- the specification's formulas
+
+
+def as_is(clip, stream, **recipe):
+    """Network input of as many frames as the clip has, back as (T, 27, 3)."""
+    return prepare(clip, stream, Recipe(window=len(clip), **recipe)).transpose(1, 2, 0)
+
+
+def centred(frames):
+    frames = frames.copy()
+    frames[..., :2] -= frames[:, 0, :2].mean(0)
+    return frames
+
+
+def chained_bones(p):
+    """Section 3, step 2: what upstream's writing in place amounts to, in raw positions."""
+    b = p - p[:, PARENTS]
+    b[:, 0] = p[:, 0]
+    for side in (0, 1):
+        shoulder, elbow, wrist, root = 1 + side, 3 + side, 5 + side, 7 + 10 * side
+        b[:, elbow] = p[:, elbow] - p[:, shoulder] + p[:, 0]
+        b[:, wrist] = p[:, wrist] - p[:, elbow] + p[:, shoulder] - p[:, 0]
+        b[:, root] = p[:, root] - p[:, wrist] + p[:, elbow] - p[:, shoulder] + p[:, 0]
+        for tip in (3, 5, 7, 9):
+            b[:, root + tip] = p[:, root + tip] - p[:, root + tip - 1] + p[:, root]
+    return b
+
+
+def test_chained_bones_are_the_formulas(clip):
+    p = clip.astype(np.float64)
+    assert np.abs(as_is(p, "bone") - centred(chained_bones(p))).max() < 1e-9
+
+
+def test_direct_bones_differ_from_chained_in_14_joints(clip):
+    p = clip.astype(np.float64)
+    direct, chained = as_is(p, "bone", bone="direct"), as_is(p, "bone")
+    expected = p - p[:, PARENTS]
+    expected[:, 0] = p[:, 0]
+    assert np.abs(direct - centred(expected)).max() < 1e-9
+    differ = np.flatnonzero(np.abs(direct - chained).max((0, 2)) > 1e-6)
+    assert differ.tolist() == [3, 4, 5, 6, 7, 10, 12, 14, 16, 17, 20, 22, 24, 26]
+
+
+@pytest.mark.parametrize(("stream", "of"), [("joint_motion", lambda p: p), ("bone_motion", chained_bones)])
+def test_motion_is_the_difference_to_the_next_frame(clip, stream, of):
+    frames = of(clip.astype(np.float64))
+    motion = np.concatenate([np.diff(frames, axis=0), np.zeros((1, 27, 3))])
+    assert np.abs(as_is(clip.astype(np.float64), stream) - centred(motion)).max() < 1e-9
+
+
+def test_motion_comes_before_resampling(clip):
+    motion = np.concatenate([np.diff(clip, axis=0), np.zeros((1, 27, 3), np.float32)])
+    index = [int(i * (40 / 120)) for i in range(120)]
+    assert np.array_equal(prepare(clip, "joint_motion"), centred(motion[index]).transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("length", [1, 30, 84, 119, 121, 168, 300])
+def test_index_rule_rounds_the_ratio_first(length):
+    ratio = length / 120
+    assert sample_positions(length, Recipe()).tolist() == [int(i * ratio) for i in range(120)]
+
+
+@pytest.mark.parametrize("length", [84, 168])
+def test_index_rule_is_not_the_obvious_one(length):
+    obvious = [i * length // 120 for i in range(120)]
+    assert sample_positions(length, Recipe()).tolist() != obvious
+
+
+def test_training_takes_each_frame_at_most_as_often_as_needed(clip):
+    clip[..., 2] = np.arange(1, 41)[:, None] / 64  # the score tells the frame
+    made = prepare(clip, "joint", Recipe(), random.Random(5))
+    frames, counts = np.unique(made[2, :, 0] * 64, return_counts=True)
+    assert counts.max() <= 3 and counts.sum() == 120 and (np.diff(made[2, :, 0]) >= 0).all()
+    assert set(frames) <= set(range(1, 41))
+
+
+@pytest.mark.parametrize(("stream", "shifted"), [("joint", 1), ("joint_motion", 1), ("bone", 0), ("bone_motion", 0)])
+def test_training_shifts_only_joints_and_their_motion(clip, stream, shifted):
+    means = [prepare(clip, stream, Recipe(), random.Random(s))[:2, :, 0].mean(1) for s in range(30)]
+    largest = np.abs(means).max()
+    assert 5 < largest <= 10.001 if shifted else largest < 1e-3
+
+
+@pytest.mark.parametrize("stream", list(Stream))
+def test_infinity_becomes_zero(clip, stream):
+    broken, zeroed = clip.copy(), clip.copy()
+    broken[3, 4], broken[5, 6, 0], zeroed[3, 4], zeroed[5, 6, 0] = np.inf, -np.inf, 0, 0
+    given = broken.copy()
+    assert np.array_equal(prepare(given, stream), prepare(zeroed, stream))
+    assert np.array_equal(given, broken)
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize("shape", [(0, 27, 3), (5, 26, 3), (5, 27, 2), (27, 3), (1, 5, 27, 3)])
+def test_wrong_shapes_are_refused(shape):
+    with pytest.raises(UserError, match="frames, 27, 3"):
+        prepare(np.zeros(shape, np.float32), "joint")
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), NORMALISED])
+def test_nan_is_refused(clip, recipe):
+    clip[2, 3, 1] = np.nan
+    with pytest.raises(UserError, match="NaN"):
+        prepare(clip, "joint", recipe)
+
+
+def test_whole_numbers_are_refused(clip):
+    with pytest.raises(UserError, match="floating"):
+        prepare(clip.astype(int), "joint")
+
+
+def test_unknown_recipe_field_is_refused():
+    with pytest.raises(UserError, match="frobnicate"):
+        Recipe.from_dict({**Recipe().to_dict(), "frobnicate": 1})
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"bone": "Direct"}, {"normalise": "hips"}, {"handless": "maybe"}, {"views": 3}, {"window": 0}]
+)
+def test_unknown_recipe_value_is_refused(wrong):
+    with pytest.raises(UserError):
+        Recipe.from_dict({**Recipe().to_dict(), **wrong})
+
+
+def test_recipe_survives_being_written():
+    assert Recipe.from_dict(NORMALISED.to_dict()) == NORMALISED
+    assert Recipe() == Recipe(120, "chained", "nose", "keep", False, 1)
+
+
+@pytest.mark.parametrize(("normalise", "bone"), [("nose", "chained"), ("shoulders", "direct")])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("bone", "chained"),
+        ("bone", "direct"),
+        ("handless", "drop"),
+        ("hand_local", True),
+    ],
+)
+def test_every_recipe_field_does_something_or_is_refused(clip, normalise, bone, field, value):
+    clip[30:, LEFT_HAND + RIGHT_HAND] = 0
+
+    def inputs(recipe):
+        return [prepare(clip, stream, recipe) for stream in Stream]
+
+    if value == bone:
+        return
+    try:
+        changed = inputs(Recipe(normalise=normalise, **{"bone": bone, field: value}))
+    except UserError:
+        return  # said clearly: fine
+    plain = inputs(Recipe(normalise=normalise, bone=bone))
+    assert any(a.shape != b.shape or not np.array_equal(a, b) for a, b in zip(changed, plain, strict=True))
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), NORMALISED, Recipe(9, "direct", "shoulders")])
+def test_input_has_the_recipes_channels_and_frames(clip, recipe):
+    assert prepare(clip, "joint", recipe).shape == (recipe.channels, recipe.window, 27)
+
+
+@pytest.mark.parametrize("change", [{"hand_local": True}, {"handless": "drop"}, {"normalise": "shoulders"}])
+def test_recipe_fields_that_do_not_go_together_are_refused(change):
+    with pytest.raises(UserError, match=r"needs?"):
+        Recipe.from_dict({**Recipe().to_dict(), **change})
+
+
+def test_bones_of_the_normalised_recipe_keep_their_joints_score(clip):
+    made = prepare(clip.astype(np.float64), "bone", Recipe(window=40, bone="direct", normalise="shoulders"))
+    assert np.abs(made[2] - clip[..., 2]).max() < 1e-9
+
+
+# --- the normalised recipe
+
+
+@pytest.mark.parametrize("stream", list(Stream))
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_normalised_input_keeps_dtype_and_has_five_channels(clip, stream, dtype):
+    made = prepare(clip.astype(dtype), stream, NORMALISED)
+    assert made.dtype == dtype and made.shape == (5, 16, 27) and made.flags.c_contiguous
+
+
+def test_shoulder_units_by_hand(clip):
+    made = prepare(clip.astype(np.float64), "joint", Recipe(window=40, bone="direct", normalise="shoulders"))
+    width = np.hypot(120, 4)
+    expected = (clip[..., :2].astype(np.float64) - [256, 222]) / width
+    expected[10:20, LEFT_HAND] = 0
+    assert np.abs(made[:2] - expected.transpose(2, 0, 1)).max() < 1e-9
+    assert np.abs(made[2] - clip[..., 2]).max() < 1e-9
+
+
+def limb_root(joint):
+    return LEFT_HAND[0] if joint in LEFT_HAND[1:] else RIGHT_HAND[0] if joint in RIGHT_HAND[1:] else PARENTS[joint]
+
+
+def test_hand_local_channels_by_hand(clip):
+    clip[30, [LEFT_HAND[0], INDEX["right_wrist"]]] = 0  # seen joints of which the origin is not
+    made = prepare(
+        clip.astype(np.float64), "bone", Recipe(window=40, bone="direct", normalise="shoulders", hand_local=True)
+    )
+    p = (clip[..., :2].astype(np.float64) - [256, 222]) / np.hypot(120, 4)
+    for t in (0, 15, 30, 39):
+        for j in range(1, 27):
+            for channels, origin in ((made[3:], limb_root(j)), (made[:2], PARENTS[j])):
+                visible = clip[t, j, 2] > 0 and clip[t, origin, 2] > 0
+                expected = p[t, j] - p[t, origin] if visible else np.zeros(2)
+                assert np.abs(channels[:, t, j] - expected).max() < 1e-9
+    assert np.abs(made[:2, :, 0] - p[:, 0].T).max() < 1e-9
+
+
+def test_normalised_motion_needs_both_frames(clip):
+    made = prepare(clip.astype(np.float64), "joint_motion", Recipe(window=40, bone="direct", normalise="shoulders"))
+    p = (clip[..., :2].astype(np.float64) - [256, 222]) / np.hypot(120, 4)
+    assert not made[:2, 9:20, LEFT_HAND].any() and not made[:2, -1].any()
+    assert np.abs(made[:2, 20, LEFT_HAND].T - (p[21] - p[20])[LEFT_HAND]).max() < 1e-9
+    assert np.abs(made[:2, 8, LEFT_HAND].T - (p[9] - p[8])[LEFT_HAND]).max() < 1e-9
+
+
+@pytest.mark.parametrize("stream", list(Stream))
+def test_a_joint_that_is_never_seen_is_zero_everywhere(clip, stream):
+    clip[:, INDEX["left_elbow"]] = 0
+    clip[:, RIGHT_HAND, 2] = 0  # positions left behind: the score alone decides
+    made = prepare(clip, stream, NORMALISED)
+    assert not made[:, :, INDEX["left_elbow"]].any() and not made[:, :, RIGHT_HAND].any()
+    assert made[:, :, INDEX["right_elbow"]].any()
+
+
+@pytest.mark.parametrize("stream", list(Stream))
+def test_place_and_size_of_the_person_do_not_matter(clip, stream):
+    moved = clip.astype(np.float64)
+    moved[..., :2] = np.where(seen(clip)[..., None], moved[..., :2] * 0.6 + [55, -30], 0)
+    made, again = (prepare(c, stream, NORMALISED) for c in (clip.astype(np.float64), moved))
+    assert np.abs(made - again).max() < 1e-9
+    assert np.abs(made).max() > 0.1
+
+
+@pytest.mark.parametrize("stream", list(Stream))
+def test_a_mirrored_clip_gives_mirrored_input(clip, stream):
+    clip = clip.astype(np.float64)
+    straight, mirrored = prepare(clip, stream, NORMALISED), prepare(mirror(clip), stream, NORMALISED)
+    sign = np.array([-1, 1, 1, -1, 1])[:, None, None]
+    assert np.abs(mirrored - sign * straight[..., MIRROR]).max() < 1e-9
+
+
+def test_mirror_swaps_sides_and_leaves_the_unseen_at_zero(clip):
+    mirrored = mirror(clip)
+    assert not mirrored[10:20, RIGHT_HAND].any() and seen(mirrored)[10:20, LEFT_HAND].all()
+    assert mirrored[0, LEFT, 0] == 512 - clip[0, RIGHT, 0] and mirrored[0, LEFT, 1] == clip[0, RIGHT, 1]
+    assert np.abs(mirror(mirrored) - clip).max() < 1e-4
+
+
+def test_frames_without_hands_are_dropped(clip):
+    clip[:5, RIGHT_HAND], clip[:5, LEFT_HAND], clip[10:20, RIGHT_HAND] = 0, 0, 0
+    assert kept_frames(clip, NORMALISED).tolist() == [*range(5, 10), *range(20, 40)]
+    assert kept_frames(clip, Recipe()).tolist() == list(range(40))
+    made, cut = prepare(clip, "joint", NORMALISED), prepare(clip[[*range(5, 10), *range(20, 40)]], "joint", NORMALISED)
+    assert np.array_equal(made, cut)
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), Recipe(window=1), NORMALISED])
+@pytest.mark.parametrize("stream", list(Stream))
+@pytest.mark.parametrize("lost", [[], LEFT_HAND + RIGHT_HAND, [LEFT, RIGHT], list(range(27))])
+@pytest.mark.parametrize("length", [1, 7])
+def test_poor_clips_give_finite_input(clip, recipe, stream, lost, length):
+    clip = clip[:length]
+    clip[:, lost] = 0
+    made = prepare(clip, stream, recipe)
+    assert made.shape == (recipe.channels, recipe.window, 27) and np.isfinite(made).all()
+
+
+def test_shoulder_frame_without_shoulders_is_the_middle_of_what_was_seen(clip):
+    clip[:, [LEFT, RIGHT]] = 0
+    origin, width = shoulder_frame(clip)
+    assert np.abs(origin - clip[seen(clip)][:, :2].mean(0)).max() < 1e-2 and width == 128
+
+
+def test_shoulder_width_is_the_median_and_never_tiny(clip):
+    clip[:3, LEFT, 0] += 300  # outliers
+    assert shoulder_frame(clip)[1] == pytest.approx(np.hypot(120, 4), rel=1e-5)
+    clip[:, LEFT, :2] = clip[:, RIGHT, :2]
+    assert shoulder_frame(clip)[1] == pytest.approx(0.04 * 512)
+
+
+def test_resample_interpolates_only_between_seen_joints(clip):
+    middle = resample(clip.astype(np.float64), np.array([8.25, 9.25, 9.75, 39.0]))
+    hand, nose = LEFT_HAND[0], 0
+    assert np.abs(middle[0, hand] - (0.75 * clip[8, hand] + 0.25 * clip[9, hand])).max() < 1e-4
+    assert np.array_equal(middle[1, hand], clip[9, hand].astype(float)) and not middle[2, hand].any()
+    assert np.abs(middle[1, nose] - (0.75 * clip[9, nose] + 0.25 * clip[10, nose])).max() < 1e-4
+    assert np.array_equal(middle[3], clip[39].astype(float))
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_views(clip, count):
+    made = views(clip, Recipe(views=count))
+    expected = [clip, mirror(clip), clip[2:38], mirror(clip)[2:38]][:count]
+    assert len(made) == count
+    assert all(np.array_equal(a, b) for a, b in zip(made, expected, strict=True))
+
+
+def test_views_of_one_frame_keep_it(clip):
+    assert [len(view) for view in views(clip[:1], Recipe(views=4))] == [1, 1, 1, 1]

@@ -1,0 +1,250 @@
+"""The training loop, on a few clips that a tiny network can tell apart."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from dsta import train as module
+from dsta.checkpoint import Checkpoint
+from dsta.data import Clip, logits, read_skeletons
+from dsta.errors import UserError
+from dsta.streams import Recipe, Stream
+from dsta.train import RESUME_FILE, TrainConfig, main, train
+
+RECIPE = Recipe(window=4, bone="direct", normalise="shoulders")
+CONFIG = TrainConfig(epochs=3, schedule=3, batch_size=4, inner_dim=8, depth=1)
+
+
+def made_clip(gloss, seed):
+    """Fractions (5, 27, 3): `up` and `down` differ in where the right hand is."""
+    rng = np.random.default_rng(seed)
+    points = np.tile(np.random.default_rng(0).uniform(0.3, 0.7, (1, 27, 2)), (5, 1, 1))
+    points[:, 1], points[:, 2] = (0.6, 0.5), (0.4, 0.5)
+    points[:, 17:, 1] += -0.25 if gloss == "up" else 0.25
+    return np.dstack([points + rng.normal(0, 0.01, points.shape), np.ones((5, 27))]).astype(np.float32)
+
+
+def clips(count=8, folds=1):
+    pixels = np.array([512, 384, 1], np.float32)
+    return [
+        Clip(f"c{i}", "set", ("up", "down")[i % 2], "", i // 2 % folds, made_clip(("up", "down")[i % 2], i) * pixels)
+        for i in range(count)
+    ]
+
+
+@pytest.fixture
+def skeletons(tmp_path):
+    """A skeleton set of four folds with 8 clips each; only fold 3 has the gloss `rare`."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    rows, arrays = [("clip", "gloss", "source", "fold")], {}
+    for i in range(32):
+        gloss = ("up", "down")[i % 2]
+        rows.append((f"c{i}", "rare" if i == 31 else gloss, "", i // 8))
+        arrays[f"c{i}"] = made_clip(gloss, i)
+    with (folder / "index.csv").open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    np.savez(folder / "clips.npz", **arrays)
+    return folder
+
+
+def run(out, config=CONFIG, given=None, **more):
+    return train(given or clips(), Stream.JOINT, out, config, RECIPE, progress=False, **more)
+
+
+def log(out):
+    """The log's lines without the clock."""
+    lines = [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
+
+
+def same(a, b):
+    a, b = a.model.state_dict(), b.model.state_dict()
+    return all(torch.equal(tensor, b[name]) for name, tensor in a.items())
+
+
+def test_a_separable_problem_is_learned(tmp_path):
+    config = replace(CONFIG, epochs=12, schedule=12, learning_rate=0.02)
+    checkpoint = run(tmp_path, config)
+    losses = [line["loss"] for line in log(tmp_path)]
+    assert losses[-1] < 0.75 * losses[0]
+    fresh = [c for c in clips(40) if int(c.name[1:]) >= 20]
+    predicted = logits(checkpoint.model, [c.joints for c in fresh], Stream.JOINT, RECIPE).argmax(1)
+    assert np.mean([checkpoint.glosses[p] == c.gloss for p, c in zip(predicted, fresh, strict=True)]) > 0.9
+
+
+def test_same_seed_same_numbers_to_the_bit(tmp_path):
+    first, again = run(tmp_path / "a"), run(tmp_path / "b")
+    other = run(tmp_path / "c", replace(CONFIG, seed=1))
+    assert log(tmp_path / "a") == log(tmp_path / "b") and same(first, again)
+    assert log(tmp_path / "a") != log(tmp_path / "c") and not same(first, other)
+
+
+def test_every_epoch_draws_anew(tmp_path, monkeypatch):
+    drawn, whole = [], module.training_batches
+
+    def batches(*args):
+        for x, y in whole(*args):
+            drawn.append(x)
+            yield x, y
+
+    monkeypatch.setattr(module, "training_batches", batches)
+    run(tmp_path, replace(CONFIG, batch_size=8))
+    assert len(drawn) == 3
+    assert not torch.equal(drawn[0].sort(0).values, drawn[1].sort(0).values)
+
+
+@pytest.mark.parametrize("moment", [1, 2])
+def test_interrupted_and_continued_is_the_same_to_the_bit(tmp_path, moment):
+    def stop(epoch, model):
+        if epoch == moment:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "a", after_epoch=stop)
+    seen = []
+    continued = run(tmp_path / "a", after_epoch=lambda epoch, model: seen.append(epoch))
+    assert seen == list(range(moment, 4))  # the finished epochs are not run again
+    assert same(continued, run(tmp_path / "b"))
+    assert not (tmp_path / "a" / RESUME_FILE).exists()
+
+
+def test_a_continued_log_has_each_epoch_once(tmp_path):
+    def stop(epoch, model):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "a", after_epoch=stop)
+    run(tmp_path / "a")
+    run(tmp_path / "b")
+    assert log(tmp_path / "a") == log(tmp_path / "b")
+
+
+def test_stopping_early_stays_on_the_curve(tmp_path):
+    short = run(tmp_path / "a", replace(CONFIG, epochs=2))
+    taken = {}
+    run(tmp_path / "b", after_epoch=lambda e, m: taken.setdefault(e, {k: v.clone() for k, v in m.state_dict().items()}))
+    assert all(torch.equal(v, taken[2][k]) for k, v in short.model.state_dict().items())
+
+
+def test_a_begun_run_of_something_else_is_not_continued(tmp_path):
+    def stop(epoch, model):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "a", after_epoch=stop)
+    with pytest.raises(UserError):
+        train(clips(), Stream.BONE, tmp_path / "a", CONFIG, RECIPE, progress=False)
+
+
+def test_learning_rate_warms_up_and_falls_to_zero():
+    pace = [module._pace(done, 0.1) for done in (0, 0.05, 0.1, 0.55, 1.0)]
+    assert pace == pytest.approx([0.02, 0.5, 1.0, 0.5, 0.0])
+
+
+def test_only_matrices_decay():
+    model = module.DSTA(module.ModelConfig(2, inner_dim=8, depth=2))
+    decayed, free = module._optimizer(model, CONFIG).param_groups
+    assert (decayed["weight_decay"], free["weight_decay"]) == (CONFIG.weight_decay, 0)
+    assert {p.ndim for p in free["params"]} == {1} and min(p.ndim for p in decayed["params"]) == 2
+    assert len(decayed["params"]) + len(free["params"]) == len(list(model.parameters()))
+
+
+def test_what_is_written_is_what_was_trained(tmp_path):
+    trained = run(tmp_path, provenance={"licence": "mine"})
+    loaded = Checkpoint.load(tmp_path)
+    assert same(trained, loaded)
+    assert loaded.glosses == ("down", "up") and loaded.recipe == RECIPE and loaded.stream == Stream.JOINT
+    assert loaded.provenance["licence"] == "mine" and loaded.provenance["clips"] == 8
+    assert loaded.provenance["training"]["epochs"] == 3 and not loaded.model.training
+
+
+def test_a_gloss_without_a_clip_keeps_its_place_and_is_not_predicted(tmp_path):
+    config = replace(CONFIG, epochs=8, schedule=8, learning_rate=0.02)
+    checkpoint = run(tmp_path, config, glosses=["up", "never", "down"])
+    assert checkpoint.glosses == ("down", "never", "up")
+    scores = logits(checkpoint.model, [c.joints for c in clips()], Stream.JOINT, RECIPE)
+    assert scores.shape == (8, 3) and 1 not in scores.argmax(1)
+
+
+def test_too_few_clips_for_a_batch_is_a_users_error(tmp_path):
+    with pytest.raises(UserError):
+        run(tmp_path, replace(CONFIG, batch_size=16))
+
+
+@pytest.mark.parametrize("epochs", [0, 4])
+def test_epochs_must_fit_the_schedule(epochs):
+    with pytest.raises(UserError, match="--epochs"):
+        replace(CONFIG, epochs=epochs)
+
+
+# --- the command line
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """main() with tiny networks, and what it handed to train()."""
+    handed = []
+
+    def tiny(clips, stream, out, config, **more):
+        handed.extend(clips)
+        more["progress"] = False
+        return train(clips, stream, out, replace(config, inner_dim=8, depth=1, batch_size=4), **more)
+
+    monkeypatch.setattr(module, "train", tiny)
+    return handed
+
+
+def test_folds_are_left_out(skeletons, tmp_path, quick):
+    arguments = ["--data", str(skeletons), "--stream", "bone", "--out", str(tmp_path / "out"), "--epochs", "1"]
+    assert main([*arguments, "--without-folds", "1", "3"]) == 0
+    assert {clip.fold for clip in quick} == {0, 2} and len(quick) == 16
+    loaded = Checkpoint.load(tmp_path / "out")
+    assert loaded.provenance["without_folds"] == [1, 3] and loaded.provenance["clips"] == 16
+    assert loaded.provenance["datasets"] == ["mine"] and loaded.stream == Stream.BONE
+    assert loaded.glosses == ("down", "rare", "up")  # the vocabulary of all folds: networks stay comparable
+
+
+def test_clips_left_out_have_no_influence(skeletons, tmp_path, quick):
+    out = [tmp_path / "a", tmp_path / "b"]
+    for folder in out:
+        arguments = ["--data", str(skeletons), "--stream", "joint", "--out", str(folder), "--epochs", "1"]
+        assert main([*arguments, "--without-folds", "3"]) == 0
+        with np.load(skeletons / "clips.npz") as file:
+            changed = dict(file.items())
+        for clip in read_skeletons(skeletons):
+            if clip.fold == 3:
+                changed[clip.name] = changed[clip.name] * 0.5
+        np.savez(skeletons / "clips.npz", **changed)
+    assert same(Checkpoint.load(out[0]), Checkpoint.load(out[1]))
+
+
+def test_every_clip_is_used_without_the_option(skeletons, tmp_path, quick):
+    assert main(["--data", str(skeletons), "--stream", "joint", "--out", str(tmp_path / "out"), "--epochs", "1"]) == 0
+    assert len(quick) == 32
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--epochs", "0"], ["--epochs", "3", "--schedule", "2"], ["--without-folds", *"0123"]]
+)
+def test_a_users_error_is_one_sentence_and_code_2(skeletons, tmp_path, capsys, wrong):
+    assert main(["--data", str(skeletons), "--stream", "joint", "--out", str(tmp_path / "out"), *wrong]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and len(err.splitlines()) == 1 and "Traceback" not in err
+
+
+def test_missing_data_is_one_sentence_and_code_2(tmp_path, capsys):
+    assert main(["--data", str(tmp_path), "--stream", "joint", "--out", str(tmp_path / "out")]) == 2
+    assert "index.csv" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_an_unknown_stream_exits_with_code_2(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main(["--data", str(tmp_path), "--stream", "joints", "--out", str(tmp_path / "out")])
+    assert stopped.value.code == 2 and "joints" in capsys.readouterr().err
