@@ -65,7 +65,10 @@ def from_upstream(state: Mapping[str, Any]) -> DSTA:
     """
     if isinstance(state.get("weights"), Mapping):
         state = state["weights"]
-    state = {name.removeprefix("module."): value for name, value in state.items()}
+    state = {str(name).removeprefix("module."): value for name, value in state.items()}
+    odd = sorted(name for name, value in state.items() if not isinstance(value, Tensor | np.ndarray | np.generic))
+    if odd:
+        raise UserError(f"This is not a DSTA-SLR checkpoint: it holds entries that are no tensors, {', '.join(odd)}.")
     renamed = {_renamed(name): (name, _converted(name, value)) for name, value in state.items() if not _is_graph(name)}
     _, classifier = renamed.get("classifier.weight", ("", torch.empty(0)))
     if classifier.ndim != 2:
@@ -148,8 +151,8 @@ class Checkpoint:
             "provenance": self.provenance,
             "glosses": list(self.glosses),
         }
-        replace_file(folder / WEIGHTS_FILE, weights)
-        replace_file(folder / CONFIG_FILE, (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode())
+        text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
+        replace_files({folder / WEIGHTS_FILE: weights, folder / CONFIG_FILE: text.encode()})
 
     @classmethod
     def load(cls, folder: str | Path, device: str | torch.device = "cpu") -> "Checkpoint":
@@ -208,10 +211,21 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Writes beside, then renames, so that a crash leaves the old file."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    beside.write_bytes(content)
-    beside.replace(path)
+    """Writes beside, then renames, so that a failure leaves the old file."""
+    replace_files({path: content})
+
+
+def replace_files(contents: Mapping[Path, bytes]) -> None:
+    """Writes all files beside their places, then renames them: what fails in writing leaves the old ones."""
+    beside = {path: path.with_name(f"{path.name}.{os.getpid()}.part") for path in contents}
+    try:
+        for path, content in contents.items():
+            beside[path].write_bytes(content)
+        for path in contents:
+            beside[path].replace(path)
+    finally:
+        for path in beside.values():
+            path.unlink(missing_ok=True)
 
 
 MANIFEST_FILE = "manifest.json"

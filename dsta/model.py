@@ -176,7 +176,7 @@ class DropBlock(nn.Module):
     @staticmethod
     def _seeds(energy: Tensor, gamma: float) -> Tensor:
         energy = energy.detach()
-        share = energy * (energy.numel() / energy.sum().clamp(min=torch.finfo(energy.dtype).tiny))
+        share = energy / energy.mean().clamp(min=torch.finfo(energy.dtype).tiny)
         return torch.bernoulli((share * gamma).clamp(max=1))
 
     @staticmethod

@@ -84,6 +84,8 @@ class Recognizer:
         try:
             fusion = {str(Stream(stream)): float(weight) for stream, weight in ensemble["fusion"].items()}
             temperature, threshold = float(ensemble["temperature"]), float(ensemble["threshold"])
+            if not (fusion and min(fusion.values()) >= 0 and sum(fusion.values()) > 0 and temperature > 0):
+                raise ValueError("weights must be positive and so must the temperature")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{folder / ENSEMBLE_FILE} is not an ensemble of dsta ({error!r}): restore it.") from error
         checkpoints = [Checkpoint.load(folder / stream, device) for stream in fusion]

@@ -3,12 +3,13 @@
     python eval/crossval.py --data data/wlasl50 data/asl_everyday --out runs/asl71
 
 Folds come in pairs (0, 1), (2, 3). Networks trained without a pair are the judges inside it: what they score on fold 1
-chooses epoch, fusion weights and temperature for fold 0, and the other way round. Then networks are trained without one
-fold each, and score that fold once. Each set is scored within its own glosses. Last, networks are trained on all folds;
-their fusion weights and temperature come from all held-out scores. Finished networks are kept: a killed run goes on.
+chooses epoch, fusion weights and temperature for fold 0, and the other way round; with fewer than four folds, or an odd
+number, nothing is chosen. Then networks are trained without one fold each, and score that fold once. Each set is scored
+within its own glosses. Last, networks are trained on all folds. Finished networks are kept: a killed run goes on.
 """
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Sequence
@@ -62,9 +63,8 @@ def run(job: Job) -> None:
 
     def judge(epoch: int, model: torch.nn.Module) -> None:
         if unseen and epoch in epochs:
-            scores[f"epoch{epoch}"] = logits(model, [c.joints for c in unseen], job.stream, SMALL_RECIPE)
-            job.out.mkdir(parents=True, exist_ok=True)
-            np.savez(job.out / f"epoch{epoch}.npz", scores[f"epoch{epoch}"])
+            judged = logits(model, [c.joints for c in unseen], job.stream, SMALL_RECIPE)
+            np.save(job.out / f"epoch{epoch}.npy", judged)
 
     made_by = {
         "datasets": [folder.name for folder in job.data],
@@ -75,19 +75,24 @@ def run(job: Job) -> None:
     }
     glosses = sorted({clip.gloss for clip in clips})
     train(seen, job.stream, job.out, job.config, SMALL_RECIPE, glosses, made_by, progress=False, after_epoch=judge)
-    for epoch in epochs:  # a resumed run finds the earlier ones on disk
-        partial = job.out / f"epoch{epoch}.npz"
-        if unseen:
-            with np.load(partial) as saved:
-                scores[f"epoch{epoch}"] = saved["arr_0"]
-            partial.unlink()
     if unseen:
-        np.savez(scores_file, **scores)
+        partial = {epoch: job.out / f"epoch{epoch}.npy" for epoch in epochs}  # a resumed run finds earlier ones on disk
+        scores |= {f"epoch{epoch}": np.load(path) for epoch, path in partial.items()}
+        replace_file(scores_file, _npz(scores))
+        for path in partial.values():
+            path.unlink()
     print(f"{job.out} done", flush=True)
 
 
+def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    return content.getvalue()
+
+
 def judged_epochs(config: TrainConfig) -> list[int]:
-    return [round(share * config.schedule) for share in LAST_SHARES]
+    """The epochs among which an inner fold chooses."""
+    return sorted({max(1, round(share * config.schedule)) for share in LAST_SHARES})
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,17 @@ def choose(folders: dict[str, Path], fold: int, clips: dict[str, Clip], config: 
         held = held_out(folders, best, clips, dataset, fold, vocabulary)
         chosen["fusion"][dataset], chosen["temperature"][dataset] = fit_fusion(held.logits, held.labels)
     return chosen
+
+
+def default_choice(clips: dict[str, Clip], config: TrainConfig) -> dict[str, Any]:
+    """The last epoch and equal weights: what is used where no fold is left to choose on."""
+    datasets = sorted({clip.dataset for clip in clips.values()})
+    return {
+        "epoch": config.schedule,
+        "inner_fold": None,
+        "fusion": {dataset: {str(stream): 1 / len(Stream) for stream in Stream} for dataset in datasets},
+        "temperature": dict.fromkeys(datasets, 1.0),
+    }
 
 
 def figures(scores: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
@@ -191,40 +207,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", choices=["inner", "outer"], help="stop after this part")
     args = parser.parse_args(arguments)
     try:
-        every = [clip for folder in args.data for clip in read_skeletons(folder)]
+        crossvalidate(args.data, args.out, args.schedule, args.workers, args.only)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    clips = {f"{clip.dataset}/{clip.name}": clip for clip in every}
-    config = TrainConfig(epochs=args.schedule, schedule=args.schedule)
-    data = tuple(args.data)
-    folds = sorted({clip.fold for clip in every})
-    pairs = [tuple(folds[i : i + 2]) for i in range(0, len(folds), 2)]
-    inner = {pair: args.out / "without{}{}".format(*pair) for pair in pairs}
-    run_all([Job(s, p, inner[p] / s, data, config, True) for s in Stream for p in pairs], args.workers)
-    chosen = {}
-    for pair in pairs:
-        folders = {str(stream): inner[pair] / stream for stream in Stream}
-        chosen[pair[0]] = choose(folders, pair[1], clips, config)
-        chosen[pair[1]] = choose(folders, pair[0], clips, config)
-    replace_file(args.out / "chosen.json", json.dumps(chosen, indent=1).encode())
-    if args.only == "inner":
-        return 0
-    run_all(
-        [
-            Job(s, (f,), args.out / f"fold{f}" / s, data, replace(config, epochs=chosen[f]["epoch"]), False)
-            for f in folds
-            for s in Stream
-        ],
-        args.workers,
-    )
-    replace_file(args.out / "report.json", json.dumps(report(args.out, clips, chosen), indent=1).encode())
-    if args.only == "outer":
-        return 0
-    epochs = round(float(np.mean([choice["epoch"] for choice in chosen.values()])))
-    final = replace(config, epochs=epochs)
-    run_all([Job(s, (), args.out / "all" / s, data, final, False) for s in Stream], args.workers)
     return 0
+
+
+def crossvalidate(data: Sequence[Path], out: Path, schedule: int, workers: int, only: str | None = None) -> None:
+    """Trains, chooses, scores and reports into `out`; `only` ("inner", "outer") stops after that part."""
+    every = [clip for folder in data for clip in read_skeletons(folder)]
+    clips = {f"{clip.dataset}/{clip.name}": clip for clip in every}
+    config = TrainConfig(epochs=schedule, schedule=schedule)
+    folds = sorted({clip.fold for clip in every})
+    if len(folds) < 2:
+        raise UserError("Cross-validation needs at least two folds: see the column fold of index.csv.")
+
+    def jobs(folder: str, without: tuple[int, ...], config: TrainConfig, inner: bool = False) -> list[Job]:
+        return [Job(stream, without, out / folder / stream, tuple(data), config, inner) for stream in Stream]
+
+    # Without a second fold to be left out, there is none that could choose: then nothing is chosen.
+    pairs = [tuple(folds[i : i + 2]) for i in range(0, len(folds), 2)] if len(folds) in range(4, 99, 2) else []
+    run_all([job for p in pairs for job in jobs("without{}{}".format(*p), p, config, True)], workers)
+    chosen = {fold: default_choice(clips, config) for fold in folds}
+    for pair in pairs:
+        folders = {str(stream): out / "without{}{}".format(*pair) / stream for stream in Stream}
+        for fold, judge in (pair, pair[::-1]):
+            chosen[fold] = choose(folders, judge, clips, config)
+    out.mkdir(parents=True, exist_ok=True)
+    replace_file(out / "chosen.json", json.dumps(chosen, indent=1).encode())
+    if only == "inner":
+        return
+    run_all([job for f in folds for job in jobs(f"fold{f}", (f,), replace(config, epochs=chosen[f]["epoch"]))], workers)
+    replace_file(out / "report.json", json.dumps(report(out, clips, chosen), indent=1).encode())
+    if only == "outer":
+        return
+    epochs = round(float(np.mean([choice["epoch"] for choice in chosen.values()])))
+    run_all(jobs("all", (), replace(config, epochs=epochs)), workers)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def forbidden(room, source):
     """What a room imports and may not."""
     names = imports(source)
     allowed = set(MAY_IMPORT[room].split()) if room in MAY_IMPORT else EVAL if room.startswith("eval/") else None
-    assert allowed is not None, f"{room} has no row in DESIGN.md's table"
+    assert allowed is not None, f"{room} has no row in MAY_IMPORT"
     libraries = {name.split(".")[0] for name in names}
     wrong = {lib for lib, rooms in LIBRARIES.items() if lib in libraries and room not in rooms}
     if room.startswith("eval/"):
