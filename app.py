@@ -23,6 +23,7 @@ from dsta import draw
 from dsta.errors import UserError
 from dsta.recognize import WEIGHTS, Recognition, Recognizer, as_dict
 from dsta.video import read_frames
+from leaderboard import tab as leaderboard
 
 STREAMS = {"joint": "Joints", "bone": "Bones", "joint_motion": "Joint motion", "bone_motion": "Bone motion"}
 PICTURE_SIDE = 480  # longest side of the moving picture, in pixels
@@ -217,6 +218,7 @@ def build() -> gr.Blocks:
                 with gr.Column(scale=3, min_width=300):
                     answer = gr.HTML(EMPTY, elem_id="result")
             pictures = gr.HTML()
+        leaderboard.build_tab()
         with gr.Tab("About"):
             gr.Markdown(ABOUT)
             vocabulary = gr.HTML()
@@ -241,7 +243,8 @@ _accents = {"button_primary_background_fill", "button_primary_background_fill_da
 _accents |= {"color_accent", "loader_color"}
 _theme = gr.themes.Soft(primary_hue="teal", neutral_hue="slate", font="sans-serif", font_mono="monospace")
 _theme.set(body_background_fill="*neutral_50", **dict.fromkeys(_accents, "*primary_700"))
-LAUNCH: dict[str, Any] = {"theme": _theme, "css": CSS, "max_file_size": "100mb", "footer_links": [], "ssr_mode": False}
+LAUNCH: dict[str, Any] = {"theme": _theme, "css": CSS + leaderboard.CSS, "max_file_size": "100mb"}
+LAUNCH |= {"footer_links": [], "ssr_mode": False}
 LAUNCH["run_history"] = False  # gradio would keep results in the browser's storage
 demo = build()
 

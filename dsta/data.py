@@ -4,12 +4,13 @@ import csv
 import hashlib
 import pickle
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from dsta.streams import Recipe, Stream, prepare, views
 
 UNKNOWN_ASPECT = 4 / 3  # skeleton sets do not say how wide their pictures were
 _COLUMNS = ("clip", "gloss", "source", "fold")
+_DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, NotImplementedError, RuntimeError)
 _MOST_PICKLED = 256 * 2**20  # bytes of a label file; the largest benchmark's has two million
 
 
@@ -52,9 +54,9 @@ def read_skeletons(folder: str | Path) -> list[Clip]:
             return [_clip(row, arrays[row["clip"]], folder.name) for row in rows]
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: a skeleton set is a folder with clips.npz and index.csv.") from error
-    except (zipfile.BadZipFile, ValueError, OSError, EOFError) as error:
-        if isinstance(error, UserError):
-            raise
+    except UserError:
+        raise
+    except _DAMAGED as error:
         raise UserError(f"{path} cannot be read ({error}): copy the data set again.") from error
 
 
@@ -64,8 +66,12 @@ def _read_index(path: Path) -> list[dict[str, str]]:
             rows = list(csv.DictReader(file))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: a skeleton set is a folder with clips.npz and index.csv.") from error
-    if not rows or any(column not in rows[0] for column in _COLUMNS):
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is not a table in UTF-8 ({error}): save it as CSV again.") from error
+    if not rows or any(row.get(column) is None for row in rows for column in _COLUMNS):
         raise UserError(f"{path} must have rows with the columns {', '.join(_COLUMNS)}.")
+    if not all(row["fold"].isdigit() for row in rows):
+        raise UserError(f"{path} must have a whole number from 0 in the column fold of every row.")
     return rows
 
 
@@ -295,9 +301,6 @@ class _Unpickler(pickle.Unpickler):
         ("numeric", "_frombuffer"): lambda data, dtype, shape, order: _numbers(data, dtype),
         ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),
     }
-
-    def __init__(self, file: BinaryIO, **options: Any) -> None:
-        super().__init__(file, **options)
 
     def find_class(self, module: str, name: str) -> Any:
         package, _, last = module.rpartition(".")

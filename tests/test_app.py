@@ -86,7 +86,7 @@ def test_the_page_is_built_private_and_without_analytics():
     assert not app.demo.is_running
     webcam = next(block for block in app.demo.blocks.values() if isinstance(block, gr.Video))
     assert (webcam.webcam_options.mirror, sorted(webcam.sources)) == (False, ["upload", "webcam"])
-    assert len([block for block in app.demo.blocks.values() if isinstance(block, gr.Tab)]) == 2
+    assert len([block for block in app.demo.blocks.values() if isinstance(block, gr.Tab)]) == 3
 
 
 def test_nothing_is_loaded_from_elsewhere():

@@ -1,0 +1,1 @@
+"""The leaderboard: results on disk -> what people see."""

@@ -1,0 +1,140 @@
+"""Points with their intervals as an SVG: drawn here, since gradio's plots know no error bars. Text is escaped.
+
+Colours are the page's CSS variables, so that a picture follows the light and the dark theme.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from itertools import groupby
+
+# A protocol's shape, the same shape as a letter, its colour.
+SERIES = {
+    "test": ("circle", "●", "var(--lb-1)"),
+    "val+test": ("square", "■", "var(--lb-2)"),
+    "folds": ("diamond", "◆", "var(--lb-3)"),
+}
+OTHER = ("circle", "●", "var(--body-text-color)")
+
+
+@dataclass(frozen=True)
+class Point:
+    """x in the axis' unit; y, low and high as percent; label: drawn beside it where there is room; tip: on hovering."""
+
+    x: float
+    y: float
+    low: float
+    high: float
+    label: str = ""
+    tip: str = ""
+    series: str = "test"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where a chart's data lies on its picture, in pixels: a box, and the values at its edges."""
+
+    width: int
+    height: int
+    x: tuple[float, float]
+    y: tuple[float, float]
+    left: int = 40
+    bottom: int = 40
+    top: int = 14
+    right: int = 14
+
+    def across(self, value: float) -> float:
+        return self.left + (value - self.x[0]) / (self.x[1] - self.x[0]) * (self.width - self.left - self.right)
+
+    def down(self, value: float) -> float:
+        return self.top + (self.y[1] - value) / (self.y[1] - self.y[0]) * (self.height - self.top - self.bottom)
+
+
+def ticks(low: float, high: float, about: int = 5) -> list[float]:
+    """Round numbers from at or below `low` to at or above `high`, some `about` steps of 1, 2 or 5 × a power of ten."""
+    rough = max(high - low, 1e-9) / about
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [round(index * step, 10) for index in range(first, max(last, first + 1) + 1)]
+
+
+def axes(frame: Frame, xs: dict[float, str], ys: Iterable[float], x_title: str) -> str:
+    parts = []
+    for y in ys:
+        parts.append(f'<path class="grid" d="M{frame.left},{frame.down(y):.1f}H{frame.width - frame.right}"/>')
+        parts.append(f'<text x="{frame.left - 6}" y="{frame.down(y) + 4:.1f}" text-anchor="end">{y:g}</text>')
+    for x, word in xs.items():
+        place = f'x="{frame.across(x):.1f}" y="{frame.height - frame.bottom + 16}"'
+        parts.append(f'<text {place} text-anchor="middle">{escape(word)}</text>')
+    if x_title:
+        middle = (frame.left + frame.width - frame.right) / 2
+        parts.append(f'<text x="{middle:.0f}" y="{frame.height - 4}" text-anchor="middle">{escape(x_title)}</text>')
+    return "".join(parts)
+
+
+def mark(frame: Frame, point: Point, shift: float = 0) -> str:
+    """A point, its interval and, for the pointer, its tip."""
+    shape, _, colour = SERIES.get(point.series, OTHER)
+    x, y = frame.across(point.x) + shift, frame.down(point.y)
+    low, high = frame.down(point.low), frame.down(point.high)
+    drawn = {
+        "circle": f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>',
+        "square": f'<rect x="{x - 3.5:.1f}" y="{y - 3.5:.1f}" width="7" height="7"/>',
+        "diamond": f'<path d="M{x:.1f},{y - 5:.1f}l5,5l-5,5l-5,-5z"/>',
+    }[shape]
+    return (
+        f'<g class="mark" style="--sign:{colour}"><title>{escape(point.tip)}</title>'
+        f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{low:.1f}" y2="{high:.1f}"/>{drawn}'
+        f'<rect class="halo" x="{x - 5:.1f}" y="{high:.1f}" width="10" height="{max(low - high, 8):.1f}"/></g>'
+    )
+
+
+def shifts(frame: Frame, points: Sequence[Point]) -> list[float]:
+    """Points at the same x stand side by side, so that their intervals can be told apart: pixels to move each."""
+    places = [round(frame.across(point.x) / 8) for point in points]
+    moved = [0.0] * len(points)
+    for _, group in groupby(sorted(range(len(points)), key=places.__getitem__), key=places.__getitem__):
+        same = list(group)
+        step = min(9, 70 / len(same))
+        for rank, index in enumerate(same):
+            moved[index] = (rank - (len(same) - 1) / 2) * step
+    return moved
+
+
+def labels(frame: Frame, points: Sequence[Point], moved: Sequence[float]) -> str:
+    """Labels beside their points, the best point first; one without room is left out (its tip remains)."""
+    places = [
+        (frame.across(point.x) + shift, frame.down(point.y) + 4) for point, shift in zip(points, moved, strict=True)
+    ]
+    taken = [(x - 5, x + 5, y) for x, y in places]
+    parts = []
+    for (x, y), label in sorted(
+        zip(places, [point.label for point in points], strict=True), key=lambda pair: pair[0][1]
+    ):
+        wide = sum(8.6 if letter.isupper() else 6.8 for letter in label)
+        for start, side, anchor in ((x + 8, x + 8, "start"), (x - 8 - wide, x - 8, "end")):
+            end = start + wide
+            free = all(start > right or end < left or abs(y - level) > 12 for left, right, level in taken)
+            if label and free and frame.left <= start and end <= frame.width:
+                taken.append((start, end, y))
+                parts.append(f'<text x="{side:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(label)}</text>')
+                break
+    return "".join(parts)
+
+
+def chart(points: Sequence[Point], x_title: str, size: tuple[int, int], name: str, words: Sequence[str] = ()) -> str:
+    """An SVG of points with their intervals. `words` name x = 0, 1, 2 …; then a line joins the points."""
+    ys = ticks(min(point.low for point in points), max(point.high for point in points))
+    values = [point.x for point in points]
+    xs = ticks(min(values) * 0.95, max(values) * 1.05, 6 if size[0] > 500 else 3)
+    named = dict(enumerate(words)) if words else {x: f"{x:g}" for x in xs}
+    edges = (-0.4, len(words) - 0.6) if words else (xs[0], xs[-1])
+    frame = Frame(*size, x=edges, y=(ys[0], ys[-1]), bottom=40 if x_title else 22)
+    moved = [0.0] * len(points) if words else shifts(frame, points)
+    line = " ".join(f"{frame.across(point.x):.1f},{frame.down(point.y):.1f}" for point in points) if words else ""
+    body = axes(frame, named, ys, x_title) + (f'<polyline class="line" points="{line}"/>' if words else "")
+    body += "".join(mark(frame, *pair) for pair in zip(points, moved, strict=True)) + labels(frame, points, moved)
+    kind = "" if words else ' class="wide"' if size[0] > 500 else ' class="narrow"'
+    return f'<svg{kind} viewBox="0 0 {size[0]} {size[1]}" role="img" aria-label="{escape(name)}">{body}</svg>'

@@ -1,0 +1,336 @@
+"""Results on disk -> the rows that people see: read, checked, chosen, ranked, worded. Never torch, never gradio.
+
+Fractions in the files, percent on screen. What was measured here and what others published are read, ordered and
+shown apart.
+"""
+
+import csv
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dsta.datasets import BENCHMARKS
+from dsta.errors import UserError
+
+RESULTS = Path(__file__).parent / "results"
+PUBLISHED = Path(__file__).parent / "published.csv"
+COMMAND = "python eval/run_all.py"
+
+RATES = ("top1_instance", "top5_instance", "top1_class", "top5_class")
+KEY = ("dataset", "protocol", "streams", "fusion")
+SHARES = tuple(rate + end for rate in RATES for end in ("", "_lo", "_hi"))
+COUNTS = ("n", "num_classes", *SHARES)
+COSTS = ("log_loss", "ece", "clips_per_second", "peak_memory_mb", "parameters", "latency_ms", "seconds")
+SAID = ("status", "reason", "fusion_weights", "note", "device", "dtype", "torch", "recipe")
+ORIGIN = ("weights_sha256", "data_sha256", "commit", "dirty", "date", "command")
+GLOSS = ("gloss", "confused_with"), ("n", "hits1", "hits5", "confused_count")
+DISTURBED = ("disturbance", "level"), ("n", *SHARES[:3])
+FIGURES = ("method", "modality", "benchmark", "metric", "protocol", "reading", "source"), ("value",)
+
+INITIALS = "J joint, B bone, JM and BM their motion"
+OVERVIEW, EVERYTHING, ANY = "Best of each", "All datasets", "any"
+MEASURES = {
+    "top1_instance": "Top-1",
+    "top5_instance": "Top-5",
+    "top1_class": "Top-1 / class",
+    "top5_class": "Top-5 / class",
+}
+SORTS: dict[str, tuple[str, bool] | None] = {  # a number column, and whether the smallest comes first
+    "Dataset, then the best": None,
+    "Highest top-1": ("top1_instance", False),
+    "Highest top-5": ("top5_instance", False),
+    "Highest top-1 / class": ("top1_class", False),
+    "Lowest latency": ("latency_ms", True),
+    "Fewest parameters": ("parameters", True),
+    "Most clips": ("n", False),
+    "Lowest log-loss": ("log_loss", True),
+    "Lowest calibration error": ("ece", True),
+}
+AXES = {"Latency (ms)": ("latency_ms", 1.0), "Parameters (millions)": ("parameters", 1e-6)}
+
+
+# ---- reading ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file: `text` as it stands there, `rows` with the number columns as float64. The two share their index."""
+
+    text: pd.DataFrame
+    rows: pd.DataFrame
+
+
+def read(path: Path, texts: Sequence[str], numbers: Sequence[str]) -> Table:
+    """A CSV with at least these columns, kept in memory until the file changes; no rows where there is no file.
+
+    Raises UserError where it cannot be read as such a table.
+    """
+    try:
+        stamp = path.stat()
+    except FileNotFoundError:
+        empty = pd.DataFrame(columns=[*texts, *numbers], dtype=str)
+        return Table(empty, empty.astype(dict.fromkeys(numbers, float)))
+    except OSError as error:
+        raise UserError(f"{path.name} cannot be read: {error.strerror or error}.") from error
+    return _read(path, tuple(texts), tuple(numbers), (stamp.st_mtime_ns, stamp.st_size))
+
+
+@functools.lru_cache(maxsize=16)
+def _read(path: Path, texts: tuple[str, ...], numbers: tuple[str, ...], stamp: tuple[int, int]) -> Table:
+    again = f"Delete it, then run {COMMAND} again"
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            head, *lines = csv.reader(file, strict=True)
+    except (ValueError, OSError, csv.Error) as error:  # nothing at all, and bytes that are no UTF-8, are ValueErrors
+        raise UserError(f"{path.name} is not a table that can be read ({str(error).strip()}). {again}.") from error
+    if uneven := [place for place, cells in enumerate(lines, 2) if len(cells) != len(head)]:
+        raise UserError(f"Row {uneven[0]} of {path.name} has not as many cells as there are columns. {again}.")
+    text = pd.DataFrame(lines, columns=head, dtype=str)  # pandas' own reader would take a gloss NULL for nothing
+    if lacking := [name for name in (*texts, *numbers) if name not in text.columns]:
+        raise UserError(f"{path.name} lacks the columns {', '.join(lacking)}. {again}.")
+    rows = text.copy()
+    for name in numbers:
+        rows[name] = pd.to_numeric(text[name].where(text[name] != "", "nan"), errors="coerce").astype(float)
+        wrong = rows[name].isna() & ~text[name].str.lower().isin(["", "nan"])
+        wrong |= ~rows[name].between(0, 1) & rows[name].notna() if name in SHARES else rows[name].abs() == math.inf
+        if wrong.any():
+            line, value = wrong.idxmax() + 2, text[name][wrong.idxmax()]
+            kind = "a fraction between 0 and 1" if name in SHARES else "a number"
+            raise UserError(f"Row {line} of {path.name}: {name} is “{value}”, not {kind}. {again}.")
+    return Table(text, rows)
+
+
+def results(folder: Path) -> Table:
+    """What eval/run_all.py wrote, one row per dataset × protocol × streams × fusion. Raises UserError."""
+    table = read(folder / "results.csv", (*KEY, *SAID, *ORIGIN), (*COUNTS, *COSTS))
+    twice = table.rows.duplicated(list(KEY))
+    if twice.any():
+        row = " · ".join(table.rows.loc[twice, list(KEY)].iloc[0])
+        raise UserError(f"results.csv has two rows for {row}. Delete it, then run {COMMAND} again.")
+    broken = measured(table.rows)[["n", "top1_instance", "top1_instance_lo", "top1_instance_hi"]].isna().any(axis=1)
+    if broken.any():
+        raise UserError(f"Row {broken.idxmax() + 2} of results.csv is “ok” but lacks its accuracy, its interval or n.")
+    return table
+
+
+def glosses(folder: Path) -> pd.DataFrame:
+    return read(folder / "glosses.csv", (*KEY, *GLOSS[0]), GLOSS[1]).rows
+
+
+def robustness(folder: Path) -> pd.DataFrame:
+    return read(folder / "robustness.csv", (*KEY, *DISTURBED[0]), DISTURBED[1]).rows
+
+
+def published(path: Path = PUBLISHED) -> pd.DataFrame:
+    """Figures that others published, in percent, as each was read: by dataset and method, never by value."""
+    rows = read(path, *FIGURES).rows
+    return rows.sort_values(["benchmark", "method", "metric"], key=_dataset_order, kind="stable")
+
+
+# ---- choosing and ranking --------------------------------------------------------------------------------------------
+
+
+def _dataset_order(column: pd.Series) -> pd.Series:
+    """A sort key: benchmarks in the registry's order, then everything else by name, upper case as lower."""
+    rank = {name: f"{index:03}" for index, name in enumerate(BENCHMARKS)}
+    return column.map(lambda name: rank.get(name, f"~{str(name).casefold()}"))
+
+
+def dataset_names(*columns: pd.Series) -> list[str]:
+    """Every name in these columns once, benchmarks first, in the registry's order."""
+    names = pd.concat(columns, ignore_index=True).drop_duplicates()
+    return list(names.loc[_dataset_order(names).sort_values(kind="stable").index])
+
+
+def measured(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[rows["status"] == "ok"]
+
+
+def ranked(rows: pd.DataFrame) -> pd.DataFrame:
+    """By dataset and protocol; in each the best first: top-1 per instance, then per class, then fewer streams."""
+    rows = rows.assign(
+        _dataset=_dataset_order(rows["dataset"]),
+        _few=rows["streams"].str.count(r"\+"),
+    )
+    order = ["_dataset", "protocol", "top1_instance", "top1_class", "_few", "streams", "fusion"]
+    falling = [name.startswith("top1") for name in order]
+    rows = rows.sort_values(order, ascending=[not down for down in falling], kind="stable")
+    return rows.drop(columns=["_dataset", "_few"])
+
+
+def best(rows: pd.DataFrame) -> pd.DataFrame:
+    """The first of each dataset × protocol among ranked rows."""
+    return rows.drop_duplicates(["dataset", "protocol"])
+
+
+def sort(rows: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Ranked rows in one of the SORTS: as numbers, equals as they were, rows without the number last."""
+    if (order := SORTS[by]) is None:
+        return rows
+    return rows.sort_values(order[0], ascending=order[1], kind="stable", na_position="last")
+
+
+def choose(rows: pd.DataFrame, dataset: str, protocol: str = ANY, search: str = "") -> pd.DataFrame:
+    """The rows of a dataset (or of all) under a protocol (or any) in which every word of `search` is found."""
+    column = "dataset" if "dataset" in rows else "benchmark"
+    if dataset not in (OVERVIEW, EVERYTHING):
+        rows = rows[rows[column] == dataset]
+    if protocol != ANY:
+        rows = rows[rows["protocol"] == protocol]
+    if words := search.casefold().split():
+        texts = rows.select_dtypes(exclude="number").astype(str)
+        said = texts.agg(" ".join, axis=1).str.casefold() if len(texts) else pd.Series("", index=rows.index, dtype=str)
+        if "streams" in rows:  # a stream is found as the table words it, too
+            said += " " + rows["streams"].map(stream_label)
+        rows = rows[[all(word in line for word in words) for line in said]]
+    return rows
+
+
+def find(rows: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
+    """The rows of one dataset, protocol, streams and fusion."""
+    return rows[(rows[list(KEY)] == list(key)).all(axis=1)]
+
+
+def missing(rows: pd.DataFrame) -> pd.DataFrame:
+    """What was not measured, summed up: dataset, status, reason and how many rows say so."""
+    rows = rows[rows["status"] != "ok"].sort_values(["dataset"], key=_dataset_order, kind="stable")
+    return rows.groupby(["dataset", "status", "reason"], sort=False).size().rename("rows").reset_index()
+
+
+def csv_text(table: Table, rows: pd.DataFrame) -> str:
+    """The complete rows, every column, with the numbers exactly as they stand in the file."""
+    return table.text.loc[sorted(rows.index)].to_csv(index=False, lineterminator="\n")
+
+
+def hardest(rows: pd.DataFrame, limit: int = 12) -> pd.DataFrame:
+    """The glosses that are hit least; of equals, the one with more clips first."""
+    rows = rows[rows["n"] > 0].assign(rate=rows["hits1"] / rows["n"])
+    return rows.sort_values(["rate", "n", "gloss"], ascending=[True, False, True]).head(limit)
+
+
+def confused(rows: pd.DataFrame, limit: int = 12) -> pd.DataFrame:
+    """The glosses that are most often taken for one other: by clips, then by their share of the gloss's clips."""
+    rows = rows[(rows["confused_count"] > 0) & (rows["n"] > 0)].assign(share=rows["confused_count"] / rows["n"])
+    return rows.sort_values(["confused_count", "share", "gloss"], ascending=[False, False, True]).head(limit)
+
+
+# ---- wording ---------------------------------------------------------------------------------------------------------
+
+
+def stream_label(streams: str) -> str:
+    """`joint+bone_motion` -> `joint, bone motion`; all four by that name."""
+    names = streams.split("+")
+    return "all four" if len(names) == 4 else ", ".join(name.replace("_", " ") for name in names)
+
+
+def stream_initials(streams: str) -> str:
+    """`joint+bone_motion` -> `J BM`."""
+    initials = ["".join(word[:1] for word in name.split("_")).upper() for name in streams.split("+")]
+    return "all four" if len(initials) == 4 else " ".join(initials)
+
+
+def percent(share: float) -> str:
+    return "" if math.isnan(share) else f"{100 * share:.1f}"
+
+
+def interval(low: float, high: float) -> str:
+    """Two fractions -> `77.3 – 86.6`, percent; empty where one is missing."""
+    return "" if math.isnan(low) or math.isnan(high) else f"{percent(low)} – {percent(high)}"
+
+
+def number(value: float, digits: int = 0) -> str:
+    """12345.6 -> `12 346` with a narrow space; empty where it is missing."""
+    return "" if math.isnan(value) else f"{value:,.{digits}f}".replace(",", "\u202f")
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column on screen. `cell`: a row -> its value (a number stays one, so that it sorts) and how it is written."""
+
+    title: str
+    cell: Callable[[Any], tuple[Any, str]]
+    width: int
+    numeric: bool = True
+
+
+def _text(title: str, name: str, width: int, word: Callable[[str], str] = str) -> Column:
+    return Column(title, lambda row: (word(getattr(row, name)),) * 2, width, numeric=False)
+
+
+def _number(title: str, name: str, width: int, digits: int = 0, scale: float = 1.0) -> Column:
+    def cell(row: Any) -> tuple[Any, str]:
+        value = getattr(row, name) * scale
+        return (None, "–") if math.isnan(value) else (value, number(value, digits))
+
+    return Column(title, cell, width)
+
+
+def _rate(name: str, width: int = 78) -> tuple[Column, Column]:
+    def bounds(row: Any) -> tuple[str, str]:
+        return (interval(getattr(row, f"{name}_lo"), getattr(row, f"{name}_hi")) or "–",) * 2
+
+    title = f"{MEASURES[name]} %"
+    return _number(title, name, width, 1, 100), Column("95 %", bounds, 106, numeric=False)
+
+
+WHO = (
+    _text("Streams", "streams", 142, stream_label),
+    _text("Fusion", "fusion", 88),
+    _text("Protocol", "protocol", 84),
+    _number("Clips", "n", 70),
+)
+FIXED = (_text("Dataset", "dataset", 118), *_rate("top1_instance"), *WHO)
+KEY_CELLS = (0, 5, 3, 4)  # where FIXED has the dataset, protocol, streams and fusion
+CHOICES: dict[str, tuple[Column, ...]] = {
+    **{MEASURES[rate]: _rate(rate) for rate in RATES[1:]},
+    "Latency": (_number("ms", "latency_ms", 80, 1),),
+    "Parameters": (_number("M param.", "parameters", 96, 2, 1e-6),),
+    "Clips per second": (_number("Clips/s", "clips_per_second", 90),),
+    "Memory": (_number("Peak MB", "peak_memory_mb", 96),),
+    "Log-loss": (_number("Log-loss", "log_loss", 90, 3),),
+    "Calibration error": (_number("ECE", "ece", 80, 3),),
+    "Glosses": (_number("Glosses", "num_classes", 90),),
+    "Device": (_text("Device", "device", 130),),
+    "Number type": (_text("Type", "dtype", 90),),
+    "Date": (_text("Date", "date", 110, lambda date: date[:10]),),
+    "Commit": (_text("Commit", "commit", 95, lambda commit: commit[:8]),),
+}
+SHOWN = ("Top-5", "Top-1 / class")
+FOREIGN = (
+    _text("Dataset", "benchmark", 104),
+    _text("Method", "method", 164),
+    _text("Input", "modality", 92),
+    _text("Measure", "metric", 108, lambda metric: MEASURES.get(metric, metric)),
+    Column("Published %", lambda row: (row.value, f"{row.value:g}"), 104),
+    _text("Protocol", "protocol", 124),
+    _text("How we read it", "reading", 116),
+    _text("Source", "source", 222),
+)
+
+
+def columns(choices: Sequence[str]) -> list[Column]:
+    """What always stands in the table, then what was chosen, in the order of CHOICES."""
+    return [*FIXED, *(column for name in CHOICES if name in choices for column in CHOICES[name])]
+
+
+def sheet(rows: pd.DataFrame, shape: Sequence[Column]) -> dict[str, Any]:
+    """Rows as the page's table takes them: the values, which sort as numbers, and beside them how each is written."""
+    cells = [[column.cell(row) for column in shape] for row in rows.itertuples()]
+    return {
+        "headers": [column.title for column in shape],
+        "data": [[value for value, _ in line] for line in cells],
+        "metadata": {"display_value": [[shown for _, shown in line] for line in cells]},
+    }
+
+
+def key_of(cells: Sequence[Any], rows: pd.DataFrame) -> tuple[str, ...] | None:
+    """The key of the row whose visible cells these are; None where no row has them."""
+    said = [cells[place] for place in KEY_CELLS]
+    same = rows[(rows["dataset"] == said[0]) & (rows["protocol"] == said[1]) & (rows["fusion"] == said[3])]
+    same = same[[stream_label(streams) == said[2] for streams in same["streams"]]]
+    return None if same.empty else tuple(same.iloc[0][list(KEY)])
