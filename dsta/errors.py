@@ -1,4 +1,7 @@
-"""The one exception that is meant for the person at the keyboard."""
+"""The one exception that is meant for the person at the keyboard, and how command lines tell it."""
+
+import sys
+from collections.abc import Callable
 
 
 class UserError(ValueError):
@@ -7,3 +10,13 @@ class UserError(ValueError):
     The command line prints it to stderr and exits with code 2; the page shows it. Anything else is a bug and
     stays a traceback.
     """
+
+
+def exit_code(work: Callable[[], object]) -> int:
+    """Does a command line's work: 0, or 2 after a user's mistake, which is told on stderr."""
+    try:
+        work()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from dsta.augment import Augmentation
 from dsta.checkpoint import Checkpoint, replace_file
 from dsta.data import Clip, capped, read_skeletons, training_batches
-from dsta.errors import UserError
+from dsta.errors import UserError, exit_code
 from dsta.model import DSTA, ModelConfig
 from dsta.streams import Recipe, Stream
 
@@ -194,26 +194,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--per-source", type=int, default=TrainConfig.per_source)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--licence", default="", help="licence of the weights, for their configuration")
-    args = parser.parse_args(arguments)
-    try:
-        config = TrainConfig(args.epochs, args.schedule or args.epochs, per_source=args.per_source, seed=args.seed)
-        every = [clip for folder in args.data for clip in read_skeletons(folder)]
-        clips = [clip for clip in every if clip.fold not in args.without_folds]
-        if not clips:
-            raise UserError("No clip is left to train on: leave fewer folds out.")
-        provenance = {
-            "datasets": [Path(folder).name for folder in args.data],
-            "without_folds": args.without_folds,
-            "selection": "last epoch",
-            "commit": git_commit(),
-            "licence": args.licence,
-        }
-        vocabulary = sorted({clip.gloss for clip in every})
-        train(clips, args.stream, args.out, config, glosses=vocabulary, provenance=provenance)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: _run(parser.parse_args(arguments)))
+
+
+def _run(args: argparse.Namespace) -> None:
+    config = TrainConfig(args.epochs, args.schedule or args.epochs, per_source=args.per_source, seed=args.seed)
+    every = [clip for folder in args.data for clip in read_skeletons(folder)]
+    clips = [clip for clip in every if clip.fold not in args.without_folds]
+    if not clips:
+        raise UserError("No clip is left to train on: leave fewer folds out.")
+    provenance = {
+        "datasets": [Path(folder).name for folder in args.data],
+        "without_folds": args.without_folds,
+        "selection": "last epoch",
+        "commit": git_commit(),
+        "licence": args.licence,
+    }
+    vocabulary = sorted({clip.gloss for clip in every})
+    train(clips, args.stream, args.out, config, glosses=vocabulary, provenance=provenance)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import torch
 
 from dsta.checkpoint import replace_file
 from dsta.data import Clip, capped, logits, read_skeletons
-from dsta.errors import UserError
+from dsta.errors import UserError, exit_code
 from dsta.metrics import calibration_error, fit_fusion, hits, log_loss, topk, wilson
 from dsta.streams import Stream, fuse
 from dsta.train import SMALL_RECIPE, TrainConfig, git_commit, train
@@ -206,12 +206,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", choices=["inner", "outer"], help="stop after this part")
     args = parser.parse_args(arguments)
-    try:
-        crossvalidate(args.data, args.out, args.schedule, args.workers, args.only)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: crossvalidate(args.data, args.out, args.schedule, args.workers, args.only))
 
 
 def crossvalidate(data: Sequence[Path], out: Path, schedule: int, workers: int, only: str | None = None) -> None:

@@ -21,7 +21,7 @@ from scipy.special import softmax
 
 from dsta.checkpoint import Checkpoint, read_json, replace_file, write_manifest
 from dsta.data import Clip, read_skeletons
-from dsta.errors import UserError
+from dsta.errors import exit_code
 from dsta.metrics import calibration_error, fit_fusion, hits
 from dsta.streams import Stream, fuse
 
@@ -137,12 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR")
     parser.add_argument("--card", required=True, type=Path, metavar="FILE", help="template of the card")
     args = parser.parse_args(arguments)
-    try:
-        publish(args.run, args.data, args.out, args.card)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return exit_code(lambda: publish(args.run, args.data, args.out, args.card))
 
 
 if __name__ == "__main__":
