@@ -12,6 +12,7 @@ import argparse
 import io
 import json
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -97,11 +98,14 @@ def judged_epochs(config: TrainConfig) -> list[int]:
 
 @dataclass(frozen=True)
 class Held:
-    """Held-out clips of one set with the logits of each stream, within the set's own glosses."""
+    """Held-out clips of one set with the logits of each stream, within the set's own glosses.
+
+    stands_for: how many of the fold's clips each one stands for, where only some of a gloss and source were scored.
+    """
 
     labels: np.ndarray
     logits: dict[str, np.ndarray]
-    glosses: list[str]
+    stands_for: np.ndarray
 
 
 def held_out(
@@ -117,7 +121,10 @@ def held_out(
         chosen = [i for i, n in enumerate(names) if (clips[n].dataset, clips[n].fold) == (dataset, fold)]
         labels = np.array([own.index(clips[names[i]].gloss) for i in chosen])
         by_stream[stream] = scores[chosen][:, columns]
-    return Held(labels, by_stream, own)
+    groups = [(clips[names[i]].gloss, clips[names[i]].source) for i in chosen]
+    whole = Counter((c.gloss, c.source) for c in clips.values() if (c.dataset, c.fold) == (dataset, fold))
+    scored = Counter(groups)
+    return Held(labels, by_stream, np.array([whole[group] / scored[group] for group in groups]))
 
 
 def choose(folders: dict[str, Path], fold: int, clips: dict[str, Clip], config: TrainConfig) -> dict[str, Any]:
@@ -134,7 +141,9 @@ def choose(folders: dict[str, Path], fold: int, clips: dict[str, Clip], config: 
     chosen: dict[str, Any] = {"epoch": best, "inner_fold": fold, "fusion": {}, "temperature": {}}
     for dataset in datasets:
         held = held_out(folders, best, clips, dataset, fold, vocabulary)
-        chosen["fusion"][dataset], chosen["temperature"][dataset] = fit_fusion(held.logits, held.labels)
+        chosen["fusion"][dataset], chosen["temperature"][dataset] = fit_fusion(
+            held.logits, held.labels, held.stands_for
+        )
     return chosen
 
 

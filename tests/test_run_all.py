@@ -356,6 +356,14 @@ def test_a_fusion_fitted_on_the_scored_fold_is_refused(place):
     assert rows["wlasl50", "folds", ALL, "equal"]["status"] == "ok"
 
 
+def test_a_choice_without_an_inner_fold_is_not_called_fitted(place):
+    path = place / "runs" / "tiny" / "chosen.json"
+    path.write_text(json.dumps({fold: c | {"inner_fold": None} for fold, c in json.loads(path.read_text()).items()}))
+    assert run(place, datasets=["wlasl50"]) == 0
+    row = table(place)["wlasl50", "folds", ALL, "fitted"]
+    assert row["status"] == "no weights" and "too few folds" in row["reason"]
+
+
 def test_folds_that_are_not_trained_yet_are_told(place):
     shutil.rmtree(place / "runs" / "tiny" / "fold1" / "joint")
     (place / "runs" / "tiny" / "chosen.json").unlink()
