@@ -198,25 +198,24 @@ def test_a_run_killed_after_training_goes_on(data, tmp_path):
     config = tiny(epochs=2, schedule=2)
     job = crossval.Job(Stream.JOINT, (0, 1), tmp_path / "joint", tuple(data), config, False)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crossval.np, "savez", failing_savez("scores.npz"))
+        patch.setattr(Path, "replace", failing_rename("scores.npz"))
         with pytest.raises(OSError, match="killed"):
             crossval.run(job)
+    assert not (tmp_path / "joint" / "scores.npz").exists()
     crossval.run(job)
     assert len(scores_of(tmp_path / "joint")["names"]) == 24
 
 
-def failing_savez(name):
-    """np.savez that dies half way through files of that name."""
+def failing_rename(name):
+    """Path.replace that dies when a file of that name is to appear."""
+    whole = Path.replace
 
-    def savez(file, *args, **arrays):
-        path = Path(getattr(file, "name", None) if hasattr(file, "write") else file)
-        if path.name.startswith(name):
-            path.write_bytes(b"PK half")
+    def replace(path, target):
+        if Path(target).name == name:
             raise OSError("killed")
-        return whole(file, *args, **arrays)
+        return whole(path, target)
 
-    whole = np.savez
-    return savez
+    return replace
 
 
 def test_missing_data_is_one_sentence_and_code_2(tmp_path, capsys):
@@ -224,15 +223,30 @@ def test_missing_data_is_one_sentence_and_code_2(tmp_path, capsys):
     assert "index.csv" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("folds", [1, 2, 3])
-def test_a_set_with_too_few_folds_is_a_users_error(data, tmp_path, capsys, folds):
-    folder = tmp_path / "few"
+def some_folds(data, folder, folds):
+    """The set's folds 0 to folds - 1."""
     folder.mkdir()
     rows = list(csv.reader((data[0] / "index.csv").open()))
     with (folder / "index.csv").open("w", newline="") as file:
         csv.writer(file).writerows([rows[0], *(row for row in rows[1:] if int(row[3]) < folds)])
     (folder / "clips.npz").write_bytes((data[0] / "clips.npz").read_bytes())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crossval, "run_all", lambda jobs, workers: [crossval.run(job) for job in jobs])
-        code = crossval.main(["--data", str(folder), "--out", str(tmp_path / "out"), "--schedule", str(SCHEDULE)])
-    assert code == 2 and len(capsys.readouterr().err.splitlines()) == 1
+    return folder
+
+
+def test_one_fold_is_a_users_error(data, tmp_path, capsys):
+    folder = some_folds(data, tmp_path / "few", 1)
+    assert crossval.main(["--data", str(folder), "--out", str(tmp_path / "out")]) == 2
+    assert "two folds" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("folds", [2, 3])
+def test_without_pairs_of_folds_nothing_is_chosen(data, tmp_path, monkeypatch, folds):
+    monkeypatch.setitem(globals(), "tiny", partial(tiny, batch_size=4))
+    out = tmp_path / "out"
+    saw = cross_validate([some_folds(data, tmp_path / "few", folds)], out, "--only", "outer")
+    assert sorted({name.split("/")[0] for name in saw}) == [f"fold{k}" for k in range(folds)]
+    chosen = json.loads((out / "chosen.json").read_text())
+    assert {(c["epoch"], c["inner_fold"], *c["fusion"]["few"].values()) for c in chosen.values()} == {
+        (SCHEDULE, None, 0.25, 0.25, 0.25, 0.25)
+    }
+    assert json.loads((out / "report.json").read_text())["few"]["pooled"]["fused"]["n"] == 6 * folds
