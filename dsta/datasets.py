@@ -10,6 +10,7 @@ from typing import Literal, NamedTuple
 from dsta.errors import UserError
 
 FACTS = Path(__file__).parent / "facts"
+_SUFFIXES = ("mp4", "avi", "mkv", "webm", "npy", "npz", "pose", "json", "pkl")
 Protocol = Literal["test", "val+test", "folds"]
 
 
@@ -128,4 +129,4 @@ def clip_key(name: str) -> str:
     """The name by which the official list knows a clip: without folders and suffix, `69241.mp4` is `69241`."""
     base = PurePosixPath(name.replace("\\", "/")).name
     stem, dot, suffix = base.rpartition(".")
-    return stem if dot and suffix.lower() in ("mp4", "avi", "mkv", "webm", "npy", "npz", "pose", "json", "pkl") else base
+    return stem if dot and suffix.lower() in _SUFFIXES else base

@@ -1,4 +1,4 @@
-"""How good scores are: top-k per instance and per class, intervals, calibration, paired tests. Fractions, not percent."""
+"""How good scores are: top-k per instance and per class, intervals, calibration, paired tests. Fractions, never %."""
 
 import math
 from collections.abc import Mapping
@@ -116,7 +116,9 @@ def fit_fusion(
 
     start = np.full(len(names), 1 / len(names))
     fit = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=[(0, None)] * len(names))
-    total = max(float(fit.x.sum()), 1e-6)
+    total = float(fit.x.sum())
+    if total < 1e-6:  # the streams know nothing: any weights do, and no answer is likelier than another
+        return dict.fromkeys(names, 1 / len(names)), 1e6
     return {name: float(w) / total for name, w in zip(names, fit.x, strict=True)}, 1 / total
 
 

@@ -17,7 +17,7 @@ import eval.forward
 import eval.scoring
 from dsta.checkpoint import Checkpoint
 from dsta.data import logits as direct_logits
-from dsta.data import read_held
+from dsta.data import read_held, read_skeletons
 from dsta.datasets import clip_key, official
 from dsta.streams import fuse
 from eval.results import DISTURBED_COLUMNS, GLOSS_COLUMNS, TIMES, read_rows
@@ -354,6 +354,25 @@ def test_a_fusion_fitted_on_the_scored_fold_is_refused(place):
     rows = table(place)
     assert rows["wlasl50", "folds", ALL, "fitted"]["status"] == "mismatch"
     assert rows["wlasl50", "folds", ALL, "equal"]["status"] == "ok"
+
+
+def test_a_subset_is_refitted_as_the_cross_validation_fits(place):
+    from eval.crossval import fit_fusion, held_out
+    from eval.networks import InnerFusion
+
+    run_folder, held = place / "runs" / "tiny", read_held(place / "data" / "wlasl50")
+    clips = {f"wlasl50/{clip.name}": clip for clip in read_skeletons(place / "data" / "wlasl50")}
+    for stream in ("joint", "bone"):  # some takes are not judged, and the others stand for them
+        path = run_folder / "without01" / stream / "scores.npz"
+        scores = dict(np.load(path))
+        keep = [i for i, name in enumerate(scores["names"]) if not name.endswith("deaf/f1-0")]
+        np.savez(path, **{key: value[keep] for key, value in scores.items()})
+    folders = {stream: run_folder / "without01" / stream for stream in ("joint", "bone")}
+    judged = held_out(folders, 2, clips, "wlasl50", 1, ["book", "deaf", "hello"])
+    expected = fit_fusion(judged.logits, judged.labels, judged.stands_for)
+    weights, temperature = InnerFusion(run_folder, held).fit(0, ("joint", "bone"))
+    assert weights == pytest.approx(expected[0], abs=1e-9) and temperature == pytest.approx(expected[1], rel=1e-9)
+    assert len(set(judged.stands_for)) > 1
 
 
 def test_a_choice_without_an_inner_fold_is_not_called_fitted(place):

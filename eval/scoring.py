@@ -1,0 +1,297 @@
+"""Logits of clips by networks, each computed once: device, number format, batches, processes, and the cache.
+
+On a CPU, batches go to worker processes of one thread each; on a GPU, workers prepare what the network scores. Started
+by torchrun, each process scores every so-many-th batch and the first one collects: only logits travel, so gloo does.
+Batches are the same however the work is shared, and so, on a CPU, is every bit of the result.
+"""
+
+import hashlib
+import json
+import os
+import time
+import traceback
+import zipfile
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
+from functools import lru_cache
+from itertools import chain
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from dsta.checkpoint import Checkpoint, replace_file
+from dsta.data import Held, file_sha256, read_held
+from dsta.errors import UserError
+from eval.forward import Advance, Picked, Settings, clips_per_batch, forward, latency, memory_mb
+from eval.results import hash_lines
+from eval.robustness import Disturbance, Disturbed
+
+IN_PROCESS = 1000  # so few clips are scored sooner than worker processes start
+_CODE = [
+    Path(__file__).resolve().parents[1] / "dsta" / f"{room}.py" for room in ("model", "streams", "data", "skeleton")
+]
+
+
+@dataclass(frozen=True)
+class Work:
+    """The clips at `positions` of the data in `data`, through the network in `weights` (sha256 `weights_sha256`)."""
+
+    data: Path
+    weights: Path
+    weights_sha256: str
+    positions: tuple[int, ...]
+    disturbance: Disturbance | None = None
+
+
+@dataclass(frozen=True)
+class Scored:
+    """logits: (N, K) float32, mean over the recipe's views. peak_memory_mb: of the device, or of the largest process.
+    latency_ms: median of one clip alone, from joints to logits."""
+
+    logits: np.ndarray
+    seconds: float
+    peak_memory_mb: float
+    latency_ms: float
+    parameters: int
+    device: str
+    dtype: str
+    torch: str
+
+
+class Engine:
+    """Scores works, keeps their logits, and shares the work among processes."""
+
+    def __init__(self, settings: Settings, cache: str | Path) -> None:
+        self.settings, self.cache = settings, Path(cache)
+        self.rank, self.size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self._held: dict[Path, Held] = {}
+        self._pool: ProcessPoolExecutor | None = None
+        if not settings.on_gpu:
+            torch.set_num_threads(1)  # one thread a process: small networks gain nothing from more, and bits stay
+        if self.size > 1 and not dist.is_initialized():
+            dist.init_process_group("gloo", timeout=timedelta(days=2))  # the first may be busy with figures for long
+
+    def held(self, folder: Path) -> Held:
+        """The clips in a folder, read once."""
+        if folder not in self._held:
+            self._held[folder] = read_held(folder)
+        return self._held[folder]
+
+    def data_sha256(self, held: Held) -> str:
+        """Hash of the data's files; a file that was hashed before and has not changed is not read again."""
+        memo_file = self.cache / "hashes.json"
+        memo = _read_memo(memo_file)
+        hashes = {}
+        for path in held.files:
+            stat = path.stat()
+            stamp = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+            entry = memo.get(str(path.resolve()))
+            if not entry or entry[:-1] != stamp:
+                entry = memo[str(path.resolve())] = [*stamp, file_sha256(path)]
+                self.cache.mkdir(parents=True, exist_ok=True)
+                replace_file(memo_file, json.dumps(memo).encode())
+            hashes[path.name] = entry[-1]
+        return hash_lines(hashes)
+
+    def expect(self, clips: int) -> None:
+        """So many clips are to be scored in all: for few, worker processes are not worth their start."""
+        if clips <= IN_PROCESS and not self.settings.on_gpu:
+            self.settings = replace(self.settings, workers=0)
+
+    def cached(self, work: Work) -> bool:
+        return self._file(work).exists()
+
+    def score(self, work: Work, advance: Advance = lambda clips: None) -> Scored:
+        """Logits of a work, from the cache where they are there. Raises UserError for weights that do not fit."""
+        saved = self._read(work)
+        if saved is not None:
+            return saved
+        if self.size > 1:
+            self._broadcast(work)
+        elif self._pooled():
+            self._started_pool()  # before the clock starts
+        started = time.perf_counter()
+        own = self._own_part(work, advance)
+        parts = self._gather(own) if self.size > 1 else [own]
+        for part in parts:
+            if isinstance(part, Exception):
+                raise part
+        seconds = time.perf_counter() - started
+        checkpoint = _loaded(work.weights, work.weights_sha256, self.settings.device)
+        per_batch = clips_per_batch(checkpoint, self.settings)
+        scored = Scored(
+            _interleaved([part[0] for part in parts], len(work.positions), per_batch),
+            seconds,
+            max(part[1] for part in parts),
+            latency(checkpoint, self._clips(work)[work.positions[len(work.positions) // 2]], self.settings),
+            sum(p.numel() for p in checkpoint.model.parameters()),
+            self.settings.device_name,
+            self.settings.dtype,
+            torch.__version__,
+        )
+        self._write(work, scored)
+        return scored
+
+    def serve(self) -> None:
+        """What the processes other than the first do: their part of each work, until `close` of the first."""
+        while (work := self._broadcast(None)) is not None:
+            self._gather(self._own_part(work, lambda clips: None))
+        dist.destroy_process_group()
+
+    def close(self) -> None:
+        """Ends the other processes."""
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+        if self.size > 1 and self.rank == 0:
+            self._broadcast(None)
+            dist.destroy_process_group()
+
+    def _clips(self, work: Work) -> Sequence[np.ndarray]:
+        joints = self.held(work.data).joints
+        return Disturbed(joints, work.disturbance) if work.disturbance else joints
+
+    def _own_part(self, work: Work, advance: Advance) -> tuple[np.ndarray, float] | Exception:
+        """(logits of this process's batches, peak memory in MB). With others waiting, a failure is told, not raised."""
+        if self.size == 1:
+            return self._part(work, advance)
+        try:
+            return self._part(work, lambda clips: advance(clips * self.size))
+        except UserError as error:
+            return error
+        except Exception:  # the others wait: the first process raises it, and the data set's row says it
+            return RuntimeError(f"process {self.rank} of {self.size} failed: {traceback.format_exc()}")
+
+    def _part(self, work: Work, advance: Advance) -> tuple[np.ndarray, float]:
+        if self.settings.on_gpu:
+            torch.cuda.reset_peak_memory_stats(self.settings.device)
+        checkpoint = _loaded(work.weights, work.weights_sha256, self.settings.device)
+        batches = _batches(work.positions, clips_per_batch(checkpoint, self.settings))[self.rank :: self.size]
+        if not batches:
+            return np.zeros((0, len(checkpoint.glosses)), np.float32), memory_mb(self.settings)
+        if self._pooled():
+            return self._through_pool(work, batches, advance)
+        own = Picked(self._clips(work), tuple(chain.from_iterable(batches)))
+        rows = forward(checkpoint, own, self.settings, advance)
+        return rows, memory_mb(self.settings)
+
+    def _pooled(self) -> bool:
+        return not self.settings.on_gpu and self.settings.workers > 1
+
+    def _started_pool(self) -> ProcessPoolExecutor:
+        if self._pool is None:  # spawned: a fork of a process in which torch has run threads may hang
+            self._pool = ProcessPoolExecutor(self.settings.workers, get_context("spawn"))
+            deque(self._pool.map(_wait_a_little, range(self.settings.workers)), 0)
+        return self._pool
+
+    def _through_pool(self, work: Work, batches: list, advance: Advance) -> tuple[np.ndarray, float]:
+        pool, clips = self._started_pool(), self._clips(work)
+        waiting: deque[Future] = deque()
+        rows, memory = [], 0.0
+        try:
+            for i in range(len(batches) + 2 * self.settings.workers):  # a few in flight, so that memory stays small
+                if i < len(batches):
+                    sent = [clips[position] for position in batches[i]]
+                    waiting.append(pool.submit(_score_batch, work.weights, work.weights_sha256, sent, self.settings))
+                if waiting and (i >= 2 * self.settings.workers or i >= len(batches)):
+                    logits, used = waiting.popleft().result()
+                    rows.append(logits)
+                    memory = max(memory, used)
+                    advance(len(logits))
+        except BrokenExecutor as error:
+            self._pool = None
+            raise UserError("A scoring process died, probably for want of memory: run with --workers 1.") from error
+        return np.concatenate(rows), memory
+
+    def _broadcast(self, value: Work | None) -> Work | None:
+        box = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+    def _gather(self, own: Any) -> list[Any]:
+        parts = [None] * self.size if self.rank == 0 else None
+        dist.gather_object(own, parts, dst=0)
+        return parts or []
+
+    def _file(self, work: Work) -> Path:
+        held = self.held(work.data)
+        parts = {
+            "data": self.data_sha256(held),
+            "weights": work.weights_sha256,
+            "config": file_sha256(work.weights / "config.json"),
+            "positions": work.positions,
+            "disturbance": asdict(work.disturbance) if work.disturbance else None,
+            "device": self.settings.device.split(":")[0],
+            "dtype": self.settings.dtype,
+            "code": _code_sha256(),
+        }
+        key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        return self.cache / "logits" / f"{work.data.name}-{work.weights.name}-{key[:24]}.npz"
+
+    def _read(self, work: Work) -> Scored | None:
+        path = self._file(work)
+        try:
+            with np.load(path, allow_pickle=False) as saved:
+                return Scored(saved["logits"], **json.loads(str(saved["meta"])))
+        except (FileNotFoundError, zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError, OSError):
+            return None
+
+    def _write(self, work: Work, scored: Scored) -> None:
+        meta = {name: value for name, value in asdict(scored).items() if name != "logits"}
+        write_npz(self._file(work), logits=scored.logits, meta=np.array(json.dumps(meta)))
+
+
+def write_npz(path: Path, **arrays: np.ndarray) -> None:
+    """An archive that is there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
+    with beside.open("wb") as file:
+        np.savez(file, **arrays)
+    beside.replace(path)
+
+
+def _batches(positions: Sequence[int], size: int) -> list[tuple[int, ...]]:
+    return [tuple(positions[start : start + size]) for start in range(0, len(positions), size)]
+
+
+def _interleaved(parts: Sequence[np.ndarray], count: int, per_batch: int) -> np.ndarray:
+    """Puts the rows of the processes, which took every so-many-th batch, back in order."""
+    batches = _batches(range(count), per_batch)
+    order = [i for rank in range(len(parts)) for batch in batches[rank :: len(parts)] for i in batch]
+    logits = np.empty((count, parts[0].shape[1]), np.float32)
+    logits[order] = np.concatenate(parts)
+    return logits
+
+
+@lru_cache(maxsize=8)
+def _loaded(folder: Path, sha256: str, device: str) -> Checkpoint:
+    return Checkpoint.load(folder, device)  # the hash is only in the cache's key: load checks it
+
+
+def _score_batch(weights: Path, sha256: str, clips: list[np.ndarray], settings: Settings) -> tuple[np.ndarray, float]:
+    torch.set_num_threads(1)
+    return forward(_loaded(weights, sha256, "cpu"), clips, settings), memory_mb(settings)
+
+
+def _wait_a_little(_: int) -> None:
+    time.sleep(0.2)  # so that every worker starts, and not one that answers for all
+
+
+def _read_memo(path: Path) -> dict[str, list[Any]]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+@lru_cache(maxsize=1)
+def _code_sha256() -> str:
+    """Of the rooms that make logits: after a change there, kept logits are not used."""
+    return hash_lines({path.name: file_sha256(path) for path in _CODE})
