@@ -5,7 +5,7 @@ import hashlib
 import pickle
 import zipfile
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -94,6 +94,13 @@ def capped(clips: Sequence[Clip], most: int, rng: np.random.Generator) -> list[C
     for (_, _, source), members in groups.items():
         kept += members if not source else rng.permutation(members)[:most].tolist()
     return [clips[i] for i in sorted(kept)]
+
+
+def sampling_share(clips: Sequence[Clip], most: int, glosses: Sequence[str]) -> np.ndarray:
+    """(K,) share of each gloss in what `capped` leaves, with one clip added to each gloss; sums to 1."""
+    counts = Counter(clip.gloss for clip in capped(clips, most, np.random.default_rng(0)))
+    share = np.array([counts[gloss] + 1.0 for gloss in glosses])
+    return share / share.sum()
 
 
 def training_batches(

@@ -77,9 +77,10 @@ def wilson(successes: float, n: int, z: float = 1.959963984540054) -> tuple[floa
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def log_loss(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log-likelihood, in nats, of logits (N, K)."""
-    return float(-np.take_along_axis(log_softmax(scores, axis=1), np.asarray(labels)[:, None], 1).mean())
+def log_loss(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray | None = None) -> float:
+    """Mean negative log-likelihood, in nats, of logits (N, K); of clips weighted by `weights` (N,)."""
+    own = np.take_along_axis(log_softmax(scores, axis=1), np.asarray(labels)[:, None], 1)[:, 0]
+    return float(-np.average(own, weights=weights))
 
 
 def calibration_error(scores: np.ndarray, labels: np.ndarray, bins: int = 15) -> float:

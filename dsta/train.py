@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from dsta.augment import Augmentation
 from dsta.checkpoint import Checkpoint, replace_file
-from dsta.data import Clip, capped, read_skeletons, training_batches
+from dsta.data import Clip, capped, read_skeletons, sampling_share, training_batches
 from dsta.errors import UserError, exit_code
 from dsta.model import DSTA, ModelConfig
 from dsta.streams import Recipe, Stream
@@ -45,6 +45,8 @@ class TrainConfig:
 
     schedule: epochs over which the learning rate falls to zero; epochs: those that are run, at most `schedule`.
     per_source: clips of one gloss and source in an epoch, drawn anew each time.
+    balance: how much of the glosses' unequal shares in an epoch is taken out of the trained logits: 0 nothing, so that
+        frequent glosses win when in doubt, 1 all (post-hoc logit adjustment, arXiv 2007.07314).
     """
 
     epochs: int = 50
@@ -56,6 +58,7 @@ class TrainConfig:
     clip_norm: float = 5.0
     label_smoothing: float = 0.1
     per_source: int = 3
+    balance: float = 0.0
     seed: int = 0
     inner_dim: int = 16
     depth: int = 3
@@ -82,7 +85,7 @@ def train(
     Interrupted, the next call with the same arguments continues after the last finished epoch, on the same curve:
     each epoch draws from a generator seeded by (seed, epoch). Each epoch's loss is a line of `out/log.jsonl`.
     glosses: the vocabulary, by default that of the clips; one without a clip keeps its place and is never predicted.
-    after_epoch: called with the number of finished epochs and the network, in evaluation mode.
+    after_epoch: called with the number of finished epochs and the network, in evaluation mode and not yet balanced.
     """
     config, out = config or TrainConfig(), Path(out)
     out.mkdir(parents=True, exist_ok=True)
@@ -91,7 +94,8 @@ def train(
     torch.manual_seed(config.seed)
     model = DSTA(ModelConfig(len(glosses), recipe.channels, config.inner_dim, config.depth))
     optimizer = _optimizer(model, config)
-    run = json.dumps([stream, recipe.to_dict(), asdict(replace(config, epochs=config.schedule)), glosses, len(clips)])
+    same = asdict(replace(config, epochs=config.schedule, balance=0.0))  # what does not change the curve is left out
+    run = json.dumps([stream, recipe.to_dict(), same, glosses, len(clips)])
     history = _resume(out / RESUME_FILE, run, model, optimizer)
     first = len(history)
     for epoch in tqdm(range(first, config.epochs), initial=first, total=config.epochs, disable=not progress):
@@ -108,6 +112,9 @@ def train(
         history.append(line)
         _save_resume(out / RESUME_FILE, run, model, optimizer, history)
         replace_file(out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in history).encode())
+    share = sampling_share(clips, config.per_source, glosses)
+    with torch.no_grad():
+        model.classifier.bias -= config.balance * torch.from_numpy(np.log(share)).float()
     made_by = {**(provenance or {}), "training": asdict(config), "clips": len(clips), "torch": torch.__version__}
     checkpoint = Checkpoint(model.eval(), stream, recipe, tuple(glosses), "mediapipe-holistic", made_by)
     checkpoint.save(out)

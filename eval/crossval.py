@@ -3,9 +3,10 @@
     python eval/crossval.py --data data/wlasl50 data/asl_everyday --out runs/asl71
 
 Folds come in pairs (0, 1), (2, 3). Networks trained without a pair are the judges inside it: what they score on fold 1
-chooses epoch, fusion weights and temperature for fold 0, and the other way round; with fewer than four folds, or an odd
-number, nothing is chosen. Then networks are trained without one fold each, and score that fold once. Each set is scored
-within its own glosses. Last, networks are trained on all folds. Finished networks are kept: a killed run goes on.
+chooses epoch, balance, fusion weights and temperature for fold 0, and the other way round; with fewer than four folds,
+or an odd number, nothing is chosen. Then networks are trained without one fold each, and score that fold once. Each set
+is scored within its own glosses. Last, networks are trained on all folds. Finished networks are kept: a killed run goes
+on.
 """
 
 import argparse
@@ -25,13 +26,14 @@ import numpy as np
 import torch
 
 from dsta.checkpoint import replace_file
-from dsta.data import Clip, capped, logits, read_skeletons
+from dsta.data import Clip, capped, logits, read_skeletons, sampling_share
 from dsta.errors import UserError, exit_code
 from dsta.metrics import calibration_error, fit_fusion, hits, log_loss, topk, wilson
 from dsta.streams import Stream, fuse
 from dsta.train import SMALL_RECIPE, TrainConfig, git_commit, train
 
 LAST_SHARES = (0.8, 0.9, 1.0)  # of the schedule: the epochs among which the inner fold chooses
+BALANCES = tuple(round(0.1 * i, 1) for i in range(11))
 JUDGED_PER_SOURCE = 10
 LICENCE = "research use only (see the card)"
 
@@ -63,9 +65,8 @@ def run(job: Job) -> None:
     epochs = judged_epochs(job.config) if job.inner else [job.config.epochs]
 
     def judge(epoch: int, model: torch.nn.Module) -> None:
-        if unseen and epoch in epochs:
-            judged = logits(model, [c.joints for c in unseen], job.stream, SMALL_RECIPE)
-            np.save(job.out / f"epoch{epoch}.npy", judged)
+        if job.inner and epoch in epochs:
+            np.save(job.out / f"epoch{epoch}.npy", logits(model, [c.joints for c in unseen], job.stream, SMALL_RECIPE))
 
     made_by = {
         "datasets": [folder.name for folder in job.data],
@@ -75,13 +76,18 @@ def run(job: Job) -> None:
         "licence": LICENCE,
     }
     glosses = sorted({clip.gloss for clip in clips})
-    train(seen, job.stream, job.out, job.config, SMALL_RECIPE, glosses, made_by, progress=False, after_epoch=judge)
-    if unseen:
-        partial = {epoch: job.out / f"epoch{epoch}.npy" for epoch in epochs}  # a resumed run finds earlier ones on disk
+    trained = train(
+        seen, job.stream, job.out, job.config, SMALL_RECIPE, glosses, made_by, progress=False, after_epoch=judge
+    )
+    partial = {epoch: job.out / f"epoch{epoch}.npy" for epoch in epochs}
+    if job.inner:  # a resumed run finds the earlier ones on disk
         scores |= {f"epoch{epoch}": np.load(path) for epoch, path in partial.items()}
+    elif unseen:
+        scores[f"epoch{epochs[0]}"] = logits(trained.model, [c.joints for c in unseen], job.stream, SMALL_RECIPE)
+    if unseen:
         replace_file(scores_file, _npz(scores))
-        for path in partial.values():
-            path.unlink()
+    for path in partial.values():
+        path.unlink(missing_ok=True)
     print(f"{job.out} done", flush=True)
 
 
@@ -105,6 +111,7 @@ class Held:
 
     labels: np.ndarray
     logits: dict[str, np.ndarray]
+    glosses: list[str]
     stands_for: np.ndarray
 
 
@@ -124,27 +131,41 @@ def held_out(
     groups = [(clips[names[i]].gloss, clips[names[i]].source) for i in chosen]
     whole = Counter((c.gloss, c.source) for c in clips.values() if (c.dataset, c.fold) == (dataset, fold))
     scored = Counter(groups)
-    return Held(labels, by_stream, np.array([whole[group] / scored[group] for group in groups]))
+    return Held(labels, by_stream, own, np.array([whole[group] / scored[group] for group in groups]))
 
 
-def choose(folders: dict[str, Path], fold: int, clips: dict[str, Clip], config: TrainConfig) -> dict[str, Any]:
-    """Epoch, and per set fusion weights and temperature, that do best on the inner fold `fold`."""
+def choose(
+    folders: dict[str, Path], pair: tuple[int, int], clips: dict[str, Clip], config: TrainConfig
+) -> dict[str, Any]:
+    """What does best on the inner fold, `pair[1]`: epoch and balance, and per set fusion weights and temperature."""
     datasets = sorted({clip.dataset for clip in clips.values()})
     vocabulary = sorted({clip.gloss for clip in clips.values()})
     equal = dict.fromkeys(folders, 1.0)
     best, best_accuracy = config.schedule, -1.0
     for epoch in judged_epochs(config):
-        held = [held_out(folders, epoch, clips, dataset, fold, vocabulary) for dataset in datasets]
+        held = [held_out(folders, epoch, clips, dataset, pair[1], vocabulary) for dataset in datasets]
         accuracy = float(np.mean([topk(fuse(h.logits, equal), h.labels, 1).instance for h in held]))
         if accuracy >= best_accuracy:
             best, best_accuracy = epoch, accuracy
-    chosen: dict[str, Any] = {"epoch": best, "inner_fold": fold, "fusion": {}, "temperature": {}}
+    chosen: dict[str, Any] = {"epoch": best, "inner_fold": pair[1], "balance": 0.0, "fusion": {}, "temperature": {}}
+    seen = [clip for clip in clips.values() if clip.fold not in pair]
+    share = dict(zip(vocabulary, np.log(sampling_share(seen, config.per_source, vocabulary)), strict=True))
+    losses = np.zeros(len(BALANCES))
     for dataset in datasets:
-        held = held_out(folders, best, clips, dataset, fold, vocabulary)
-        chosen["fusion"][dataset], chosen["temperature"][dataset] = fit_fusion(
-            held.logits, held.labels, held.stands_for
-        )
+        held = held_out(folders, best, clips, dataset, pair[1], vocabulary)
+        weights, temperature = fit_fusion(held.logits, held.labels, held.stands_for)
+        chosen["fusion"][dataset], chosen["temperature"][dataset] = weights, temperature
+        own = np.array([share[gloss] for gloss in held.glosses])
+        fused = fuse(held.logits, weights)
+        losses += [balanced_loss((fused - balance * own) / temperature, held) for balance in BALANCES]
+    chosen["balance"] = BALANCES[int(losses.argmin())]
     return chosen
+
+
+def balanced_loss(scores: np.ndarray, held: Held) -> float:
+    """Mean of the log-loss over clips and the log-loss over glosses: both kinds of accuracy count alike."""
+    rare = 1 / np.bincount(held.labels)[held.labels]
+    return (log_loss(scores, held.labels, held.stands_for) + log_loss(scores, held.labels, rare)) / 2
 
 
 def default_choice(clips: dict[str, Clip], config: TrainConfig) -> dict[str, Any]:
@@ -153,6 +174,7 @@ def default_choice(clips: dict[str, Clip], config: TrainConfig) -> dict[str, Any
     return {
         "epoch": config.schedule,
         "inner_fold": None,
+        "balance": 0.0,
         "fusion": {dataset: {str(stream): 1 / len(Stream) for stream in Stream} for dataset in datasets},
         "temperature": dict.fromkeys(datasets, 1.0),
     }
@@ -237,17 +259,22 @@ def crossvalidate(data: Sequence[Path], out: Path, schedule: int, workers: int, 
     for pair in pairs:
         folders = {str(stream): out / "without{}{}".format(*pair) / stream for stream in Stream}
         for fold, judge in (pair, pair[::-1]):
-            chosen[fold] = choose(folders, judge, clips, config)
+            chosen[fold] = choose(folders, (fold, judge), clips, config)
     out.mkdir(parents=True, exist_ok=True)
     replace_file(out / "chosen.json", json.dumps(chosen, indent=1).encode())
     if only == "inner":
         return
-    run_all([job for f in folds for job in jobs(f"fold{f}", (f,), replace(config, epochs=chosen[f]["epoch"]))], workers)
+    run_all([job for f in folds for job in jobs(f"fold{f}", (f,), chosen_config(config, [chosen[f]]))], workers)
     replace_file(out / "report.json", json.dumps(report(out, clips, chosen), indent=1).encode())
     if only == "outer":
         return
-    epochs = round(float(np.mean([choice["epoch"] for choice in chosen.values()])))
-    run_all(jobs("all", (), replace(config, epochs=epochs)), workers)
+    run_all(jobs("all", (), chosen_config(config, list(chosen.values()))), workers)
+
+
+def chosen_config(config: TrainConfig, choices: Sequence[dict[str, Any]]) -> TrainConfig:
+    """The configuration with the chosen epoch and balance; of several choices the mean."""
+    epochs, balance = (float(np.mean([choice[name] for choice in choices])) for name in ("epoch", "balance"))
+    return replace(config, epochs=round(epochs), balance=round(balance, 4))
 
 
 if __name__ == "__main__":
