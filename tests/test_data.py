@@ -8,7 +8,7 @@ import torch
 from oracle import SHARED, needs_data
 
 from dsta.augment import Augmentation, augment
-from dsta.data import Clip, capped, logits, read_skeletons, training_batches
+from dsta.data import Clip, capped, logits, read_skeletons, sampling_share, training_batches
 from dsta.errors import UserError
 from dsta.model import DSTA, ModelConfig
 from dsta.streams import Recipe, Stream, mirror, prepare
@@ -147,6 +147,11 @@ def test_capped_draws_anew_and_leaves_clips_without_a_source():
 def test_capped_tells_sets_apart():
     one, two = clips(4), [Clip(c.name, "other", c.gloss, c.source, 0, c.joints) for c in clips(4)]
     assert len(capped(one + two, 3, np.random.default_rng(0))) == 6
+
+
+def test_sampling_share_is_of_what_the_cap_leaves():
+    given = clips(6) + clips(2, glosses=("b",))
+    assert sampling_share(given, 3, ["a", "b", "never"]) == pytest.approx(np.array([4, 3, 1]) / 8)
 
 
 # --- batches

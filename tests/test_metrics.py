@@ -42,6 +42,13 @@ def test_log_loss_is_scikit_learns(scores, labels):
     assert log_loss(scores, labels) == pytest.approx(expected, abs=1e-9)
 
 
+def test_weighted_log_loss_is_scikit_learns(scores, labels):
+    weights = np.random.default_rng(1).uniform(0, 2, len(labels))
+    probability = np.exp(log_softmax(scores, axis=1))
+    expected = sk.log_loss(labels, probability, sample_weight=weights, labels=range(scores.shape[1]))
+    assert log_loss(scores, labels, weights) == pytest.approx(expected, abs=1e-9)
+
+
 def test_log_loss_survives_huge_logits():
     assert log_loss(np.array([[2000.0, 0.0]]), np.array([1])) == pytest.approx(2000, abs=1e-9)
 

@@ -125,6 +125,15 @@ def test_a_continued_log_has_each_epoch_once(tmp_path):
     assert log(tmp_path / "a") == log(tmp_path / "b")
 
 
+def test_balance_takes_the_glosses_shares_out_of_the_logits(tmp_path):
+    given = clips(12) + [replace(clip, gloss="up") for clip in clips(12)]  # 18 of 24 are "up"
+    plain, half = (run(tmp_path / str(b), replace(CONFIG, balance=b), given).model.state_dict() for b in (0.0, 0.5))
+    changed = {name for name in plain if not torch.equal(plain[name], half[name])}
+    assert changed == {"classifier.bias"}
+    expected = 0.5 * np.log([7 / 26, 19 / 26])  # down, up; one clip is added to each
+    assert (plain["classifier.bias"] - half["classifier.bias"]).numpy() == pytest.approx(expected, abs=1e-6)
+
+
 def test_stopping_early_stays_on_the_curve(tmp_path):
     short = run(tmp_path / "a", replace(CONFIG, epochs=2))
     taken = {}
