@@ -176,8 +176,8 @@ def glosses_html(rows: pd.DataFrame) -> str:
 def robustness_html(rows: pd.DataFrame, row: Any) -> str:
     """A curve for each disturbance, from undisturbed on; empty where none was measured."""
     curves = []
-    for name, levels in rows.groupby("disturbance", sort=False):
-        steps = [("none", row), *((step.level, step) for step in levels.itertuples())]
+    for name, levels in rows[rows["disturbance"] != "none"].groupby("disturbance", sort=False):
+        steps = [("none", row), *((table.level(name, step.level), step) for step in levels.itertuples())]
         points = []
         for place, (word, step) in enumerate(steps):
             shares = (step.top1_instance, step.top1_instance_lo, step.top1_instance_hi)

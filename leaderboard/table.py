@@ -53,6 +53,16 @@ SORTS: dict[str, tuple[str, bool] | None] = {  # a number column, and whether th
 }
 AXES = {"Latency (ms)": ("latency_ms", 1.0), "Parameters (millions)": ("parameters", 1e-6)}
 
+LEVELS = {"joints missing": "{:.0%}", "hands dropped": "{:.0%}", "noise": "{:g} px", "frame rate": "× {:g}"}
+
+
+def level(disturbance: str, value: str) -> str:
+    """A disturbance's strength as people read it; what is no number, or of an unknown kind, stays as it is."""
+    try:
+        return LEVELS.get(disturbance, "{:g}").format(float(value))
+    except ValueError:
+        return value
+
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
 

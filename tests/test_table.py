@@ -71,6 +71,12 @@ RANKING = [
 ]
 
 
+def test_levels_of_disturbance_are_readable():
+    shown = [("joints missing", "0.100000", "10%"), ("noise", "2.000000", "2 px"), ("frame rate", "0.500000", "× 0.5")]
+    assert [table.level(kind, value) for kind, value, _ in shown] == [text for *_, text in shown]
+    assert table.level("fog", "3.50") == "3.5" and table.level("fog", "thick") == "thick"
+
+
 def test_ranking_and_the_best_of_each_dataset_and_protocol(folder):
     assert keys(good(folder)) == RANKING
     assert keys(table.best(good(folder))) == [RANKING[0], *RANKING[4:]]
