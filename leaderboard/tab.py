@@ -286,7 +286,7 @@ def build_tab(folder: Path = table.RESULTS) -> None:
         with gr.Row(elem_classes="lb-controls"):
             dataset = gr.Dropdown([table.OVERVIEW], label="Dataset", min_width=140)
             protocol = gr.Dropdown([table.ANY, *SERIES], label="Protocol", min_width=130)
-            search = gr.Textbox(label="Search", placeholder="bone fitted H200", max_lines=1, min_width=160)
+            search = gr.Textbox(label="Search", placeholder="bone fitted", max_lines=1, min_width=160)
             by = gr.Dropdown(list(table.SORTS), label="Sort", min_width=180)
         with gr.Column(visible=False) as panels["measured"]:
             panels["rows"] = gr.Dataframe(
