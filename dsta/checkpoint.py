@@ -6,7 +6,6 @@ stream and `ensemble.json`. Nothing here unpickles more than tensors.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from dsta.errors import UserError
+from dsta.files import replace_file, replace_files
 from dsta.model import DSTA, ModelConfig
 from dsta.streams import Recipe, Stream
 
@@ -208,24 +208,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{path} must hold a JSON object: restore it.")
     return value
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Writes beside, then renames, so that a failure leaves the old file."""
-    replace_files({path: content})
-
-
-def replace_files(contents: Mapping[Path, bytes]) -> None:
-    """Writes all files beside their places, then renames them: what fails in writing leaves the old ones."""
-    beside = {path: path.with_name(f"{path.name}.{os.getpid()}.part") for path in contents}
-    try:
-        for path, content in contents.items():
-            beside[path].write_bytes(content)
-        for path in contents:
-            beside[path].replace(path)
-    finally:
-        for path in beside.values():
-            path.unlink(missing_ok=True)
 
 
 MANIFEST_FILE = "manifest.json"

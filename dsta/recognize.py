@@ -18,7 +18,7 @@ from dsta.checkpoint import CONFIG_FILE, Checkpoint, check_manifest, read_json
 from dsta.data import logits
 from dsta.errors import UserError
 from dsta.keypoints import Pose
-from dsta.skeleton import INDEX, LEFT_HAND, RIGHT_HAND
+from dsta.skeleton import CANVAS, INDEX, LEFT_HAND, RIGHT_HAND
 from dsta.streams import Stream, fuse, kept_frames, resample, sample_positions, seen
 
 WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "asl71"
@@ -129,7 +129,7 @@ class Recognizer:
     def _joints(self, source: str | Path | Pose | np.ndarray, progress: Progress) -> tuple[Pose, np.ndarray]:
         if isinstance(source, np.ndarray):
             clip = np.asarray(source, np.float32)
-            return Pose(clip, FRAMES_PER_SECOND, 512, 512, self.estimator), clip
+            return Pose(clip, FRAMES_PER_SECOND, CANVAS, CANVAS, self.estimator), clip
         if not isinstance(source, Pose):
             path = Path(source)
             if path.suffix.lower() in POSE_SUFFIXES:

@@ -20,9 +20,10 @@ import torch.nn.functional as F
 from tqdm import tqdm
 
 from dsta.augment import Augmentation
-from dsta.checkpoint import Checkpoint, replace_file
+from dsta.checkpoint import Checkpoint
 from dsta.data import Clip, capped, read_skeletons, sampling_share, training_batches
 from dsta.errors import UserError, exit_code
+from dsta.files import replace_file
 from dsta.model import DSTA, ModelConfig
 from dsta.streams import Recipe, Stream
 

@@ -10,7 +10,6 @@ on.
 """
 
 import argparse
-import io
 import json
 import sys
 from collections import Counter
@@ -25,9 +24,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from dsta.checkpoint import replace_file
 from dsta.data import Clip, capped, logits, read_skeletons, sampling_share
 from dsta.errors import UserError, exit_code
+from dsta.files import replace_file, write_npz
 from dsta.metrics import calibration_error, fit_fusion, hits, log_loss, topk, wilson
 from dsta.streams import Stream, fuse
 from dsta.train import SMALL_RECIPE, TrainConfig, git_commit, train
@@ -85,16 +84,10 @@ def run(job: Job) -> None:
     elif unseen:
         scores[f"epoch{epochs[0]}"] = logits(trained.model, [c.joints for c in unseen], job.stream, SMALL_RECIPE)
     if unseen:
-        replace_file(scores_file, _npz(scores))
+        write_npz(scores_file, **scores)
     for path in partial.values():
         path.unlink(missing_ok=True)
     print(f"{job.out} done", flush=True)
-
-
-def _npz(arrays: dict[str, np.ndarray]) -> bytes:
-    content = io.BytesIO()
-    np.savez(content, **arrays)
-    return content.getvalue()
 
 
 def judged_epochs(config: TrainConfig) -> list[int]:

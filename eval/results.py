@@ -25,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from dsta.datasets import BENCHMARKS, SMALL_SETS
 from dsta.errors import UserError, exit_code
+from dsta.files import replace_file
 
 Row = dict[str, str]
 
@@ -124,10 +125,8 @@ def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: Seq
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows({column: as_text(row.get(column)) for column in columns} for row in rows)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        beside.write_text(text.getvalue(), encoding="utf-8")
-        beside.replace(path)
+        replace_file(path, text.getvalue().encode())
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); what was scored is in the cache.") from error
 

@@ -11,13 +11,14 @@ import numpy as np
 
 from dsta.data import Held
 from dsta.datasets import clip_key, official
+from dsta.files import write_npz
 from dsta.metrics import calibration_error, class_bootstrap, class_rates, fit_fusion, log_loss, ranks, wilson
 from dsta.streams import fuse
 from eval.doctor import MANY, known_share, verdict
 from eval.networks import InnerFusion, Plan, Unscored
 from eval.results import STREAMS, hash_lines, streams_name
 from eval.robustness import Disturbance
-from eval.scoring import Scored, write_npz
+from eval.scoring import Scored
 
 TUNED = "fusion weights tuned on the reported split by their authors"
 FEWEST_TO_FIT = 50  # validation clips

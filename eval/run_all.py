@@ -29,6 +29,7 @@ from tqdm import tqdm
 from dsta.data import Held
 from dsta.datasets import BENCHMARKS, SMALL_SETS, DatasetSpec, dataset
 from dsta.errors import UserError
+from dsta.files import replace_file
 from dsta.train import git_commit
 from eval import doctor, rows
 from eval.networks import Network, Plan, Unscored, find_run
@@ -197,9 +198,7 @@ def examined(held: Held, spec: DatasetSpec, cache: Path, engine: Engine) -> list
         return [doctor.Finding(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
     findings = doctor.examine(held, spec)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".part")
-    beside.write_text(json.dumps([vars(finding) for finding in findings]), encoding="utf-8")
-    beside.replace(path)
+    replace_file(path, json.dumps([vars(finding) for finding in findings]).encode())
     return findings
 
 

@@ -26,9 +26,10 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from dsta.checkpoint import Checkpoint, replace_file
+from dsta.checkpoint import Checkpoint
 from dsta.data import Held, file_sha256, read_held
 from dsta.errors import UserError
+from dsta.files import replace_file, write_npz
 from eval.forward import Advance, Picked, Settings, clips_per_batch, forward, latency, memory_mb
 from eval.results import hash_lines
 from eval.robustness import Disturbance, Disturbed
@@ -246,15 +247,6 @@ class Engine:
     def _write(self, work: Work, scored: Scored) -> None:
         meta = {name: value for name, value in asdict(scored).items() if name != "logits"}
         write_npz(self._file(work), logits=scored.logits, meta=np.array(json.dumps(meta)))
-
-
-def write_npz(path: Path, **arrays: np.ndarray) -> None:
-    """An archive that is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with beside.open("wb") as file:
-        np.savez(file, **arrays)
-    beside.replace(path)
 
 
 def _batches(positions: Sequence[int], size: int) -> list[tuple[int, ...]]:

@@ -11,8 +11,9 @@ import torch
 from oracle import needs_oracle, random_state, upstream_shapes, upstream_state
 
 from dsta import checkpoint as module
-from dsta.checkpoint import CONFIG_FILE, WEIGHTS_FILE, Checkpoint, from_upstream, replace_file
+from dsta.checkpoint import CONFIG_FILE, WEIGHTS_FILE, Checkpoint, from_upstream
 from dsta.errors import UserError
+from dsta.files import replace_file
 from dsta.model import DSTA, ModelConfig
 from dsta.streams import Recipe, Stream
 

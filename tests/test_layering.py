@@ -10,10 +10,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 EVERYTHING = {path.stem for path in (ROOT / "dsta").glob("*.py")}
 
-# Everyone may import errors.
+# Everyone may import errors and files.
 MAY_IMPORT = {
     "dsta/__init__": "",
     "dsta/errors": "",
+    "dsta/files": "",
     "dsta/skeleton": "",
     "dsta/keypoints": "skeleton",
     "dsta/streams": "skeleton",
@@ -88,7 +89,7 @@ def forbidden(room, source):
     wrong = {lib for lib, rooms in LIBRARIES.items() if lib in libraries and room not in rooms}
     if room.startswith("eval/"):
         wrong -= {"torch"}
-    return own(names) - allowed - {"errors"} | wrong
+    return own(names) - allowed - {"errors", "files"} | wrong
 
 
 @pytest.mark.parametrize("room", ROOMS)
