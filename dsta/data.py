@@ -2,7 +2,6 @@
 
 import csv
 import hashlib
-import pickle
 import zipfile
 import zlib
 from collections import Counter, defaultdict
@@ -17,13 +16,13 @@ import torch
 
 from dsta.augment import Augmentation, augment
 from dsta.errors import UserError
+from dsta.labels import read_labels
 from dsta.skeleton import CANVAS, NUM_JOINTS
 from dsta.streams import Recipe, Stream, prepare, views
 
 UNKNOWN_ASPECT = 4 / 3  # skeleton sets do not say how wide their pictures were
 _COLUMNS = ("clip", "gloss", "source", "fold")
 _DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, NotImplementedError, RuntimeError)
-_MOST_PICKLED = 256 * 2**20  # bytes of a label file; the largest benchmark's has two million
 
 
 @dataclass(frozen=True)
@@ -232,99 +231,6 @@ class ArrayClips(Sequence[np.ndarray]):
     def __getitem__(self, i: Any) -> np.ndarray:
         clip = self._array[int(i)]
         return np.ascontiguousarray((clip[..., 0] if clip.ndim == 4 else clip).transpose(1, 2, 0))
-
-
-def read_labels(path: str | Path) -> tuple[tuple[str, ...], np.ndarray]:
-    """(names, labels (N,)) of upstream's label pickle, a pair of lists.
-
-    A pickle can hold a program; none of it is run: lists, strings, numbers and plain numpy arrays are understood, and
-    anything else raises UserError.
-    """
-    path = Path(path)
-    try:
-        if path.stat().st_size > _MOST_PICKLED:
-            raise UserError(f"{path} is too large for a list of labels.")
-        with path.open("rb") as file:
-            content = _plain(_Unpickler(file, encoding="latin1").load())
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing.") from error
-    except UserError:
-        raise
-    except Exception as error:  # a hostile or broken pickle may raise anything, and each means the same
-        raise UserError(f"{path} cannot be read as a list of labels ({error}): copy it again.") from error
-    if not (isinstance(content, list) and len(content) == 2 and all(isinstance(part, list) for part in content)):
-        raise UserError(f"{path} must hold two lists, names and labels.")
-    names, labels = content
-    if len(names) != len(labels) or not labels:
-        raise UserError(f"{path} has {len(names)} names for {len(labels)} labels.")
-    if not all(type(label) is int and 0 <= label < 2**31 for label in labels):
-        raise UserError(f"The labels in {path} must be whole numbers from 0.")
-    if not all(isinstance(name, str | int) for name in names):
-        raise UserError(f"The names in {path} must be strings.")
-    return tuple(map(str, names)), np.array(labels, np.int64)
-
-
-class _DType:
-    """A numpy dtype in a pickle: its letter and byte order, no numpy object, whose state can be forged."""
-
-    def __init__(self, code: Any = "", *_: Any) -> None:
-        self.code, self.order = str(code), "="
-
-    def __setstate__(self, state: Any) -> None:
-        self.order = state[1] if state[1] in ("<", ">") else "="
-
-    def real(self) -> np.dtype:
-        dtype = np.dtype(self.order + self.code)
-        if dtype.kind not in "biufUS":
-            raise ValueError(f"arrays of {self.code} are not understood")
-        return dtype
-
-
-class _Array:
-    """A numpy array in a pickle, as the list that it stands for."""
-
-    def __init__(self, *_: Any) -> None:
-        self.values: list[Any] = []
-
-    def __setstate__(self, state: Any) -> None:
-        _, shape, dtype, _, data = state
-        if len(shape) != 1:
-            raise ValueError("arrays of labels have one axis")
-        self.values = data if isinstance(data, list) else _numbers(data, dtype)
-
-
-def _numbers(data: Any, dtype: _DType) -> list[Any]:
-    return np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype.real()).tolist()
-
-
-class _Unpickler(pickle.Unpickler):
-    """Knows no function but ours, which stand in for what numpy writes."""
-
-    _known = {  # noqa: RUF012 - it is never changed
-        ("numpy", "dtype"): _DType,
-        ("numpy", "ndarray"): _Array,
-        ("multiarray", "_reconstruct"): _Array,
-        ("multiarray", "scalar"): lambda dtype, data: _numbers(data, dtype)[0],
-        ("numeric", "_frombuffer"): lambda data, dtype, shape, order: _numbers(data, dtype),
-        ("_codecs", "encode"): lambda text, encoding: text.encode("latin1"),
-    }
-
-    def find_class(self, module: str, name: str) -> Any:
-        package, _, last = module.rpartition(".")
-        known = self._known.get((last if package in ("numpy.core", "numpy._core") else module, name))
-        if known is None:
-            raise ValueError(f"it asks for {module}.{name}, which no list of labels needs; nothing was run")
-        return known
-
-
-def _plain(value: Any) -> Any:
-    """Tuples, and arrays' stand-ins, as lists; two levels deep, which is all that a list of labels has."""
-    parts = value.values if isinstance(value, _Array) else value
-    if not isinstance(parts, list | tuple):
-        return value
-    return [
-        list(part) if isinstance(part, tuple) else part.values if isinstance(part, _Array) else part for part in parts
-    ]
 
 
 def file_sha256(path: str | Path) -> str:

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from benchmarks import skeleton_set, upstream_set
 
-from dsta.data import ArrayClips, file_sha256, read_held, read_labels
+from dsta.data import ArrayClips, file_sha256, read_held
 from dsta.datasets import BENCHMARKS, SMALL_SETS, clip_key, dataset, official, spellings
 from dsta.errors import UserError
+from dsta.labels import read_labels
 
 LABELS = [
     (["a", "b"], [0, 1]),
