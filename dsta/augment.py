@@ -1,4 +1,4 @@
-"""Training-time variation of a clip, before `prepare`: other cameras, bodies, speeds, and lost hands."""
+"""Training-time variation of a clip, before `prepare`: other cameras, bodies, speeds, and lost joints."""
 
 from dataclasses import dataclass
 
@@ -16,6 +16,7 @@ class Augmentation:
     mirror: probability. rotation: degrees. scale, stretch: of the logarithm, for both axes and for x alone.
     shift: half-width of a uniform distribution. noise: per joint and frame.
     hand_drop: probability for each hand to be lost during a run of up to half the clip.
+    joint_drop: most of the single joints that are lost, as a share; every second clip loses none.
     """
 
     crop: float = 0.10
@@ -28,6 +29,7 @@ class Augmentation:
     shift: float = 0.10
     noise: float = 0.01
     hand_drop: float = 0.2
+    joint_drop: float = 0.2
 
 
 def augment(clip: np.ndarray, rng: np.random.Generator, by: Augmentation) -> np.ndarray:
@@ -44,7 +46,10 @@ def augment(clip: np.ndarray, rng: np.random.Generator, by: Augmentation) -> np.
     points += rng.uniform(-by.shift, by.shift, 2) * width
     points += rng.normal(0, by.noise * width, points.shape)
     varied = np.concatenate([points + origin, clip[..., 2:]], -1).astype(clip.dtype)
-    return np.where(seen(clip)[..., None], varied, 0).astype(clip.dtype)
+    found = seen(clip)
+    if rng.random() < 0.5:
+        found &= rng.random(found.shape) >= rng.uniform(0, by.joint_drop)
+    return np.where(found[..., None], varied, 0).astype(clip.dtype)
 
 
 def _positions(length: int, rng: np.random.Generator, by: Augmentation) -> np.ndarray:

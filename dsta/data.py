@@ -1,12 +1,11 @@
-"""Datasets on disk, and batches of network input."""
+"""Datasets on disk, and the logits of their clips."""
 
 import csv
 import hashlib
 import zipfile
 import zlib
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from dsta.augment import Augmentation, augment
 from dsta.errors import UserError
 from dsta.labels import read_labels
+from dsta.prepared import DATASET, INDEX, JOINTS, Prepared, read_about
 from dsta.skeleton import CANVAS, NUM_JOINTS
 from dsta.streams import Recipe, Stream, prepare, views
 
@@ -81,44 +80,6 @@ def _clip(row: dict[str, str], fractions: np.ndarray, dataset: str) -> Clip:
     return Clip(row["clip"], dataset, row["gloss"], row["source"], int(row["fold"]), joints)
 
 
-def capped(clips: Sequence[Clip], most: int, rng: np.random.Generator) -> list[Clip]:
-    """At most `most` random clips of each gloss and source, in the order given; clips without a source all stay.
-
-    Takes repeat heavily within a source: more of them teach a network the source, not the sign.
-    """
-    groups: dict[tuple[str, str, str], list[int]] = defaultdict(list)
-    for i, clip in enumerate(clips):
-        groups[clip.dataset, clip.gloss, clip.source].append(i)
-    kept = []
-    for (_, _, source), members in groups.items():
-        kept += members if not source else rng.permutation(members)[:most].tolist()
-    return [clips[i] for i in sorted(kept)]
-
-
-def sampling_share(clips: Sequence[Clip], most: int, glosses: Sequence[str]) -> np.ndarray:
-    """(K,) share of each gloss in what `capped` leaves, with one clip added to each gloss; sums to 1."""
-    counts = Counter(clip.gloss for clip in capped(clips, most, np.random.default_rng(0)))
-    share = np.array([counts[gloss] + 1.0 for gloss in glosses])
-    return share / share.sum()
-
-
-def training_batches(
-    clips: Sequence[Clip],
-    label_of: dict[str, int],
-    stream: Stream,
-    recipe: Recipe,
-    augmentation: Augmentation,
-    batch_size: int,
-    rng: np.random.Generator,
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """One shuffled pass of varied clips: (input (N, C, window, 27) float32, labels (N,)), full batches only."""
-    order = rng.permutation(len(clips))
-    for start in range(0, len(order) - batch_size + 1, batch_size):
-        chosen = [clips[i] for i in order[start : start + batch_size]]
-        inputs = [prepare(augment(clip.joints, rng, augmentation), stream, recipe) for clip in chosen]
-        yield torch.from_numpy(np.stack(inputs)), torch.tensor([label_of[clip.gloss] for clip in chosen])
-
-
 @torch.inference_mode()
 def logits(
     model: torch.nn.Module,
@@ -145,8 +106,9 @@ class Held:
 
     joints: sequence of (T, 27, 3) floating arrays in canvas pixels, read when asked for. labels: (N,) class indices;
     of a skeleton set those of its sorted glosses. glosses: the classes' names, empty where the folder does not say.
-    folds: (N,), -1 where there are none. groups: (N,) gloss and source, whose takes are alike; empty where unknown.
-    estimator: what the keypoints are from. files: those that define the clips, over which their hash goes.
+    folds: (N,), -1 where there are none. groups: (N,) gloss and source (in a prepared folder, the signer), whose takes
+    are alike; empty where unknown. estimator: what the keypoints are from. files: those that define the clips, over
+    which their hash goes. splits: (N,) `train`, `val` or `test`; empty where the folder does not say.
     """
 
     folder: Path
@@ -158,23 +120,30 @@ class Held:
     groups: tuple[str, ...]
     estimator: str
     files: tuple[Path, ...]
+    splits: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
 
 
 def read_held(folder: str | Path, split: str = "val") -> Held:
-    """The clips of a folder to score: a skeleton set, or upstream's `{split}_data_joint.npy` + `{split}_label.pkl`.
+    """The clips of a folder: those of a split, of a prepared one or of upstream's `{split}_data_joint.npy` and
+    `{split}_label.pkl`; all, of a skeleton set.
 
-    Arrays stay on disk and are mapped. Raises UserError when there is neither, or a file cannot be read.
+    split: `train`, `val` or `test`, or `val+test` for all that is held out: upstream's released `val` is that, and
+    where a `test` lies beside it, both. Arrays stay on disk and are mapped. Raises UserError when there is no data set
+    or no clip of that split, or a file cannot be read.
     """
     folder = Path(folder)
-    if (folder / f"{split}_data_joint.npy").exists() or (folder / f"{split}_label.pkl").exists():
-        return _held_arrays(folder, split)
+    if (folder / JOINTS).exists() or all((folder / name).exists() for name in (DATASET, INDEX)):
+        return _held_prepared(folder, split)
+    found = [part for part in split.split("+") if any((folder / name).exists() for name in _upstream_files(part))]
+    if found:
+        return _joined([_held_arrays(folder, part) for part in found])
     if not (folder / "index.csv").exists():
         raise UserError(
-            f"{folder} holds no data set: neither {split}_data_joint.npy with {split}_label.pkl, nor clips.npz with "
-            "index.csv."
+            f"{folder} holds no data set: neither {split.partition('+')[0]}_data_joint.npy with its _label.pkl, nor "
+            "joints.npy or clips.npz with index.csv."
         )
     clips = read_skeletons(folder)
     glosses = tuple(sorted({clip.gloss for clip in clips}))
@@ -192,14 +161,75 @@ def read_held(folder: str | Path, split: str = "val") -> Held:
     )
 
 
+def _held_prepared(folder: Path, split: str) -> Held:
+    prepared = Prepared.read(folder)
+    rows = [row for row in prepared.rows if row.split in split.split("+")]
+    if not rows:
+        there = ", ".join(sorted({row.split for row in prepared.rows}))
+        raise UserError(f"{folder} has no clip of the split {split}, only of {there}: change its labels.")
+    signers = [row.signer.replace("/", " ") for row in rows]
+    return Held(
+        folder,
+        tuple(row.clip for row in rows),
+        prepared.labels(rows),
+        prepared.clips(rows),
+        prepared.glosses,
+        np.full(len(rows), -1),
+        tuple(f"{row.gloss}/{signer}" for row, signer in zip(rows, signers, strict=True)) if all(signers) else (),
+        prepared.estimator,
+        (folder / JOINTS, folder / INDEX),
+        tuple(row.split for row in rows),
+    )
+
+
+def _upstream_files(split: str) -> tuple[str, str]:
+    return f"{split}_data_joint.npy", f"{split}_label.pkl"
+
+
+def _joined(parts: list[Held]) -> Held:
+    """Upstream's arrays of one or two splits as one. Only where there are two is it known which clip is of which."""
+    if len(parts) == 1:
+        return parts[0]
+    splits = [part.files[0].name.partition("_")[0] for part in parts]
+    return replace(
+        parts[0],
+        names=tuple(name for part in parts for name in part.names),
+        labels=np.concatenate([part.labels for part in parts]),
+        joints=JoinedClips([part.joints for part in parts]),
+        folds=np.concatenate([part.folds for part in parts]),
+        files=tuple(file for part in parts for file in part.files),
+        splits=tuple(split for split, part in zip(splits, parts, strict=True) for _ in range(len(part))),
+    )
+
+
+class JoinedClips(Sequence[np.ndarray]):
+    """Several sequences of clips, one after the other."""
+
+    def __init__(self, parts: Sequence[Sequence[np.ndarray]]) -> None:
+        self.parts = list(parts)
+        self.ends = np.cumsum([len(part) for part in self.parts])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, i: Any) -> np.ndarray:
+        i = range(len(self))[int(i)]
+        part = int(np.searchsorted(self.ends, i, side="right"))
+        return self.parts[part][i - (int(self.ends[part - 1]) if part else 0)]
+
+
 def _held_arrays(folder: Path, split: str) -> Held:
-    array_file, label_file = folder / f"{split}_data_joint.npy", folder / f"{split}_label.pkl"
+    array_file, label_file = (folder / name for name in _upstream_files(split))
     names, labels = read_labels(label_file)
     clips = ArrayClips(array_file)
     if len(clips) != len(labels):
         raise UserError(f"{array_file} holds {len(clips)} clips, but {label_file.name} labels {len(labels)}.")
+    about = read_about(folder / DATASET) if (folder / DATASET).exists() else {}  # where dsta.prepare wrote them
+    estimator, glosses = about.get("estimator", "hrnet-wholebody"), tuple(about.get("glosses", ()))
+    if glosses and labels.max() >= len(glosses):
+        raise UserError(f"{label_file} has the label {labels.max()}, but {DATASET} lists {len(glosses)} glosses.")
     folds = np.full(len(labels), -1)
-    return Held(folder, names, labels, clips, (), folds, (), "hrnet-wholebody", (array_file, label_file))
+    return Held(folder, names, labels, clips, glosses, folds, (), estimator, (array_file, label_file))
 
 
 class ArrayClips(Sequence[np.ndarray]):

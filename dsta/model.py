@@ -164,8 +164,8 @@ class DropBlock(nn.Module):
         super().__init__()
         self.register_buffer("graph", torch.from_numpy(adjacency()), persistent=False)
 
-    def forward(self, x: Tensor, keep: float) -> Tensor:
-        if not self.training or keep >= 1:
+    def forward(self, x: Tensor, keep: float | Tensor) -> Tensor:
+        if not self.training or (not isinstance(keep, Tensor) and keep >= 1):
             return x
         seeds = self._seeds(x.abs().mean((1, 3)), (1 - keep) / (1 + DROPBLOCK_NEIGHBOURS))
         x = self._mask(x, (seeds @ self.graph > 0)[:, None, :, None])
@@ -173,16 +173,22 @@ class DropBlock(nn.Module):
         runs = F.max_pool1d(seeds[:, None], DROPBLOCK_FRAMES, stride=1, padding=DROPBLOCK_FRAMES // 2)
         return self._mask(x, (runs > 0).transpose(1, 2)[..., None])
 
-    @staticmethod
-    def _seeds(energy: Tensor, gamma: float) -> Tensor:
-        energy = energy.detach()
-        share = energy / energy.mean().clamp(min=torch.finfo(energy.dtype).tiny)
-        return torch.bernoulli((share * gamma).clamp(max=1))
+    def batch_mean(self, x: Tensor) -> Tensor:
+        """Mean over the batch, which `dsta.distributed` spreads over processes."""
+        return x.mean()
 
-    @staticmethod
-    def _mask(x: Tensor, dropped: Tensor) -> Tensor:
-        mask = (~dropped).to(x.dtype)
-        return x * mask * (mask.numel() / mask.sum().clamp(min=1))
+    def uniform(self, x: Tensor) -> Tensor:
+        """A number from 0 to 1 for each of x, whose first axis is the batch."""
+        return torch.rand_like(x)
+
+    def _seeds(self, energy: Tensor, gamma: float | Tensor) -> Tensor:
+        energy = energy.detach().to(self.graph.dtype)
+        share = energy / self.batch_mean(energy).clamp(min=torch.finfo(energy.dtype).tiny)
+        return (self.uniform(energy) < share * gamma).to(energy.dtype)
+
+    def _mask(self, x: Tensor, dropped: Tensor) -> Tensor:
+        kept = self.batch_mean((~dropped).to(self.graph.dtype))
+        return x * ~dropped * kept.clamp(min=1e-9).reciprocal()
 
 
 class TemporalBranch(nn.Module):
@@ -207,7 +213,7 @@ class TemporalConv(nn.Module):
         self.branches = nn.ModuleList(TemporalBranch(c_in, c_out // 2, kernel, stride) for kernel in (5, 7))
         self.drop = DropBlock() if drop else None
 
-    def forward(self, x: Tensor, keep: float) -> Tensor:
+    def forward(self, x: Tensor, keep: float | Tensor) -> Tensor:
         parts = [branch(x) for branch in self.branches]
         return torch.cat([self.drop(part, keep) for part in parts] if self.drop else parts, -1)
 
@@ -222,7 +228,7 @@ class Residual(nn.Module):
         self.norm = ChannelNorm(c_out)
         self.drop = DropBlock() if drop else None
 
-    def forward(self, x: Tensor, keep: float) -> Tensor:
+    def forward(self, x: Tensor, keep: float | Tensor) -> Tensor:
         doubled = x[:, ::2].repeat_interleave(2, -1) * self.expand.weight.flatten() + self.expand.bias
         y = self.norm(self.project(doubled))
         return self.drop(y, keep) if self.drop else y
@@ -247,7 +253,7 @@ class Block(nn.Module):
         )
         self.residual = Residual(c_in, c_out, drop) if index else None
 
-    def forward(self, x: Tensor, keep: float) -> Tensor:
+    def forward(self, x: Tensor, keep: float | Tensor) -> Tensor:
         y = self.gates(self.spatial(x))
         for layer in self.temporal:
             y = layer(y, keep)
@@ -257,7 +263,8 @@ class Block(nn.Module):
 class DSTA(nn.Module):
     """Dynamic spatial-temporal aggregation: (N, in_channels, T, 27) -> logits (N, num_classes), for any T ≥ 1.
 
-    `keep` is DropBlock's keep probability, used in training mode only.
+    `keep` is DropBlock's keep probability, used in training mode only; a tensor where a compiled network must not be
+    compiled anew for each value.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -269,7 +276,7 @@ class DSTA(nn.Module):
         self.classifier = nn.Linear(c_out, config.num_classes)
         nn.init.normal_(self.classifier.weight, std=math.sqrt(2 / config.num_classes))
 
-    def forward(self, x: Tensor, keep: float = 1.0) -> Tensor:
+    def forward(self, x: Tensor, keep: float | Tensor = 1.0) -> Tensor:
         n, c, t, v = x.shape
         if (c, v) != (self.config.in_channels, NUM_JOINTS):
             raise ValueError(f"expected (N, {self.config.in_channels}, T, {NUM_JOINTS}), got {tuple(x.shape)}")

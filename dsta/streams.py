@@ -9,7 +9,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any, Literal, Self, get_args, get_type_hints
+from typing import Any, Literal, NamedTuple, Self, get_args, get_type_hints
 
 import numpy as np
 
@@ -107,7 +107,7 @@ def prepare(
     Raises UserError for a wrong shape, an empty clip or NaN.
     """
     stream, recipe = Stream(stream), recipe or Recipe()
-    clip = _checked(clip)
+    clip = checked(clip)
     if recipe.normalise == "nose":
         return _prepare_pixels(clip, stream, recipe, rng)
     if rng is not None:
@@ -201,7 +201,8 @@ def sample_positions(length: int, recipe: Recipe) -> np.ndarray:
     return np.array([int(i * step) for i in range(recipe.window)])
 
 
-def _checked(clip: np.ndarray) -> np.ndarray:
+def checked(clip: np.ndarray) -> np.ndarray:
+    """The clip with infinite values set to 0. Raises UserError for a wrong shape, an empty clip or NaN."""
     clip = np.asarray(clip)
     if clip.ndim != 3 or clip.shape[1:] != (NUM_JOINTS, 3) or not len(clip):
         raise UserError(
@@ -233,24 +234,42 @@ def _motion(frames: np.ndarray) -> np.ndarray:
     return motion
 
 
+def stream_frames(clip: np.ndarray, stream: Stream, recipe: Recipe) -> np.ndarray:
+    """The stream's frames (T, 27, 3) of a checked clip, before any are chosen: the first half of upstream's order."""
+    frames = _bones(clip, recipe.bone) if stream.is_bone else clip
+    return _motion(frames) if stream.is_motion else frames
+
+
+class Draw(NamedTuple):
+    """What the reference draws for a clip in training: `window` rising frame indices, mirror, shift in x and y."""
+
+    frames: list[int]
+    mirrored: bool
+    shift: tuple[float, float]
+
+
+def training_draw(length: int, stream: Stream, recipe: Recipe, rng: random.Random) -> Draw:
+    """The draws for a clip of `length` frames, in the reference's order."""
+    repeats = math.ceil(recipe.window / length)
+    frames = sorted(rng.sample(list(range(length)) * repeats, recipe.window))
+    mirrored = rng.random() > 0.5
+    shift = (0.0, 0.0) if stream.is_bone else (rng.random() * 20 - 10, rng.random() * 20 - 10)
+    return Draw(frames, mirrored, shift)
+
+
 def _prepare_pixels(clip: np.ndarray, stream: Stream, recipe: Recipe, rng: random.Random | None) -> np.ndarray:
     """Upstream's order: bone, motion, sample, mirror, centre on the nose, shift."""
-    frames = _bones(clip, recipe.bone) if stream.is_bone else clip
-    if stream.is_motion:
-        frames = _motion(frames)
-    if rng is None:
-        frames = frames[sample_positions(len(frames), recipe)]
-    else:
-        repeats = math.ceil(recipe.window / len(frames))
-        frames = frames[sorted(rng.sample(list(range(len(frames))) * repeats, recipe.window))]
-        if rng.random() > 0.5:
-            frames = frames[:, MIRROR].copy()
-            frames[..., 0] = CANVAS - frames[..., 0]
+    frames = stream_frames(clip, stream, recipe)
+    draw = None if rng is None else training_draw(len(frames), stream, recipe, rng)
+    frames = frames[sample_positions(len(frames), recipe) if draw is None else draw.frames]
+    if draw and draw.mirrored:
+        frames = frames[:, MIRROR].copy()
+        frames[..., 0] = CANVAS - frames[..., 0]
     x = np.ascontiguousarray(frames.transpose(2, 0, 1))
     x[:2] -= x[:2, :, INDEX["nose"]].mean(1)[:, None, None]
-    if rng is not None and stream not in (Stream.BONE, Stream.BONE_MOTION):
-        x[0] += rng.random() * 20 - 10
-        x[1] += rng.random() * 20 - 10
+    if draw and not stream.is_bone:
+        x[0] += draw.shift[0]
+        x[1] += draw.shift[1]
     return x
 
 

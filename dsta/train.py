@@ -1,73 +1,40 @@
-"""The training loop: labelled clips in, a checkpoint out. One process.
+"""Training: labelled clips in, a checkpoint out. One process, or many.
 
-python -m dsta.train --data data/NAME --stream joint --out weights/NAME/joint
+    python -m dsta.train --data data/NAME --stream joint --out weights/NAME/joint
+    torchrun --nproc-per-node 8 -m dsta.train --data data/WLASL2000 --stream joint --out weights/WLASL2000/joint
+
+A folder that is called like a benchmark is trained by the reference's recipe, any other by the one for small sets.
+Interrupted, the same command goes on after the last finished epoch, on the same curve; until it is through, the folder
+holds the best network so far, or the last.
 """
 
 import argparse
 import json
-import math
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-import torch.nn.functional as F
-from tqdm import tqdm
 
-from dsta.augment import Augmentation
-from dsta.checkpoint import Checkpoint
-from dsta.data import Clip, capped, read_skeletons, sampling_share, training_batches
+from dsta.checkpoint import CONFIG_FILE, Checkpoint, read_json
+from dsta.data import Clip
+from dsta.distributed import joined
 from dsta.errors import UserError, exit_code
 from dsta.files import replace_file
-from dsta.model import DSTA, ModelConfig
+from dsta.fit import Task, fit, interrupted
+from dsta.loop import LOG_FILE, RESUME_FILE, Machine
+from dsta.model import DSTA
+from dsta.recipes import SMALL_RECIPE, AnyConfig, ReferenceConfig, TrainConfig
+from dsta.splits import Material, Request, find_spec, read_material, tell
+from dsta.stop import Stop
 from dsta.streams import Recipe, Stream
 
-SMALL_RECIPE = Recipe(
-    window=16,
-    bone="direct",
-    normalise="shoulders",
-    handless="drop",
-    hand_local=True,
-    views=4,
-)
-"""Input for sets of some thousand clips, where the reference's recipe overfits to who stands where."""
-
-RESUME_FILE = "training.pt"
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """How a network is trained on a small set.
-
-    schedule: epochs over which the learning rate falls to zero; epochs: those that are run, at most `schedule`.
-    per_source: clips of one gloss and source in an epoch, drawn anew each time.
-    balance: how much of the glosses' unequal shares in an epoch is taken out of the trained logits: 0 nothing, so that
-        frequent glosses win when in doubt, 1 all (post-hoc logit adjustment, arXiv 2007.07314).
-    """
-
-    epochs: int = 50
-    schedule: int = 50
-    batch_size: int = 16
-    learning_rate: float = 8e-3
-    weight_decay: float = 0.05
-    warm_up: float = 0.06
-    clip_norm: float = 5.0
-    label_smoothing: float = 0.1
-    per_source: int = 3
-    balance: float = 0.0
-    seed: int = 0
-    inner_dim: int = 16
-    depth: int = 3
-    augmentation: Augmentation = field(default_factory=Augmentation)
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.epochs <= self.schedule:
-            raise UserError(f"--epochs must be 1 to {self.schedule} (the schedule), not {self.epochs}.")
+SIZES = {"paper": {"inner_dim": 64, "depth": 4}, "compact": {"inner_dim": 16, "depth": 3}}
 
 
 def train(
@@ -81,103 +48,17 @@ def train(
     progress: bool = True,
     after_epoch: Callable[[int, DSTA], None] | None = None,
 ) -> Checkpoint:
-    """Trains on all of `clips` and writes the checkpoint of the last epoch to `out`.
+    """Trains on all clips of small sets and writes the checkpoint of the last epoch to `out`.
 
     Interrupted, the next call with the same arguments continues after the last finished epoch, on the same curve:
     each epoch draws from a generator seeded by (seed, epoch). Each epoch's loss is a line of `out/log.jsonl`.
     glosses: the vocabulary, by default that of the clips; one without a clip keeps its place and is never predicted.
     after_epoch: called with the number of finished epochs and the network, in evaluation mode and not yet balanced.
     """
-    config, out = config or TrainConfig(), Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    glosses = sorted(glosses or {clip.gloss for clip in clips})
-    label_of = {gloss: i for i, gloss in enumerate(glosses)}
-    torch.manual_seed(config.seed)
-    model = DSTA(ModelConfig(len(glosses), recipe.channels, config.inner_dim, config.depth))
-    optimizer = _optimizer(model, config)
-    same = asdict(replace(config, epochs=config.schedule, balance=0.0))  # what does not change the curve is left out
-    run = json.dumps([stream, recipe.to_dict(), same, glosses, len(clips)])
-    history = _resume(out / RESUME_FILE, run, model, optimizer)
-    first = len(history)
-    for epoch in tqdm(range(first, config.epochs), initial=first, total=config.epochs, disable=not progress):
-        rng = np.random.default_rng([config.seed, epoch])
-        chosen = capped(clips, config.per_source, rng)
-        if len(chosen) < config.batch_size:
-            raise UserError(f"{len(chosen)} clips do not fill a batch of {config.batch_size}: add clips.")
-        batches = training_batches(chosen, label_of, stream, recipe, config.augmentation, config.batch_size, rng)
-        started = time.perf_counter()
-        loss, accuracy = _epoch(model, optimizer, batches, config, epoch, len(chosen) // config.batch_size)
-        line = {"epoch": epoch, "loss": loss, "accuracy": accuracy, "seconds": time.perf_counter() - started}
-        if after_epoch:
-            after_epoch(epoch + 1, model.eval())
-        history.append(line)
-        _save_resume(out / RESUME_FILE, run, model, optimizer, history)
-        replace_file(out / "log.jsonl", "".join(json.dumps(line) + "\n" for line in history).encode())
-    share = sampling_share(clips, config.per_source, glosses)
-    with torch.no_grad():
-        model.classifier.bias -= config.balance * torch.from_numpy(np.log(share)).float()
-    made_by = {**(provenance or {}), "training": asdict(config), "clips": len(clips), "torch": torch.__version__}
-    checkpoint = Checkpoint(model.eval(), stream, recipe, tuple(glosses), "mediapipe-holistic", made_by)
-    checkpoint.save(out)
-    (out / RESUME_FILE).unlink(missing_ok=True)
-    return checkpoint
-
-
-def _optimizer(model: DSTA, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW that decays matrices only: biases, norms and scales are free."""
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate)
-
-
-def _epoch(
-    model: DSTA, optimizer: torch.optim.Optimizer, batches: Any, config: TrainConfig, epoch: int, steps: int
-) -> tuple[float, float]:
-    """One pass; returns the mean loss and the training accuracy, on varied clips."""
-    model.train()
-    losses, correct, count = [], 0, 0
-    for step, (x, y) in enumerate(batches):
-        for group in optimizer.param_groups:
-            group["lr"] = config.learning_rate * _pace((epoch + step / steps) / config.schedule, config.warm_up)
-        scores = model(x)
-        loss = F.cross_entropy(scores, y, label_smoothing=config.label_smoothing)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip_norm)
-        optimizer.step()
-        losses.append(loss.item())
-        correct += int((scores.argmax(1) == y).sum())
-        count += len(y)
-    return float(np.mean(losses)), correct / count
-
-
-def _pace(done: float, warm_up: float) -> float:
-    """Share of the peak learning rate when `done` of the schedule has passed: linear warm-up, then cosine to zero."""
-    if done < warm_up:
-        return max(done / warm_up, 0.02)
-    return 0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up)))
-
-
-def _save_resume(
-    path: Path, run: str, model: DSTA, optimizer: torch.optim.Optimizer, history: list[dict[str, float]]
-) -> None:
-    state = {"run": run, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "history": history}
-    beside = path.with_suffix(".part")
-    torch.save(state, beside)
-    beside.replace(path)
-
-
-def _resume(path: Path, run: str, model: DSTA, optimizer: torch.optim.Optimizer) -> list[dict[str, float]]:
-    """Restores an interrupted run and returns the log of its finished epochs; nothing was begun: an empty log."""
-    if not path.exists():
-        return []
-    state = torch.load(path, weights_only=True)
-    if state["run"] != run:
-        raise UserError(f"{path.parent} holds an unfinished run with other settings: finish it or delete {path}.")
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["history"]
+    vocabulary = tuple(sorted(glosses or {clip.gloss for clip in clips}))
+    material = Material(clips, (), vocabulary, "mediapipe-holistic")
+    task = Task(material, stream, config or TrainConfig(), recipe, None, provenance or {})
+    return fit(task, out, Machine(progress=progress), after_epoch=after_epoch)
 
 
 def git_commit() -> str:
@@ -190,36 +71,183 @@ def git_commit() -> str:
     return run[0] + ("+" if run[0] and run[1] else "")
 
 
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dsta.train", description="Train the network of one stream.")
+    add = parser.add_argument
+    add("--data", nargs="+", required=True, type=Path, metavar="DIR", help="a data folder; skeleton sets are joined")
+    add("--stream", type=Stream, choices=list(Stream), required=True)
+    add("--out", required=True, type=Path, metavar="DIR", help="where the checkpoint goes; continues if begun")
+    add("--recipe", choices=["auto", "reference", "small"], default="auto", help="auto: by the data folder's name")
+    add("--model", choices=list(SIZES), help="size (default: paper with the reference recipe, else compact)")
+    add("--init", type=Path, metavar="DIR", help="begin from these weights (fine-tuning)")
+    add("--faithful", action="store_true", help="the reference recipe with the reference's bugs")
+    add("--epochs", type=int, help="epochs to run (default: 250 with the reference recipe, else 50)")
+    add("--schedule", type=int, help="epochs of the whole course (default: --epochs)")
+    for name in ("learning-rate", "clip-norm", "per-gloss", "spread"):
+        add(f"--{name}", type=float, help="instead of the recipe's")
+    add("--batch-size", type=int, help="instead of the recipe's; of all processes together")
+    add("--ema", type=float, dest="average", metavar="DECAY", help="score and save an average of the weights: 0.999")
+    add("--seed", type=int, help="of everything that is drawn (default 0)")
+    add("--select", choices=["val", "last"], help="epoch: best on validation clips, or last (default: see README)")
+    add("--select-every", type=int, default=5, metavar="N", help="score validation clips every N epochs (default 5)")
+    add("--train-split", default="train", metavar="NAME")
+    add("--val-split", default="val", metavar="NAME")
+    add("--without-folds", nargs="*", type=int, default=[], metavar="FOLD", help="folds left out")
+    add("--val-folds", nargs="*", type=int, default=[], metavar="FOLD", help="folds that choose the epoch")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1")
+    add("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto: bf16 on a GPU")
+    add("--compile", choices=["auto", "yes", "no"], default="auto", help="auto: on one GPU")
+    add("--workers", type=int, help="processes that prepare batches (default: up to 4 for a GPU, else none)")
+    add("--tensorboard", action="store_true", help="curves for TensorBoard in OUT/tensorboard")
+    add("--licence", default="", help="licence of the weights, for their configuration")
+    return parser
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command line; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m dsta.train", description="Train one stream on skeleton sets.")
-    parser.add_argument("--data", nargs="+", required=True, metavar="DIR", help="skeleton sets; several are joined")
-    parser.add_argument("--stream", type=Stream, choices=list(Stream), required=True)
-    parser.add_argument("--out", required=True, metavar="DIR", help="where the checkpoint goes; continues if begun")
-    parser.add_argument("--without-folds", nargs="*", type=int, default=[], metavar="FOLD", help="folds left out")
-    parser.add_argument("--epochs", type=int, default=TrainConfig.epochs, help="epochs to run (default %(default)s)")
-    parser.add_argument("--schedule", type=int, help="epochs until the learning rate is zero (default: --epochs)")
-    parser.add_argument("--per-source", type=int, default=TrainConfig.per_source)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--licence", default="", help="licence of the weights, for their configuration")
-    return exit_code(lambda: _run(parser.parse_args(arguments)))
+    """The command line; returns the exit code: 2 after a user's mistake, 130 after Ctrl-C, 143 after SIGTERM."""
+    args = _parser().parse_args(arguments)
+    with Stop() as stop:
+        try:
+            return exit_code(lambda: _in_turn(lambda: _run(args, stop)))
+        except KeyboardInterrupt:
+            if _rank() == 0:
+                _tell_stopped(args.out)
+            return stop.exit_code
 
 
-def _run(args: argparse.Namespace) -> None:
-    config = TrainConfig(args.epochs, args.schedule or args.epochs, per_source=args.per_source, seed=args.seed)
-    every = [clip for folder in args.data for clip in read_skeletons(folder)]
-    clips = [clip for clip in every if clip.fold not in args.without_folds]
-    if not clips:
-        raise UserError("No clip is left to train on: leave fewer folds out.")
-    provenance = {
-        "datasets": [Path(folder).name for folder in args.data],
-        "without_folds": args.without_folds,
-        "selection": "last epoch",
+def _rank() -> int:
+    return int(os.environ.get("RANK", 0))
+
+
+def _in_turn(work: Callable[[], None]) -> None:
+    """Lets one process of several tell what all have met: the launcher ends the others while they wait."""
+    try:
+        work()
+    except (UserError, RuntimeError) as error:
+        if _rank() > 0 or (int(os.environ.get("WORLD_SIZE", 1)) > 1 and not isinstance(error, UserError)):
+            time.sleep(3)
+        raise
+
+
+def _tell_stopped(out: Path) -> None:
+    """Says what an interrupted run has left, in its checkpoint too."""
+    if not (out / RESUME_FILE).exists():
+        print("Stopped before the first epoch was finished: nothing is kept.", file=sys.stderr)
+        return
+    finished = len((out / LOG_FILE).read_text(encoding="utf-8").splitlines())
+    config = read_json(out / CONFIG_FILE)
+    epochs = config["provenance"]["training"]["epochs"]
+    config["provenance"]["state"] = interrupted(finished, epochs)
+    replace_file(out / CONFIG_FILE, (json.dumps(config, indent=1, ensure_ascii=False) + "\n").encode())
+    print(
+        f"Stopped after epoch {finished} of {epochs}: {out} holds a network that can be used, and the same command "
+        "continues.",
+        file=sys.stderr,
+    )
+
+
+def _run(args: argparse.Namespace, stop: Stop) -> None:
+    config = _config(args)
+    device = _device(args.device)
+    with joined(device) as group:
+        reference = isinstance(config, ReferenceConfig)
+        choose = args.select or ("val" if reference or args.val_folds else "last")
+        folds = {"without_folds": tuple(args.without_folds), "val_folds": tuple(args.val_folds)}
+        request = Request(tuple(args.data), choose, args.train_split, args.val_split, seed=config.seed, **folds)
+        material = read_material(request)
+        init = _init(args, material.estimator) if args.init else None
+        recipe = init.recipe if init else Recipe() if reference else SMALL_RECIPE
+        if not reference:
+            material = replace(material, train=list(material.train))
+        if group.leads:
+            tell(material.notes)
+        precision, compiled = _precision(args.precision, device), _compiled(args.compile, device, group.size)
+        machine = Machine(device, precision, compiled, group, stop, tensorboard=args.tensorboard)
+        task = Task(material, args.stream, config, recipe, init, _provenance(args, material, machine, config))
+        fit(task, args.out, machine, _workers(args.workers, device), args.select_every, usable=True)
+
+
+def _provenance(args: argparse.Namespace, material: Material, machine: Machine, config: AnyConfig) -> dict[str, Any]:
+    begun = {"init": read_json(args.init / CONFIG_FILE)["weights_sha256"]} if args.init else {}
+    return {
+        "datasets": [folder.resolve().name for folder in args.data],
+        "without_folds": sorted({*args.without_folds, *args.val_folds}),
+        "selection": material.selection,
+        "recipe": "reference" if isinstance(config, ReferenceConfig) else "small",
+        "device": torch.cuda.get_device_name(machine.device) if machine.device.type == "cuda" else "cpu",
+        "precision": machine.precision,
+        "processes": machine.group.size,
         "commit": git_commit(),
         "licence": args.licence,
+        **begun,
     }
-    vocabulary = sorted({clip.gloss for clip in every})
-    train(clips, args.stream, args.out, config, glosses=vocabulary, provenance=provenance)
+
+
+def _config(args: argparse.Namespace) -> AnyConfig:
+    """The recipe's configuration with what the user asks for instead."""
+    known = any(find_spec(folder) for folder in args.data)
+    kind = ReferenceConfig if args.recipe == "reference" or (args.recipe == "auto" and known) else TrainConfig
+    epochs = args.epochs if args.epochs is not None else args.schedule or kind.epochs
+    asked = {"epochs": epochs, "schedule": args.schedule or epochs} | SIZES.get(args.model, {})
+    names = ("batch_size", "learning_rate", "clip_norm", "per_gloss", "spread", "average", "seed")
+    asked |= {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    if args.faithful:
+        asked["faithful"] = True
+    foreign = sorted(set(asked) - {f.name for f in fields(kind)})
+    if foreign:
+        name = "reference" if kind is ReferenceConfig else "small"
+        raise UserError(f"--{foreign[0].replace('_', '-')} does not belong to the {name} recipe: see --recipe.")
+    if args.init and args.model:
+        raise UserError("--init brings its own model size: leave --model out.")
+    return kind(**asked)
+
+
+def _init(args: argparse.Namespace, estimator: str) -> Checkpoint:
+    """The weights to begin from. Raises UserError when they are of another estimator or stream."""
+    init = Checkpoint.load(args.init)
+    if init.estimator != estimator:
+        raise UserError(
+            f"{args.init} was trained on keypoints of {init.estimator}, but the clips of {args.data[0]} are "
+            f"{estimator}'s: begin from weights of the same estimator, or without --init."
+        )
+    if init.stream != args.stream:
+        raise UserError(f"{args.init} holds a network of the stream {init.stream}: give --stream {init.stream}.")
+    return init
+
+
+def _device(asked: str) -> torch.device:
+    if asked == "auto":
+        asked = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(asked)
+    except RuntimeError as error:
+        raise UserError(f"--device {asked} is not known: give cpu, cuda or cuda:1.") from error
+    if device.type != "cuda":
+        return device
+    if not torch.cuda.is_available():
+        raise UserError("No GPU was found: give --device cpu.")
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    local = int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()
+    return torch.device("cuda", device.index if device.index is not None else local)
+
+
+def _precision(asked: str, device: torch.device) -> str:
+    if asked != "auto":
+        return asked
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+
+
+def _compiled(asked: str, device: torch.device, processes: int) -> bool:
+    """Whether to compile; several processes stop at each normalisation to talk, so there it gains little."""
+    return asked == "yes" or (asked == "auto" and device.type == "cuda" and processes == 1)
+
+
+def _workers(asked: int | None, device: torch.device) -> int:
+    if asked is not None:
+        return asked
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(4, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))) if device.type == "cuda" else 0
 
 
 if __name__ == "__main__":

@@ -24,10 +24,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from dsta.data import Clip, capped, logits, read_skeletons, sampling_share
+from dsta.data import Clip, logits, read_skeletons
 from dsta.errors import UserError, exit_code
 from dsta.files import replace_file, write_npz
 from dsta.metrics import calibration_error, fit_fusion, hits, log_loss, topk, wilson
+from dsta.sampling import capped, sampling_share
 from dsta.streams import Stream, fuse
 from dsta.train import SMALL_RECIPE, TrainConfig, git_commit, train
 
@@ -142,7 +143,8 @@ def choose(
             best, best_accuracy = epoch, accuracy
     chosen: dict[str, Any] = {"epoch": best, "inner_fold": pair[1], "balance": 0.0, "fusion": {}, "temperature": {}}
     seen = [clip for clip in clips.values() if clip.fold not in pair]
-    share = dict(zip(vocabulary, np.log(sampling_share(seen, config.per_source, vocabulary)), strict=True))
+    shares = sampling_share(seen, config.per_gloss, config.spread, vocabulary)
+    share = dict(zip(vocabulary, np.log(shares), strict=True))
     losses = np.zeros(len(BALANCES))
     for dataset in datasets:
         held = held_out(folders, best, clips, dataset, pair[1], vocabulary)
@@ -227,17 +229,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", nargs="+", required=True, type=Path, metavar="DIR", help="skeleton sets, joined")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="networks, scores and report.json")
     parser.add_argument("--schedule", type=int, default=60, help="epochs of the learning rate's fall")
+    parser.add_argument("--per-gloss", type=float, help="clips of a gloss in an epoch, instead of the recipe's")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", choices=["inner", "outer"], help="stop after this part")
     args = parser.parse_args(arguments)
-    return exit_code(lambda: crossvalidate(args.data, args.out, args.schedule, args.workers, args.only))
+    config = TrainConfig(args.schedule, args.schedule)
+    if args.per_gloss:
+        config = replace(config, per_gloss=args.per_gloss)
+    return exit_code(lambda: crossvalidate(args.data, args.out, config, args.workers, args.only))
 
 
-def crossvalidate(data: Sequence[Path], out: Path, schedule: int, workers: int, only: str | None = None) -> None:
+def crossvalidate(data: Sequence[Path], out: Path, config: TrainConfig, workers: int, only: str | None = None) -> None:
     """Trains, chooses, scores and reports into `out`; `only` ("inner", "outer") stops after that part."""
     every = [clip for folder in data for clip in read_skeletons(folder)]
     clips = {f"{clip.dataset}/{clip.name}": clip for clip in every}
-    config = TrainConfig(epochs=schedule, schedule=schedule)
     folds = sorted({clip.fold for clip in every})
     if len(folds) < 2:
         raise UserError("Cross-validation needs at least two folds: see the column fold of index.csv.")

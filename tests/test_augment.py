@@ -140,3 +140,11 @@ def test_hand_drop_loses_a_run_of_at_most_half_the_clip():
                 lost += 1
                 assert len(gone) <= 20 and np.array_equal(gone, np.arange(gone[0], gone[0] + len(gone)))
     assert 160 < lost < 240
+
+
+def test_single_joints_are_lost_in_every_second_clip_up_to_the_share():
+    clip = np.full((40, 27, 3), 100, np.float32)
+    clip[..., 2] = 1
+    lost = [1 - seen(varied).mean() for varied in variations(clip, replace(NOTHING, joint_drop=0.4), 200)]
+    assert 0.4 < np.mean([share == 0 for share in lost]) < 0.6
+    assert 0.3 < max(lost) < 0.45 and 0.15 < np.mean([share for share in lost if share]) < 0.25

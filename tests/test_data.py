@@ -1,4 +1,4 @@
-"""Skeleton sets on disk, and batches of network input."""
+"""Skeleton sets on disk, and logits."""
 
 import csv
 
@@ -7,11 +7,10 @@ import pytest
 import torch
 from oracle import SHARED, needs_data
 
-from dsta.augment import Augmentation, augment
-from dsta.data import Clip, capped, logits, read_skeletons, sampling_share, training_batches
+from dsta.data import Clip, logits, read_skeletons
 from dsta.errors import UserError
 from dsta.model import DSTA, ModelConfig
-from dsta.streams import Recipe, Stream, mirror, prepare
+from dsta.streams import Recipe, mirror, prepare
 
 COLUMNS = ("clip", "gloss", "source", "fold")
 RECIPE = Recipe(window=4, bone="direct", normalise="shoulders", views=4)
@@ -125,68 +124,6 @@ def test_no_damaged_archive_is_a_traceback(folder):
 def test_real_sets_are_read():
     read = read_skeletons(SHARED / "data" / "wlasl50")
     assert len(read) == 423 and len({c.gloss for c in read}) == 50 and {c.fold for c in read} == {0, 1, 2, 3}
-
-
-# --- caps
-
-
-def test_capped_keeps_at_most_so_many_of_each_gloss_and_source():
-    many = clips(24, sources=("s1", "s2"), glosses=("a", "a", "b"))
-    kept = capped(many, 3, np.random.default_rng(0))
-    groups = [(c.gloss, c.source) for c in kept]
-    assert {group: groups.count(group) for group in groups} == dict.fromkeys(set(groups), 3) and len(groups) == 12
-    assert [c.name for c in kept] == [c.name for c in many if c.name in {k.name for k in kept}]
-
-
-def test_capped_draws_anew_and_leaves_clips_without_a_source():
-    assert len(capped(clips(9, sources=("",)), 2, np.random.default_rng(0))) == 9
-    drawn = {tuple(c.name for c in capped(clips(9), 2, np.random.default_rng(seed))) for seed in range(20)}
-    assert len(drawn) > 5
-
-
-def test_capped_tells_sets_apart():
-    one, two = clips(4), [Clip(c.name, "other", c.gloss, c.source, 0, c.joints) for c in clips(4)]
-    assert len(capped(one + two, 3, np.random.default_rng(0))) == 6
-
-
-def test_sampling_share_is_of_what_the_cap_leaves():
-    given = clips(6) + clips(2, glosses=("b",))
-    assert sampling_share(given, 3, ["a", "b", "never"]) == pytest.approx(np.array([4, 3, 1]) / 8)
-
-
-# --- batches
-
-
-def batches(given, size, seed=0):
-    label_of = {"a": 0, "b": 1}
-    made = training_batches(given, label_of, Stream.BONE, RECIPE, Augmentation(), size, np.random.default_rng(seed))
-    return list(made)
-
-
-def test_batches_are_full_and_shuffled_and_take_each_clip_once():
-    given = clips(11, glosses=("a", "b"))
-    made = batches(given, 4)
-    assert [tuple(x.shape) for x, _ in made] == [(4, 3, 4, 27)] * 2
-    assert all(x.dtype == torch.float32 and y.dtype == torch.int64 for x, y in made)
-    scored = torch.cat([x[:, 2].amax((1, 2)) for x, _ in made])
-    assert len(scored.unique()) == 8
-
-
-def test_batches_are_the_varied_clips_with_their_labels():
-    given = clips(6, glosses=("a", "b"))
-    rng = np.random.default_rng(3)
-    order = rng.permutation(6)
-    (x, y), *_ = batches(given, 3, seed=3)
-    assert y.tolist() == [int(i % 2) for i in order[:3]]
-    for row, i in zip(x, order[:3], strict=True):
-        assert np.array_equal(row.numpy(), prepare(augment(given[i].joints, rng, Augmentation()), "bone", RECIPE))
-
-
-def test_batches_repeat_with_their_generator():
-    given = clips(8, glosses=("a", "b"))
-    first, again, other = batches(given, 4), batches(given, 4), batches(given, 4, seed=1)
-    assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(first, again, strict=True))
-    assert not torch.equal(first[0][0], other[0][0])
 
 
 # --- logits

@@ -2,21 +2,39 @@
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from benchmarks import network, upstream_set, wlasl100
 
+from dsta import loader
 from dsta import train as module
 from dsta.checkpoint import Checkpoint
 from dsta.data import Clip, logits, read_skeletons
 from dsta.errors import UserError
+from dsta.recipes import ReferenceConfig
 from dsta.streams import Recipe, Stream
-from dsta.train import RESUME_FILE, TrainConfig, main, train
+from dsta.train import RESUME_FILE, TrainConfig, fit, main, train
 
 RECIPE = Recipe(window=4, bone="direct", normalise="shoulders")
 CONFIG = TrainConfig(epochs=3, schedule=3, batch_size=4, inner_dim=8, depth=1)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Tiny networks gain nothing from more, and lose much where others compute beside them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 def made_clip(gloss, seed):
@@ -85,14 +103,14 @@ def test_same_seed_same_numbers_to_the_bit(tmp_path):
 
 
 def test_every_epoch_draws_anew(tmp_path, monkeypatch):
-    drawn, whole = [], module.training_batches
+    drawn, whole = [], loader.training_batches
 
     def batches(*args):
         for x, y in whole(*args):
             drawn.append(x)
             yield x, y
 
-    monkeypatch.setattr(module, "training_batches", batches)
+    monkeypatch.setattr(loader, "training_batches", batches)
     run(tmp_path, replace(CONFIG, batch_size=8))
     assert len(drawn) == 3
     assert not torch.equal(drawn[0].sort(0).values, drawn[1].sort(0).values)
@@ -152,19 +170,6 @@ def test_a_begun_run_of_something_else_is_not_continued(tmp_path):
         train(clips(), Stream.BONE, tmp_path / "a", CONFIG, RECIPE, progress=False)
 
 
-def test_learning_rate_warms_up_and_falls_to_zero():
-    pace = [module._pace(done, 0.1) for done in (0, 0.05, 0.1, 0.55, 1.0)]
-    assert pace == pytest.approx([0.02, 0.5, 1.0, 0.5, 0.0])
-
-
-def test_only_matrices_decay():
-    model = module.DSTA(module.ModelConfig(2, inner_dim=8, depth=2))
-    decayed, free = module._optimizer(model, CONFIG).param_groups
-    assert (decayed["weight_decay"], free["weight_decay"]) == (CONFIG.weight_decay, 0)
-    assert {p.ndim for p in free["params"]} == {1} and min(p.ndim for p in decayed["params"]) == 2
-    assert len(decayed["params"]) + len(free["params"]) == len(list(model.parameters()))
-
-
 def test_what_is_written_is_what_was_trained(tmp_path):
     trained = run(tmp_path, provenance={"licence": "mine"})
     loaded = Checkpoint.load(tmp_path)
@@ -198,15 +203,16 @@ def test_epochs_must_fit_the_schedule(epochs):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """main() with tiny networks, and what it handed to train()."""
+    """main() with tiny networks, and the clips that it trained on."""
     handed = []
 
-    def tiny(clips, stream, out, config, **more):
-        handed.extend(clips)
-        more["progress"] = False
-        return train(clips, stream, out, replace(config, inner_dim=8, depth=1, batch_size=4), **more)
+    def tiny(task, out, machine, *args, **more):
+        handed.extend(task.material.train)
+        small = {"batch_size": 4, "inner_dim": 8, "depth": 1}
+        task = replace(task, config=replace(task.config, **small))
+        return fit(task, out, replace(machine, progress=False), *args, **more)
 
-    monkeypatch.setattr(module, "train", tiny)
+    monkeypatch.setattr(module, "fit", tiny)
     return handed
 
 
@@ -257,3 +263,114 @@ def test_an_unknown_stream_exits_with_code_2(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["--data", str(tmp_path), "--stream", "joints", "--out", str(tmp_path / "out")])
     assert stopped.value.code == 2 and "joints" in capsys.readouterr().err
+
+
+def test_folds_choose_the_epoch(skeletons, tmp_path, quick):
+    out = tmp_path / "out"
+    arguments = ["--data", str(skeletons), "--stream", "joint", "--out", str(out), "--epochs", "2"]
+    assert main([*arguments, "--val-folds", "2", "--without-folds", "3", "--select-every", "1"]) == 0
+    assert {clip.fold for clip in quick} == {0, 1}
+    provenance = Checkpoint.load(out).provenance
+    assert provenance["without_folds"] == [2, 3]  # neither was trained on
+    assert provenance["selection"].endswith("of 2: best top-1 on folds [2]")
+
+
+def benchmark(tmp_path):
+    """A WLASL100 of one training and one validation clip of each class, and some of its test clips."""
+    folder = wlasl100(tmp_path, split=("train",))
+    for name in ("data_joint.npy", "label.pkl"):
+        (folder / f"val_{name}").rename(folder / f"train_{name}")
+    return wlasl100(tmp_path, split=("val", "test"), seed=1)
+
+
+def test_a_benchmark_is_trained_by_the_references_recipe(tmp_path, quick, capsys):
+    folder, out = benchmark(tmp_path), tmp_path / "out"
+    arguments = ["--data", str(folder), "--stream", "bone_motion", "--out", str(out), "--epochs", "1"]
+    assert main([*arguments, "--schedule", "250", "--seed", "7"]) == 0
+    loaded = Checkpoint.load(out)
+    assert loaded.recipe == Recipe() and loaded.estimator == "hrnet-wholebody" and len(loaded.glosses) == 100
+    assert loaded.provenance["recipe"] == "reference" and loaded.provenance["training"]["seed"] == 7
+    assert "official validation part of WLASL100, 100 clips" in loaded.provenance["selection"]
+    assert len(quick) == 100
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "expected"),
+    [
+        ([], ReferenceConfig, {"epochs": 250, "schedule": 250, "inner_dim": 64, "faithful": False}),
+        (["--faithful", "--seed", "3"], ReferenceConfig, {"faithful": True, "seed": 1}),
+        (["--model", "compact", "--epochs", "9"], ReferenceConfig, {"epochs": 9, "schedule": 9, "inner_dim": 16}),
+        (["--schedule", "250", "--epochs", "2"], ReferenceConfig, {"epochs": 2, "schedule": 250}),
+        (["--recipe", "small", "--model", "paper"], TrainConfig, {"epochs": 50, "inner_dim": 64, "depth": 4}),
+        (["--ema", "0.99", "--clip-norm", "1"], ReferenceConfig, {"average": 0.99, "clip_norm": 1}),
+    ],
+)
+def test_which_recipe_and_what_is_changed_of_it(tmp_path, asked, kind, expected):
+    for name in ("WLASL100", "MLASL200"):
+        given = ["--data", str(tmp_path / name), "--stream", "joint", "--out", "o", *asked]
+        config = module._config(module._parser().parse_args(given))
+        assert isinstance(config, kind) and {key: getattr(config, key) for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (["--faithful"], "--faithful does not belong to the small recipe"),
+        (["--recipe", "reference", "--per-source", "2"], "--per-source does not belong to the reference recipe"),
+        (["--train-split", "test"], "never"),
+        (["--device", "abacus"], "abacus"),
+        (["--ema", "1"], "--ema"),
+    ],
+)
+def test_options_that_do_not_go_together(skeletons, tmp_path, capsys, asked, says):
+    assert main(["--data", str(skeletons), "--stream", "joint", "--out", str(tmp_path / "out"), *asked]) == 2
+    err = capsys.readouterr().err
+    assert says in err and len(err.splitlines()) == 1 and not (tmp_path / "out").exists()
+
+
+def test_weights_of_another_estimator_or_stream_are_refused(skeletons, tmp_path, capsys):
+    network(tmp_path / "a", ["x", "y"], "joint")
+    network(tmp_path / "b", ["x", "y"], "bone", estimator="mediapipe-holistic")
+    for weights, says in (("a", "hrnet-wholebody"), ("b", "--stream bone")):
+        given = ["--data", str(skeletons), "--stream", "joint", "--out", str(tmp_path / "out")]
+        assert main([*given, "--init", str(tmp_path / weights)]) == 2
+        assert says in capsys.readouterr().err
+
+
+def test_fine_tuning_keeps_the_weights_input(skeletons, tmp_path, capsys):
+    recipe = Recipe(window=6, bone="direct", normalise="shoulders", views=2)
+    init = network(tmp_path / "a", ["down", "x"], "joint", recipe, estimator="mediapipe-holistic")
+    given = ["--data", str(skeletons), "--stream", "joint", "--out", str(tmp_path / "out"), "--epochs", "1"]
+    assert main([*given, "--init", str(init)]) == 0
+    tuned, before = Checkpoint.load(tmp_path / "out"), json.loads((init / "config.json").read_text())
+    assert tuned.recipe == recipe and tuned.glosses == ("down", "rare", "up") and tuned.model.config.inner_dim == 8
+    assert tuned.provenance["init"] == before["weights_sha256"]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_a_network_and_a_run_that_goes_on(tmp_path, number, code):
+    folder = upstream_set(tmp_path / "mine", [f"c{i}" for i in range(16)], [i % 2 for i in range(16)], split="train")
+    given = ["--data", str(folder), "--stream", "joint", "--batch-size", "4", "--select", "last"]
+    given += ["--recipe", "reference", "--model", "compact", "--schedule", "250", "--learning-rate", "0.001"]
+    root, out = Path(__file__).resolve().parents[1], tmp_path / "out"
+    command = [sys.executable, "-m", "dsta.train", *given, "--epochs", "250", "--out", str(out)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    job = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not (out / RESUME_FILE).exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    job.send_signal(number)
+    _, err = job.communicate(timeout=30)
+    assert job.returncode == code, err
+    finished = len(log(out))
+    assert f"Stopped after epoch {finished} of 250" in err and "Traceback" not in err
+    assert Checkpoint.load(out).provenance["state"] == f"interrupted after epoch {finished} of 250"
+    curve = log(out)
+    assert main([*given, "--epochs", str(finished + 1), "--out", str(out)]) == 0
+    assert log(out)[:finished] == curve and len(log(out)) == finished + 1
+    assert "state" not in Checkpoint.load(out).provenance
+
+
+def test_stopped_before_anything_was_finished(tmp_path, capsys):
+    module._tell_stopped(tmp_path / "out")
+    assert "nothing is kept" in capsys.readouterr().err
