@@ -4,9 +4,9 @@
 
 Folds come in pairs (0, 1), (2, 3). Networks trained without a pair are the judges inside it: what they score on fold 1
 chooses epoch, balance, fusion weights and temperature for fold 0, and the other way round; with fewer than four folds,
-or an odd number, nothing is chosen. Then networks are trained without one fold each, and score that fold once. Each set
-is scored within its own glosses. Last, networks are trained on all folds. Finished networks are kept: a killed run goes
-on.
+an odd number, or `--last`, nothing is chosen. Then networks are trained without one fold each and score that fold once.
+Each set is scored within its own glosses. Last, networks are trained on all folds. Finished networks are kept: a killed
+run goes on.
 """
 
 import argparse
@@ -40,7 +40,7 @@ LICENCE = "research use only (see the card)"
 
 @dataclass(frozen=True)
 class Job:
-    """One network: the stream, the folds that it must not see, and where it goes."""
+    """One network: the stream, the folds that it must not see, where it goes, and how its last epoch was chosen."""
 
     stream: Stream
     without: tuple[int, ...]
@@ -48,6 +48,7 @@ class Job:
     data: tuple[Path, ...]
     config: TrainConfig
     inner: bool
+    selection: str = "last epoch"
 
 
 def run(job: Job) -> None:
@@ -71,7 +72,7 @@ def run(job: Job) -> None:
     made_by = {
         "datasets": [folder.name for folder in job.data],
         "without_folds": list(job.without),
-        "selection": "epoch chosen on an inner fold" if not job.inner else "none",
+        "selection": job.selection,
         "commit": git_commit(),
         "licence": LICENCE,
     }
@@ -230,17 +231,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="networks, scores and report.json")
     parser.add_argument("--schedule", type=int, default=60, help="epochs of the learning rate's fall")
     parser.add_argument("--per-gloss", type=float, help="clips of a gloss in an epoch, instead of the recipe's")
+    parser.add_argument("--last", action="store_true", help="choose nothing: the last epoch, equal weights")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", choices=["inner", "outer"], help="stop after this part")
     args = parser.parse_args(arguments)
     config = TrainConfig(args.schedule, args.schedule)
     if args.per_gloss:
         config = replace(config, per_gloss=args.per_gloss)
-    return exit_code(lambda: crossvalidate(args.data, args.out, config, args.workers, args.only))
+    return exit_code(lambda: crossvalidate(args.data, args.out, config, args.workers, args.only, args.last))
 
 
-def crossvalidate(data: Sequence[Path], out: Path, config: TrainConfig, workers: int, only: str | None = None) -> None:
-    """Trains, chooses, scores and reports into `out`; `only` ("inner", "outer") stops after that part."""
+def crossvalidate(
+    data: Sequence[Path], out: Path, config: TrainConfig, workers: int, only: str | None = None, last: bool = False
+) -> None:
+    """Trains, chooses, scores and reports into `out`; `only` ("inner", "outer") stops after that part.
+
+    last: nothing is chosen, and no networks are trained for it.
+    """
     every = [clip for folder in data for clip in read_skeletons(folder)]
     clips = {f"{clip.dataset}/{clip.name}": clip for clip in every}
     folds = sorted({clip.fold for clip in every})
@@ -248,10 +255,12 @@ def crossvalidate(data: Sequence[Path], out: Path, config: TrainConfig, workers:
         raise UserError("Cross-validation needs at least two folds: see the column fold of index.csv.")
 
     def jobs(folder: str, without: tuple[int, ...], config: TrainConfig, inner: bool = False) -> list[Job]:
-        return [Job(stream, without, out / folder / stream, tuple(data), config, inner) for stream in Stream]
+        selection = "epoch chosen on an inner fold" if pairs and not inner else "last epoch"
+        return [Job(stream, without, out / folder / stream, tuple(data), config, inner, selection) for stream in Stream]
 
     # Without a second fold to be left out, there is none that could choose: then nothing is chosen.
-    pairs = [tuple(folds[i : i + 2]) for i in range(0, len(folds), 2)] if len(folds) in range(4, 99, 2) else []
+    paired = len(folds) in range(4, 99, 2) and not last
+    pairs = [tuple(folds[i : i + 2]) for i in range(0, len(folds), 2)] if paired else []
     run_all([job for p in pairs for job in jobs("without{}{}".format(*p), p, config, True)], workers)
     chosen = {fold: default_choice(clips, config) for fold in folds}
     for pair in pairs:

@@ -250,3 +250,12 @@ def test_without_pairs_of_folds_nothing_is_chosen(data, tmp_path, monkeypatch, f
         (SCHEDULE, None, 0.25, 0.25, 0.25, 0.25)
     }
     assert json.loads((out / "report.json").read_text())["few"]["pooled"]["fused"]["n"] == 6 * folds
+
+
+def test_where_it_is_not_wanted_nothing_is_chosen(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "tiny", partial(tiny, batch_size=4))
+    out = tmp_path / "out"
+    saw = cross_validate([some_folds(data, tmp_path / "few", 4)], out, "--last", "--only", "outer")
+    assert sorted({name.split("/")[0] for name in saw}) == [f"fold{k}" for k in range(4)]
+    assert {choice["inner_fold"] for choice in json.loads((out / "chosen.json").read_text()).values()} == {None}
+    assert json.loads((out / "fold0/bone/config.json").read_text())["provenance"]["selection"] == "last epoch"
