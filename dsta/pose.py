@@ -7,6 +7,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
+from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ import numpy as np
 from dsta.errors import UserError
 from dsta.keypoints import Pose
 from dsta.skeleton import INDEX, NUM_JOINTS
-from dsta.video import FPS, MAX_SECONDS, Frame, probe, read_frames
+from dsta.video import FPS, MAX_SECONDS, Box, Frame, probe, read_frames
 
 if TYPE_CHECKING:
     from mediapipe.tasks.python.vision import HolisticLandmarker, HolisticLandmarkerResult
@@ -41,19 +42,36 @@ Progress = Callable[[str, float], None]
 
 
 def extract(
-    path: str | Path, *, fps: float = FPS, max_seconds: float = MAX_SECONDS, progress: Progress | None = None
+    path: str | Path,
+    *,
+    fps: float = FPS,
+    max_seconds: float = MAX_SECONDS,
+    progress: Progress | None = None,
+    start: float = 0.0,
+    end: float | None = None,
+    box: Box | None = None,
 ) -> Pose:
     """A video's keypoints, in pixels of the upright video.
 
     `Pose.fps` is `fps`, or the video's own rate where that is lower. May be called from several threads at once.
+    start, end: seconds, a part of the video (as in `video.read_frames`). box: the part of the picture in which the
+    signer is looked for; the keypoints are in pixels of the whole picture all the same.
     Raises UserError for a file that is no readable video (see `video.read_frames`) and for one without a person.
     """
     path = Path(path)
-    info = probe(path, max_seconds=max_seconds)
-    with closing(read_frames(path, fps=fps, max_seconds=max_seconds, max_side=_SIDE)) as frames:
-        return extract_frames(
-            frames, info.width, info.height, fps=fps, name=path.name, seconds=info.duration, progress=progress
+    info = probe(path, max_seconds=inf if start or end is not None else max_seconds)
+    seconds = min(info.duration or inf, inf if end is None else end) - start
+    seconds = seconds if 0 < seconds < inf else None
+    left, top, right, bottom = box or (0, 0, info.width, info.height)
+    part = {"start": start, "end": end, "box": box}
+    with closing(read_frames(path, fps=fps, max_seconds=max_seconds, max_side=_SIDE, **part)) as frames:
+        pose = extract_frames(
+            frames, right - left, bottom - top, fps=fps, name=path.name, seconds=seconds, progress=progress
         )
+    if box is None:
+        return pose
+    keypoints = pose.keypoints + np.float32([left, top, 0])  # Pose clears the joints that were not seen
+    return Pose(keypoints, pose.fps, info.width, info.height, pose.estimator)
 
 
 def extract_frames(

@@ -1,13 +1,15 @@
 """A video file → timed, upright RGB frames, or one clear sentence.
 
 mp4, mov, webm, mkv and avi, with whatever codec the `av` wheel decodes (H.264, HEVC, VP8, VP9, AV1 and more).
-Frames are streamed: two decoded frames are in memory at a time, whatever the video's length.
+Frames are streamed: two decoded frames are in memory at a time, whatever the video's length. A part of a video, in time
+or in the picture, can be read alone.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from math import ceil
+from itertools import chain
+from math import ceil, inf
 from pathlib import Path
 
 import av
@@ -31,6 +33,7 @@ _MAX_GAP = 5.0  # seconds between two frames; a longer gap is a jump of the cloc
 _RATES = (1.0, 240.0)  # believable frame rates; MediaRecorder's webm says 1000 when it means "unknown"
 # Only demuxers of plain files: FFmpeg would also follow playlists, which name other files and web addresses.
 _FORMATS = "mov,mp4,matroska,webm,avi"
+_LEAD = 1.0  # seconds before a part at which decoding begins: a key frame's own time may lie a little later
 _USE = "use an mp4, mov, webm, mkv or avi file"
 
 av.logging.set_level(None)  # FFmpeg's own lines must not reach stderr
@@ -81,8 +84,19 @@ def probe(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> VideoInfo:
     return VideoInfo(width, height, duration or None, rate, codec)
 
 
+Box = tuple[int, int, int, int]
+"""A part of the picture: left, top, right, bottom in pixels of the upright video; right and bottom lie outside."""
+
+
 def read_frames(
-    path: str | Path, *, fps: float = FPS, max_seconds: float = MAX_SECONDS, max_side: int = MAX_SIDE
+    path: str | Path,
+    *,
+    fps: float = FPS,
+    max_seconds: float = MAX_SECONDS,
+    max_side: int = MAX_SIDE,
+    start: float = 0.0,
+    end: float | None = None,
+    box: Box | None = None,
 ) -> Iterator[Frame]:
     """Read a video's frames, upright, at most `fps` a second, longest side at most `max_side` pixels.
 
@@ -90,17 +104,39 @@ def read_frames(
     25 fps video whose timestamps jitter then still gives each of its frames. Frames are picked by their timestamps,
     so a variable frame rate is right. No frame comes twice: a slower video gives each of its frames once.
     All frames have the first one's size. A video with damaged or missing parts gives what can be decoded.
+    Of a part from `start` to `end` (seconds since the video's first frame), the frames shown from `start` on are read,
+    that at `end` is not, and times count from its first one. With a `box`, only that part of the picture is handed out.
 
     The file is checked at the call, and frames are decoded as they are asked for. Raises UserError for a file that is
-    no readable video, is longer than `max_seconds`, has frames beyond 8192 or below 64 pixels, or has fewer than two.
+    no readable video, is longer than `max_seconds`, has frames beyond 8192 or below 64 pixels, or has fewer than two;
+    of a part, its own length counts.
     """
-    info = probe(path, max_seconds=max_seconds)
-    return _frames(Path(path), info, fps, max_seconds, max_side)
+    whole = not start and end is None
+    info = probe(path, max_seconds=max_seconds if whole else inf)
+    if info.duration is not None and start >= info.duration:
+        raise UserError(
+            f"{Path(path).name} ends before {start:g} s, where the sign is said to begin: get the full video."
+        )
+    return _frames(Path(path), info, fps, max_seconds, max_side, (start, inf if end is None else end), box)
 
 
-def _frames(path: Path, info: VideoInfo, fps: float, max_seconds: float, max_side: int) -> Iterator[Frame]:
-    scale = min(1.0, max_side / max(info.width, info.height))
+def _frames(
+    path: Path,
+    info: VideoInfo,
+    fps: float,
+    max_seconds: float,
+    max_side: int,
+    part: tuple[float, float],
+    box: Box | None,
+) -> Iterator[Frame]:
+    left, top, right, bottom = box or (0, 0, info.width, info.height)
+    scale = min(1.0, max_side / max(right - left, bottom - top))
     size = max(1, round(info.width * scale)), max(1, round(info.height * scale))
+    rows, columns = (slice(round(a * scale), max(1, round(b * scale))) for a, b in ((top, bottom), (left, right)))
+
+    def picture(frame: VideoFrame) -> np.ndarray:
+        upright = _upright(frame, turn, size)
+        return upright if box is None else np.ascontiguousarray(upright[rows, columns])
 
     def steps(time: float) -> int:  # how many middles of steps lie before this time
         return ceil(time * fps - 0.5 - 1e-6)
@@ -109,21 +145,60 @@ def _frames(path: Path, info: VideoInfo, fps: float, max_seconds: float, max_sid
     with _opened(path) as (container, stream):
         clock = _Clock(info.rate or fps)
         shown, since, turn = None, 0.0, None
-        for frame in _decoded(container, stream):
+        for frame in _part(container, stream, info.rate or fps, *part):
             time = clock.read(frame)
             _check_length(path, time, max_seconds)
             _check_size(path, frame.width, frame.height)
             if shown is None:
                 turn = _orientation(frame)
             elif steps(time) > steps(since):
-                yield Frame(since, _upright(shown, turn, size))
+                yield Frame(since, picture(shown))
                 given += 1
             shown, since = frame, time
         if shown is not None and (steps(since + clock.step) > steps(since) or given == 1):
-            yield Frame(since, _upright(shown, turn, size))
+            yield Frame(since, picture(shown))
             given += 1
     if given < 2:
         raise UserError(f"{path.name} holds only one readable frame; a sign needs several frames.")
+
+
+def _part(
+    container: InputContainer, stream: VideoStream, rate: float, start: float, end: float
+) -> Iterator[VideoFrame]:
+    """The frames from `start` on, up to before `end`, to the nearest frame."""
+    if start == 0 and end == inf:
+        yield from _decoded(container, stream)
+        return
+    frames = _decoded(container, stream)
+    first = next(frames, None)
+    origin = first.time if first is not None and first.time is not None else 0.0
+    if start > _LEAD:
+        frames = _sought(container, stream, origin + start - _LEAD)
+    elif first is not None:
+        frames = chain([first], frames)
+    now = -1 / rate
+    for frame in frames:
+        now = frame.time - origin if frame.time is not None else now + 1 / rate
+        if now >= end - 0.5 / rate:
+            return
+        if now >= start - 0.5 / rate:
+            yield frame
+
+
+def _sought(container: InputContainer, stream: VideoStream, stamp: float) -> Iterator[VideoFrame]:
+    """Frames from the last key frame before a timestamp on; from the first one where the file cannot be sought."""
+    try:
+        container.seek(round(stamp / stream.time_base), stream=stream)
+        frames = _decoded(container, stream)
+        first = next(frames, None)
+    except av.error.FFmpegError:
+        first = None
+    if first is not None and first.time is not None and first.time <= stamp + _LEAD / 2:
+        yield first
+        yield from frames
+        return
+    container.seek(0)
+    yield from _decoded(container, stream)
 
 
 class _Clock:

@@ -88,6 +88,9 @@ def benchmark_network(weights: Path, spec: DatasetSpec, stream: str, held: Held)
             f"{folder} tells {len(network.config['glosses'])} classes apart, but {spec.name} has {spec.num_classes}."
         )
         raise Unscored("mismatch", reason)
+    missing = sorted(set(held.glosses) - set(network.config["glosses"]))
+    if missing:
+        raise Unscored("mismatch", f"{folder} does not know {len(missing)} glosses of the set, such as {missing[0]}.")
     return network
 
 

@@ -69,18 +69,27 @@ class Mix:
 
 
 def readings(plan: Plan) -> tuple[list[Reading], np.ndarray]:
-    """The protocols that the clips' names allow, and the clips of validation alone (none where names do not say)."""
+    """The protocols that the clips' names or the folder's splits allow, and the clips of validation alone (none where
+    neither says). By the official list where it knows the names."""
     held, spec = plan.held, plan.spec
     every, none = np.arange(len(held)), np.array([], int)
-    if spec.released != "val+test":
-        return [Reading(spec.released, every)], none
-    if known_share(held.names, spec) < MANY:
+    if spec.released == "folds":
+        return [Reading("folds", every)], none
+    if official(spec.name) and known_share(held.names, spec) >= MANY:
+        known = official(spec.name)
+        splits = np.array([known[clip_key(n)].split if clip_key(n) in known else "" for n in held.names])
+    elif held.splits:
+        splits = np.array(held.splits)
+    elif spec.released == "test":
+        return [Reading("test", every)], none
+    else:
         return [Reading("val+test", every, "clip names are not the official list's: no protocol test")], none
-    known = official(spec.name)
-    splits = np.array([known[clip_key(n)].split if clip_key(n) in known else "" for n in held.names])
     test, val = np.flatnonzero(splits == "test"), np.flatnonzero(splits == "val")
+    if held.splits and not len(test):
+        raise Unscored("no data", f"{held.folder} has no clip of the split test.")
     both = Reading("val+test", np.flatnonzero((splits == "test") | (splits == "val")))
-    return [Reading("test", test)] * bool(len(test)) + [both] * bool(len(test) and len(val)), val
+    joined = spec.released == "val+test" and len(test) and len(val)
+    return [Reading("test", test)] * bool(len(test)) + [both] * bool(joined), val
 
 
 def mixes(plan: Plan, streams: tuple[str, ...], protocol: str, val: np.ndarray, logits: Logits) -> Iterator[Mix]:

@@ -80,9 +80,9 @@ class Engine:
             dist.init_process_group("gloo", timeout=timedelta(days=2))  # the first may be busy with figures for long
 
     def held(self, folder: Path) -> Held:
-        """The clips in a folder, read once."""
+        """The clips in a folder that are not for training, read once."""
         if folder not in self._held:
-            self._held[folder] = read_held(folder)
+            self._held[folder] = read_held(folder, "val+test")
         return self._held[folder]
 
     def data_sha256(self, held: Held) -> str:

@@ -25,8 +25,10 @@ MAY_IMPORT = {
     "dsta/data": "skeleton keypoints streams augment datasets labels prepared",
     "dsta/model": "skeleton",
     "dsta/folded": "model",
-    "dsta/checkpoint": "model streams datasets",
-    "dsta/identify": "checkpoint data metrics",
+    "dsta/upstream": "model",
+    "dsta/hub": "",
+    "dsta/checkpoint": "model streams datasets skeleton upstream hub",
+    "dsta/identify": "checkpoint upstream data datasets metrics model streams",
     "dsta/export": "checkpoint streams data onnxgraph recognize skeleton",
     "dsta/onnxgraph": "",
     "dsta/video": "",
@@ -60,8 +62,9 @@ LIBRARIES = {
     "av": {"dsta/video"},
     "mediapipe": {"dsta/pose"},
     "gradio": {"app", "leaderboard/tab"},
+    "huggingface_hub": {"dsta/hub"},
     "torch": {f"dsta/{room}" for room in ("data", "model", "folded", "checkpoint", "export", "train")}
-    | {"dsta/recognize", "dsta/identify", "dsta/onnxgraph"}
+    | {"dsta/recognize", "dsta/identify", "dsta/upstream", "dsta/onnxgraph"}
     | {f"dsta/{room}" for room in ("distributed", "recipes", "loader", "loop", "fit")},
 }
 

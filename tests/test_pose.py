@@ -82,6 +82,25 @@ def test_scaled_down_frames_give_pixels_of_the_video(astronaut, found):
     assert np.median(difference) < 5
 
 
+def test_of_two_people_the_one_in_the_box_is_found(astronaut, tmp_path):
+    picture = next(iter(read_frames(astronaut))).image[:, :512]
+    pair = np.concatenate([picture, picture[:, ::-1]], axis=1)  # 1024 × 512, facing each other
+    path = write_video(tmp_path / "two.mp4", [pair] * 6)
+    for left in (0, 512):
+        pose = extract(path, box=(left, 0, left + 512, 512))
+        assert (pose.width, pose.height) == (1024, 512)
+        x = joint(pose, "nose")[:, 0]
+        assert ((x > left + 100) & (x < left + 412)).all()
+        assert joint(pose, "nose")[:, 1] == pytest.approx(115, abs=40)
+        assert (pose.keypoints[pose.keypoints[..., 2] == 0] == 0).all()  # what was not seen stays at nought
+
+
+def test_a_part_of_a_video_gives_its_frames(astronaut, found):
+    part = extract(astronaut, start=4 / 25, end=10 / 25)
+    assert len(part.keypoints) == 6
+    assert joint(part, "nose")[:, :2] == pytest.approx(joint(found, "nose")[4:10, :2], abs=12)
+
+
 def test_two_threads_do_not_disturb_each_other(astronaut, found):
     poses = []
     threads = [threading.Thread(target=lambda: poses.append(extract(astronaut))) for _ in range(2)]

@@ -237,3 +237,56 @@ def test_a_name_is_never_taken_for_an_address(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_video(tmp_path / "real.mp4", numbered(3)).rename("pipe:0")
     assert len(list(read_frames("pipe:0"))) == 3
+
+
+PARTS = [*(kind for kind in KINDS if kind[1] not in ("libx265", "libsvtav1")), ("webm", "live")]
+
+
+@pytest.mark.parametrize(("ending", "codec"), PARTS)
+def test_a_part_is_read_to_the_frame_wherever_it_lies(tmp_path, ending, codec):
+    how = {"codec": "libvpx", "options": LIVE} if codec == "live" else {"codec": codec}
+    path = write_video(tmp_path / f"a.{ending}", numbered(400), **how)
+    for first, end in [(0, 5), (3, 9), (120, 140), (251, 300), (390, 400), (395, 999)]:
+        frames = list(read_frames(path, start=first / 25, end=end / 25))
+        assert [number_of(frame.image) for frame in frames] == [i % 15 for i in range(first, min(end, 400))]
+        assert np.allclose([frame.time for frame in frames], np.arange(len(frames)) / 25, atol=0.002)
+    assert len(list(read_frames(path, start=4.0))) == 300
+
+
+def test_of_an_hour_a_part_is_read_without_decoding_the_rest(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", numbered(3600), fps=1)
+    decoded, real = [], video._decoded
+
+    def counted(*args):
+        for frame in real(*args):
+            decoded.append(frame)
+            yield frame
+
+    monkeypatch.setattr(video, "_decoded", counted)
+    frames = list(read_frames(path, start=3000, end=3010))
+    assert [number_of(frame.image) for frame in frames] == [i % 15 for i in range(3000, 3010)]
+    assert len(decoded) < 300
+    with pytest.raises(UserError, match="longer than 60 seconds"):
+        list(read_frames(path, start=1000, end=1100))
+    with pytest.raises(UserError, match="longer than 60 seconds"):
+        list(read_frames(path, start=100))
+
+
+def test_a_part_beyond_the_end_is_told(tmp_path):
+    path = write_video(tmp_path / "a.mp4", numbered(50))
+    with pytest.raises(UserError, match=r"ends before 2\.5 s"):
+        read_frames(path, start=2.5, end=4)
+    with pytest.raises(UserError, match="only one readable frame"):
+        list(read_frames(path, start=1.96, end=4))
+
+
+@pytest.mark.parametrize("rotation", [0, 90])
+@pytest.mark.parametrize("max_side", [960, 48])
+def test_a_box_is_cut_out_of_the_upright_picture(tmp_path, rotation, max_side):
+    path = write_video(tmp_path / "a.mp4", [corners(192, 128)] * 3, rotation=rotation)
+    shown = np.rot90(corners(192, 128), rotation // 90)
+    box = (16, 8, 112, 104)
+    image = next(iter(read_frames(path, box=box, max_side=max_side))).image
+    step = 96 // min(96, max_side)
+    assert image.shape == (96 // step, 96 // step, 3)
+    assert np.abs(image.astype(int) - shown[8:104:step, 16:112:step]).mean() < 12
