@@ -11,11 +11,12 @@ from benchmarks import network, wlasl100
 from finders import pose_of
 
 from dsta.data import read_held
-from dsta.datasets import official
+from dsta.datasets import dataset, official
 from dsta.errors import UserError
 from dsta.prepared import Prepared, Row, filled, finish, write_prepared, write_upstream
 from dsta.skeleton import NUM_JOINTS
 from eval import run_all
+from eval.doctor import examine
 from eval.results import read_rows
 
 GLOSSES = ["no", "yes", "zebra"]
@@ -216,3 +217,16 @@ def test_run_all_scores_a_prepared_benchmark_by_both_protocols(tmp_path):
             other["top5_class"],
             other["n"],
         )
+
+
+def test_another_order_of_the_official_glosses_is_no_fault(tmp_path):
+    _, glosses = prepared_wlasl100(tmp_path)
+    folder = tmp_path / "WLASL100"
+    about = json.loads((folder / "dataset.json").read_text())
+    (folder / "dataset.json").write_text(json.dumps({**about, "glosses": sorted(glosses)}))
+    told = " ".join(finding.text for finding in examine(read_held(folder, "val+test"), dataset("WLASL100")))
+    assert "are not those of the official list" not in told
+    index = (folder / "index.csv").read_text()
+    (folder / "index.csv").write_text(index.replace(f",{glosses[3]},", f",{glosses[4]},"))
+    told = " ".join(finding.text for finding in examine(read_held(folder, "val+test"), dataset("WLASL100")))
+    assert "2 of 200 labels are not those of the official list" in told
