@@ -1,123 +1,37 @@
-"""Weights on disk: save, load, and import from upstream.
+"""Weights on disk: save, load, import from upstream, exchange with the Hub.
+
+    python -m dsta.checkpoint import FILE.pt --dataset WLASL2000 --stream joint --out weights/WLASL2000/joint
+    python -m dsta.checkpoint push weights/asl71 user/asl71
+    python -m dsta.checkpoint fetch user/asl71
 
 A weights folder of one stream holds `config.json` and `model.safetensors`; an ensemble folder holds one such folder per
 stream and `ensemble.json`. Nothing here unpickles more than tensors.
 """
 
+import argparse
 import hashlib
 import json
-import re
-from collections.abc import Mapping
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor
 
-from dsta.errors import UserError
+from dsta.datasets import benchmark, official
+from dsta.errors import UserError, exit_code
 from dsta.files import replace_file, replace_files
 from dsta.model import DSTA, ModelConfig
+from dsta.skeleton import NUM_JOINTS
 from dsta.streams import Recipe, Stream
-
-# Upstream's names (`model/fstgan.py`), piece by piece, and ours.
-_RENAMES = [
-    (r"^data_bn\.", "input_norm."),
-    (r"^fc\.", "classifier."),
-    (r"^layers\.", "blocks."),
-    (r"\.san\.Linear_", ".spatial.project."),
-    (r"\.san\.bn0\.", ".spatial.project_norm."),
-    (r"\.san\.norm1\.", ".spatial.graph_norm."),
-    (r"\.san\.norm2\.", ".spatial.mlp_norm."),
-    (r"\.san\.in_nets\.", ".spatial.query_key."),
-    (r"\.san\.alphas$", ".spatial.alpha"),
-    (r"\.san\.mlp\.fc1\.", ".spatial.mlp_in."),
-    (r"\.san\.mlp\.fc2\.", ".spatial.mlp_out."),
-    (r"\.san\.Edge_conv\.norm1\.", ".spatial.edge.norm."),
-    (r"\.san\.Edge_conv\.alphas$", ".spatial.edge.alpha"),
-    (r"\.san\.Edge_conv\.edge_features$", ".spatial.edge.features"),
-    (r"\.san\.Edge_conv\.transform\.", ".spatial.edge.transform."),
-    (r"\.san\.attention0s$", ".spatial.mixing"),
-    (r"\.san\.bn\.", ".spatial.norm."),
-    (r"\.san\.", ".spatial."),
-    (r"\.conv_sa\.", ".gates.joints."),
-    (r"\.conv_ta\.", ".gates.frames."),
-    (r"\.fc1c\.", ".gates.channels_in."),
-    (r"\.fc2c\.", ".gates.channels_out."),
-    (r"\.tcn\.", ".temporal.0."),
-    (r"\.tcn([23])\.", lambda match: f".temporal.{int(match[1]) - 1}."),
-    (r"(\.branches\.\d)\.bn\.", r"\1.norm."),
-    (r"\.residual\.pool\.net\.0\.", ".residual.expand."),
-    (r"\.residual\.pool\.net\.1\.", ".residual.project."),
-    (r"\.residual\.bn\.", ".residual.norm."),
-]
-
-
-def from_upstream(state: Mapping[str, Any]) -> DSTA:
-    """The network of an upstream state dict, or of its checkpoint dict {"weights": …}; tensors or numpy arrays.
-
-    Returns a DSTA in float32 and evaluation mode; `.double()` works.
-    Raises UserError that names every missing, unexpected or misshapen tensor.
-    """
-    if isinstance(state.get("weights"), Mapping):
-        state = state["weights"]
-    state = {str(name).removeprefix("module."): value for name, value in state.items()}
-    odd = sorted(name for name, value in state.items() if not isinstance(value, Tensor | np.ndarray | np.generic))
-    if odd:
-        raise UserError(f"This is not a DSTA-SLR checkpoint: it holds entries that are no tensors, {', '.join(odd)}.")
-    renamed = {_renamed(name): (name, _converted(name, value)) for name, value in state.items() if not _is_graph(name)}
-    _, classifier = renamed.get("classifier.weight", ("", torch.empty(0)))
-    if classifier.ndim != 2:
-        raise UserError("This is not a DSTA-SLR checkpoint: it has no classifier (fc.weight).")
-    model = DSTA(ModelConfig(num_classes=len(classifier)))
-    expected = model.state_dict()
-    common = {name: renamed[name] for name in expected if name in renamed}
-    missing = sorted(set(expected) - set(common))
-    unexpected = sorted(renamed[name][0] for name in set(renamed) - set(common))
-    misshapen = sorted(
-        f"{source} {tuple(tensor.shape)}"
-        for name, (source, tensor) in common.items()
-        if _squeezed(tensor) != _squeezed(expected[name])
-    )
-    problems = [
-        f"{what} {', '.join(names)}"
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
-        if names
-    ]
-    if problems:
-        raise UserError(f"This is not a DSTA-SLR checkpoint: {'; '.join(problems)}.")
-    own = {name: tensor.reshape(expected[name].shape) for name, (_, tensor) in common.items()}
-    model.load_state_dict(own, strict=True)
-    return model.eval()
-
-
-def _renamed(name: str) -> str:
-    for pattern, replacement in _RENAMES:
-        name = re.sub(pattern, replacement, name)
-    return name
-
-
-def _is_graph(name: str) -> bool:
-    """Whether it is the adjacency, which the reference uses in DropBlock only and which is known."""
-    return re.fullmatch(r"layers\.\d\.A", name) is not None
-
-
-def _converted(name: str, value: Any) -> Tensor:
-    tensor = value if isinstance(value, Tensor) else torch.as_tensor(np.asarray(value))
-    if name.endswith("Linear_weight") and tensor.ndim == 2:
-        return tensor.t()
-    if name.endswith("attention0s") and tensor.ndim == 5:  # (1, heads, channels of a head, 27, 27)
-        return tensor.flatten(0, 2)
-    return tensor
-
-
-def _squeezed(tensor: Tensor) -> list[int]:
-    return [size for size in tensor.shape if size != 1]
-
+from dsta.upstream import from_upstream, read_upstream
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
 
@@ -179,6 +93,31 @@ class Checkpoint:
         _load_strictly(model, folder / WEIGHTS_FILE, sha256)
         return cls(model.to(device).eval(), stream, recipe, glosses, estimator, provenance)
 
+    def save_pretrained(self, folder: str | Path) -> None:
+        """`save`, by the name that the Hub's libraries use."""
+        self.save(folder)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name: str | Path,
+        subfolder: str = "",
+        revision: str | None = None,
+        local_files_only: bool = False,
+        device: str | torch.device = "cpu",
+    ) -> "Checkpoint":
+        """The network in a local folder, or else in the Hub's repository `user/name`; `subfolder` is a stream of an
+        ensemble. Downloaded files are kept in the Hub's cache. Raises UserError."""
+        folder = Path(name) if Path(name).is_dir() else fetch(str(name), subfolder, revision, local_files_only)
+        return cls.load(folder / subfolder, device)
+
+    def push_to_hub(self, repo: str, private: bool | None = None) -> str:
+        """Sends the network with a short card to `user/name` on the Hub, as the user that is logged in there.
+
+        private: of a repository that is made anew. Returns the commit's address. Raises UserError.
+        """
+        return _hub().upload(self.save, _card(repo, [self]), repo, private, "Weights of one stream")
+
 
 def _load_strictly(model: DSTA, path: Path, sha256: str) -> None:
     try:
@@ -228,14 +167,181 @@ def check_manifest(folder: str | Path) -> None:
     Raises UserError that names a file that is missing or was changed.
     """
     folder = Path(folder).resolve()
-    manifest = folder.parent / MANIFEST_FILE
+    _check_files(folder.parent / MANIFEST_FILE, folder)
+
+
+def _check_files(manifest: Path, folder: Path) -> None:
     if not manifest.exists():
         return
     for name, expected in read_json(manifest).items():
-        path = folder.parent / name
+        path = manifest.parent / name
         if folder not in path.parents or path.suffix not in (".json", ".safetensors"):
             continue
         if not path.exists():
             raise UserError(f"{path} is missing, though {MANIFEST_FILE} lists it: restore it.")
         if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
             raise UserError(f"{path} was changed (its sha256 is not the one in {MANIFEST_FILE}): restore it.")
+
+
+def fetch(repo: str, subfolder: str = "", revision: str | None = None, local_files_only: bool = False) -> Path:
+    """Downloads `user/name` from the Hub, one stream or an ensemble: `Recognizer.load(fetch("user/asl71"))`.
+
+    Returns the folder in the Hub's cache; its files are those that its manifest lists. Raises UserError.
+    """
+    folder = _hub().download(repo, subfolder, revision, local_files_only)
+    _check_files(folder / MANIFEST_FILE, folder / subfolder if subfolder else folder)
+    return folder
+
+
+def push(folder: str | Path, repo: str, private: bool | None = None) -> str:
+    """Sends a weights folder, of one stream or an ensemble, with its card and a manifest to `user/name` on the Hub.
+
+    What does not load is refused; logs and training states stay here. Returns the commit's address. Raises UserError.
+    """
+    folder = Path(folder)
+    check_manifest(folder)
+    configs = sorted(folder.glob(f"**/{CONFIG_FILE}"))
+    if not configs:
+        raise UserError(f"{folder} is no folder with weights: give one with {CONFIG_FILE}, or with a folder a stream.")
+    checkpoints = [Checkpoint.load(config.parent) for config in configs]
+
+    def write(target: Path) -> None:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and (path.suffix in _PUBLISHED or path.name == "LICENSE"):
+                place = target / path.relative_to(folder)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, place)
+        write_manifest(target)
+
+    return _hub().upload(write, _card(repo, checkpoints), repo, private, f"Weights: {folder.name}")
+
+
+_PUBLISHED = (".json", ".safetensors", ".md", ".yml", ".yaml")
+
+
+def _hub() -> ModuleType:
+    try:
+        from dsta import hub
+    except ModuleNotFoundError as error:
+        raise UserError(f"The Hub needs {error.name}: pip install huggingface_hub.") from error
+    return hub
+
+
+def _card(repo: str, checkpoints: Sequence[Checkpoint]) -> str:
+    """The README.md of weights that have none."""
+    first = checkpoints[0]
+    licence = str(first.provenance.get("licence") or "unknown")
+    streams = ", ".join(checkpoint.stream for checkpoint in checkpoints)
+    data = ", ".join(map(str, first.provenance.get("datasets", ()))) or "data that its configuration does not name"
+    return f"""---
+license: {"cc-by-nc-4.0" if licence.startswith("CC BY-NC 4.0") else "other"}
+library_name: dsta
+pipeline_tag: video-classification
+tags: [sign-language-recognition, skeleton, dsta-slr]
+---
+# {repo.rpartition("/")[2]}: {len(first.glosses)} signs from 27 joints
+
+DSTA networks (arXiv 2403.12519) of the stream(s) {streams}, for keypoints of {first.estimator}, trained on {data}.
+Licence: {licence}. Each `config.json` holds the recipe, the glosses and where the weights are from.
+
+```python
+from dsta.checkpoint import fetch
+from dsta.recognize import Recognizer
+
+recognizer = Recognizer.load(fetch("{repo}"))
+```
+"""
+
+
+def import_upstream(
+    path: str | Path, dataset: str, stream: Stream | str, out: str | Path, bone: str = "chained"
+) -> Checkpoint:
+    """Writes the weights folder `out` of an upstream checkpoint of one of the benchmarks, and returns what it holds.
+
+    Before `out` appears, the folder was written elsewhere and loaded, and its logits were those of the source.
+    Raises UserError when the file is no checkpoint of that benchmark, or `out` holds weights already.
+    """
+    path, out, spec = Path(path), Path(out), benchmark(dataset)
+    if (out / CONFIG_FILE).exists():
+        raise UserError(f"{out} holds weights already: give another --out, or delete it.")
+    state, beside = read_upstream(path)
+    model = from_upstream(state)
+    if model.config.num_classes != spec.num_classes:
+        raise UserError(
+            f"{path} tells {model.config.num_classes} classes apart, but {spec.name} has {spec.num_classes}: give its "
+            "own --dataset."
+        )
+    names = {entry.label: entry.gloss for entry in official(spec.name).values()}
+    glosses = tuple(names.get(label, f"class {label}") for label in range(spec.num_classes))
+    provenance = {
+        "datasets": [spec.name],
+        "selection": "unknown; upstream's code keeps the best epoch on the split that it reports",
+        "licence": "CC BY-NC 4.0 (upstream's weights, https://github.com/hulianyuyy/DSTA-SLR)",
+        "imported": {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "beside": beside},
+        "stream_and_bone_rule": "as given at import; the file does not say them",
+        "glosses_from": "the official list" if names else "no public list: classes are numbered",
+    }
+    if spec.name == "WLASL2000":
+        provenance["known"] = (
+            "The one published file gives wrong results for people (DSTA-SLR issues 4 and 6): it may be of another "
+            "stream or class order. python -m dsta.identify tells."
+        )
+    made = Checkpoint(model, Stream(stream), Recipe(bone=bone), glosses, "hrnet-wholebody", provenance)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out} cannot be made ({error.strerror}): give another --out.") from error
+    with tempfile.TemporaryDirectory(prefix=".import", dir=out) as beside_out:
+        made.save(beside_out)
+        loaded = Checkpoint.load(beside_out)
+        _check_equal(model, loaded.model)
+        replace_files({out / name: (Path(beside_out) / name).read_bytes() for name in (WEIGHTS_FILE, CONFIG_FILE)})
+    return loaded
+
+
+@torch.inference_mode()
+def _check_equal(source: DSTA, written: DSTA) -> None:
+    """That both networks give the same logits for the same input."""
+    x = torch.randn(2, 3, 16, NUM_JOINTS, generator=torch.Generator().manual_seed(0))
+    if not torch.equal(source(x), written(x)):
+        raise RuntimeError("the written checkpoint gives other logits than the source: nothing was kept")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m dsta.checkpoint", description="Import and exchange weights.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    into = commands.add_parser("import", help="a checkpoint of the reference's code becomes a weights folder")
+    into.add_argument("file", metavar="FILE", help="torch's file (.pt), .npz or .safetensors, with upstream's names")
+    into.add_argument("--dataset", required=True, metavar="NAME", help="the benchmark it is for, such as WLASL2000")
+    into.add_argument("--stream", choices=list(Stream), help="the stream it was trained on (dsta.identify finds it)")
+    into.add_argument("--bone", choices=("chained", "direct"), default="chained", help="default: upstream's, chained")
+    into.add_argument("--out", required=True, metavar="DIR", help="the folder to write")
+    into.set_defaults(work=_import)
+    send = commands.add_parser("push", help="send a weights folder to the Hugging Face Hub")
+    send.add_argument("folder", metavar="DIR", help="of one stream, or an ensemble")
+    send.add_argument("repo", metavar="USER/NAME")
+    send.add_argument("--private", action="store_true", default=None, help="if the repository is new, make it private")
+    send.set_defaults(work=lambda args: print(push(args.folder, args.repo, args.private)))
+    get = commands.add_parser("fetch", help="download weights from the Hub and print their folder")
+    get.add_argument("repo", metavar="USER/NAME")
+    get.add_argument("--revision", metavar="COMMIT", help="a commit, branch or tag; default: the newest")
+    get.set_defaults(work=lambda args: print(fetch(args.repo, revision=args.revision)))
+    args = parser.parse_args(arguments)
+    return exit_code(lambda: args.work(args))
+
+
+def _import(args: argparse.Namespace) -> None:
+    if not args.stream:
+        raise UserError(
+            f"Which stream {args.file} is of is not written in it: give --stream {'|'.join(Stream)}, or find out on "
+            f"labelled clips with: python -m dsta.identify {args.file} --data data/{args.dataset}"
+        )
+    made = import_upstream(args.file, args.dataset, args.stream, args.out, args.bone)
+    print(f"{args.out}: {made.stream}, {len(made.glosses)} classes; its logits are those of {args.file}.")
+    if "known" in made.provenance:
+        print(made.provenance["known"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,304 @@
+"""Identification of unlabelled weights, on networks whose answer is known because it was trained or shuffled here."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from benchmarks import skeleton_set, upstream_set
+from oracle import random_state
+
+from dsta.checkpoint import Checkpoint
+from dsta.data import Held
+from dsta.errors import UserError
+from dsta.identify import (
+    Unlabelled,
+    assignment,
+    identify,
+    labelled,
+    main,
+    read_network,
+    renamed_hits,
+    sample,
+    ways,
+)
+from dsta.model import DSTA, ModelConfig
+from dsta.streams import Recipe, Stream, prepare
+from dsta.train import SMALL_RECIPE
+
+CLASSES, WINDOW = 6, 8
+
+
+def signs(per_class, seed, frames=9):
+    """Clips of made-up signs: each class has a pose and a way of moving; takes vary. (clips, labels)"""
+    kinds, rng = np.random.default_rng(99), np.random.default_rng(seed)
+    pose = kinds.uniform(-60, 60, (CLASSES, 1, 27, 2))
+    way = kinds.uniform(-40, 40, (CLASSES, 1, 27, 2))
+    labels = np.repeat(np.arange(CLASSES), per_class)
+    turn = np.sin(2 * np.pi * np.linspace(0, 1, frames))[:, None, None]
+    clips = np.ones((len(labels), frames, 27, 3), np.float32)
+    clips[..., :2] = 256 + pose[labels] + way[labels] * turn + rng.normal(0, 25, (len(labels), 1, 27, 2))
+    clips[..., :2] += rng.normal(0, 4, (len(labels), frames, 27, 2))
+    return clips, labels
+
+
+def held_of(clips, labels, glosses=(), folder="made_up", estimator="hrnet-wholebody"):
+    names = tuple(map(str, range(len(labels))))
+    return Held(Path(folder), names, labels, list(clips), glosses, np.full(len(labels), -1), (), estimator, ())
+
+
+def trained(stream, bone):
+    """A compact network that has seen some takes of each sign as one stream."""
+    torch.manual_seed(0)
+    recipe = Recipe(window=WINDOW, bone=bone)
+    clips, labels = signs(12, seed=0)
+    x, y = torch.from_numpy(np.stack([prepare(clip, stream, recipe) for clip in clips])), torch.from_numpy(labels)
+    model = DSTA(ModelConfig(CLASSES, inner_dim=16, depth=2)).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-3)
+    for _ in range(40):
+        chosen = torch.randperm(len(y))[:36]
+        loss = F.cross_entropy(model(x[chosen]), y[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return Unlabelled("net", model.eval(), recipe)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """These networks are so small that threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def held():
+    return held_of(*signs(8, seed=5))
+
+
+@pytest.fixture(scope="module")
+def chained():
+    return trained("bone", "chained")
+
+
+def reordered(network, seed=1):
+    """The same network with its classes in another order: its class i is the data's class order[i]."""
+    order = np.random.default_rng(seed).permutation(network.model.config.num_classes)
+    model = DSTA(network.model.config)
+    model.load_state_dict(network.model.state_dict())
+    with torch.no_grad():
+        model.classifier.weight.copy_(network.model.classifier.weight[order])
+        model.classifier.bias.copy_(network.model.classifier.bias[order])
+    return replace(network, model=model.eval()), order
+
+
+@pytest.mark.parametrize(("stream", "bone"), [("bone", "chained"), ("bone", "direct")])
+def test_a_trained_network_is_identified(stream, bone, held, chained):
+    network = chained if (stream, bone) == ("bone", "chained") else trained(stream, bone)
+    found = identify(network, held, clips=0, progress=False)
+    assert found.verdict == "identified" and (found.ways[0].stream, found.ways[0].bone) == (stream, bone)
+    assert found.ways[0].top1 > 0.9 > 0.6 > found.ways[1].top1
+    assert len(found.ways) == 6 and found.clips == 48 and found.chance == pytest.approx(1 / 6)
+
+
+def test_another_order_of_the_classes_is_found(held, chained):
+    network, order = reordered(chained)
+    found = identify(network, held, clips=0, progress=False)
+    assert found.verdict == "permuted" and (found.ways[0].stream, found.ways[0].bone) == ("bone", "chained")
+    assert found.ways[0].top1 < 0.3 and found.ways[0].renamed > 0.9
+    assert found.classes == dict(enumerate(order.tolist()))
+    assert "another order" in found.sentence
+
+
+def fake_logits(right, sure):
+    """In place of the network: ways in `right` know every clip, with the given sureness; others say class 0."""
+
+    def logits(model, clips, stream, recipe, *_):
+        labels = [int(clip[0, 0, 0]) for clip in clips]
+        way = (stream, recipe.bone if Stream(stream).is_bone else None)
+        return np.eye(CLASSES)[labels if way in right else np.zeros(len(clips), int)] * sure.get(way, 1)
+
+    return logits
+
+
+@pytest.mark.parametrize(("likelier", "other"), [("chained", "direct"), ("direct", "chained")])
+def test_ways_that_the_clips_do_not_tell_apart_are_both_named(monkeypatch, likelier, other):
+    both = {("bone_motion", "chained"), ("bone_motion", "direct")}
+    monkeypatch.setattr("dsta.identify.logits", fake_logits(both, {("bone_motion", likelier): 9}))
+    labels = np.repeat(np.arange(CLASSES), 8)
+    clips = np.broadcast_to(labels[:, None, None, None], (48, 1, 27, 3)).astype(np.float32)
+    network = Unlabelled("net", DSTA(ModelConfig(CLASSES, inner_dim=8, depth=1)), Recipe())
+    found = identify(network, held_of(clips, labels), progress=False)
+    assert found.verdict == "undecided" and (found.ways[0].stream, found.ways[0].bone) == ("bone_motion", likelier)
+    assert f"bone_motion with {other} bones (100.0%)" in found.sentence
+    assert f"though bone_motion with {likelier} bones has the lowest log-loss" in found.sentence
+
+
+@pytest.mark.parametrize("stream", ["joint", "joint_motion"])
+def test_joint_streams_have_no_rule(monkeypatch, stream):
+    monkeypatch.setattr("dsta.identify.logits", fake_logits({(stream, None)}, {}))
+    labels = np.repeat(np.arange(CLASSES), 8)
+    clips = np.broadcast_to(labels[:, None, None, None], (48, 1, 27, 3)).astype(np.float32)
+    network = Unlabelled("net", DSTA(ModelConfig(CLASSES, inner_dim=8, depth=1)), Recipe())
+    found = identify(network, held_of(clips, labels), progress=False)
+    assert found.verdict == "identified" and found.ways[0].bone is None
+    assert found.sentence.startswith(f"It is {stream}: 100.0%")
+
+
+def test_a_network_for_other_signs_is_not_taken_for_a_permuted_one(monkeypatch):
+    """It tells the clips apart in every way of reading; a permuted one does so in one."""
+    order = np.array([3, 4, 5, 0, 1, 2])
+    labels = np.repeat(np.arange(CLASSES), 8)
+    clips = np.broadcast_to(order[labels][:, None, None, None], (48, 1, 27, 3)).astype(np.float32)
+    network = Unlabelled("net", DSTA(ModelConfig(CLASSES, inner_dim=8, depth=1)), Recipe())
+    every = {(stream, rule) for stream in Stream for rule in (None, "chained", "direct")}
+    for right, verdict in ((every, "unknown"), ({("joint", None)}, "permuted")):
+        monkeypatch.setattr("dsta.identify.logits", fake_logits(right, {}))
+        assert identify(network, held_of(clips, labels), progress=False).verdict == verdict
+
+
+def test_an_untrained_network_is_unknown(held):
+    torch.manual_seed(3)
+    network = Unlabelled("net", DSTA(ModelConfig(CLASSES, inner_dim=8, depth=2)).eval(), Recipe(window=WINDOW))
+    found = identify(network, held, clips=0, progress=False)
+    assert found.verdict == "unknown" and "Usual causes" in found.sentence and found.classes == {}
+
+
+# --- the parts
+
+
+def test_ways_are_six_and_four_for_shoulders():
+    six = [
+        ("joint", None),
+        ("bone", "chained"),
+        ("bone", "direct"),
+        ("joint_motion", None),
+        ("bone_motion", "chained"),
+        ("bone_motion", "direct"),
+    ]
+    assert ways(Recipe()) == six
+    assert ways(SMALL_RECIPE) == [(s, r) for s, r in six if r != "chained"]
+
+
+def test_the_assignment_is_the_best_of_all(rng_scores=7):
+    from itertools import permutations
+
+    rng = np.random.default_rng(rng_scores)
+    scores, labels = rng.normal(0, 2, (30, 5)), rng.integers(0, 4, 30)
+    p = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    best = max(permutations(range(5), 4), key=lambda columns: sum(p[i, columns[y]] for i, y in enumerate(labels)))
+    assert assignment(scores, labels) == {column: label for label, column in enumerate(best)}
+
+
+def test_an_order_is_judged_on_clips_it_was_not_learned_on():
+    """Scores without any meaning fit half of the clips well, and the other half at chance."""
+    rng = np.random.default_rng(0)
+    scores, labels = rng.normal(0, 5, (2000, 500)), rng.permutation(np.arange(2000) % 500)
+    meant = assignment(scores, labels)
+    learned_on = np.mean([meant.get(int(p)) == y for p, y in zip(scores.argmax(1), labels, strict=True)])
+    assert learned_on > 0.1 and renamed_hits(scores, labels).mean() < 0.01
+    order = rng.permutation(500)
+    assert renamed_hits(np.eye(500)[order[labels]] * 9, labels).all()
+
+
+def test_sample_keeps_four_of_a_class_and_the_shares():
+    labels = np.repeat(np.arange(100), 10)
+    few = sample(labels, 80, seed=0)
+    assert len(few) == 80 and set(np.bincount(labels[few])[np.unique(labels[few])]) == {4}
+    unequal = np.repeat([0, 1], [300, 100])
+    assert np.bincount(unequal[sample(unequal, 200, seed=0)]).tolist() == [150, 50]
+    assert np.array_equal(sample(labels, 80, 0), few) and not np.array_equal(sample(labels, 80, 1), few)
+    assert len(sample(labels, 0, 0)) == len(sample(labels, 5000, 0)) == 1000
+
+
+def test_glosses_decide_where_both_name_them():
+    network = Unlabelled("net", DSTA(ModelConfig(3, inner_dim=8, depth=1)), Recipe(), ("c", "a", "x"))
+    positions, labels = labelled(network, held_of(np.zeros((4, 1, 27, 3)), np.array([0, 1, 2, 0]), ("a", "b", "c")))
+    assert positions.tolist() == [0, 2, 3] and labels.tolist() == [1, 0, 1]
+    with pytest.raises(UserError, match="none of the glosses"):
+        labelled(network, held_of(np.zeros((1, 1, 27, 3)), np.array([0]), ("d",)))
+
+
+def test_another_class_count_is_told():
+    network = Unlabelled("net", DSTA(ModelConfig(3, inner_dim=8, depth=1)), Recipe())
+    for held in (
+        held_of(np.zeros((1, 1, 27, 3)), np.array([3])),
+        held_of(np.zeros((1, 1, 27, 3)), np.array([0]), folder="data/WLASL100"),
+    ):
+        with pytest.raises(UserError, match="3 classes"):
+            labelled(network, held)
+
+
+# --- the command line
+
+
+@pytest.fixture
+def data(tmp_path, held):
+    """The made-up signs as upstream's arrays, in double precision."""
+    folder = upstream_set(tmp_path / "signs", held.names, held.labels, dtype=np.float64)
+    clips = np.stack(held.joints).transpose(0, 3, 1, 2)[..., None]
+    np.save(folder / "val_data_joint.npy", clips.astype(np.float64))
+    return folder
+
+
+def test_a_weights_folder_is_identified_against_its_own_word(tmp_path, data, chained, capsys):
+    glosses = tuple(f"class {i}" for i in range(CLASSES))
+    Checkpoint(chained.model, Stream.JOINT, chained.recipe, glosses, "hrnet-wholebody", {}).save(tmp_path / "joint")
+    assert main([str(tmp_path / "joint"), "--data", str(data), "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert "It is bone with chained bones" in out and "though its configuration says joint" in out
+    assert "does not matter to the joint streams" in out and len(out.splitlines()) == 9
+
+
+def test_the_order_is_written_and_json_is_one_object(tmp_path, data, chained, capsys):
+    network, order = reordered(chained)
+    glosses = tuple(f"class {i}" for i in range(CLASSES))
+    Checkpoint(network.model, Stream.BONE, network.recipe, glosses, "hrnet-wholebody", {}).save(tmp_path / "bone")
+    assert main([str(tmp_path / "bone"), "--data", str(data), "--json", "--order", str(tmp_path / "order.json")]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["verdict"] == "permuted" and result["clips"] == 48 and len(result["ways"]) == 6
+    best = result["ways"][0]
+    assert best["stream"] == "bone" and best["bone"] == "chained"
+    assert best["renamed_95"][0] < best["renamed"] <= best["renamed_95"][1] + 1e-9
+    written = json.loads((tmp_path / "order.json").read_text())
+    assert written == {str(own): label for own, label in enumerate(order.tolist())}
+
+
+def test_an_upstream_file_is_scored_in_six_ways(tmp_path, data, capsys):
+    file = tmp_path / "up.pt"
+    torch.save({name: torch.from_numpy(np.array(value)) for name, value in random_state(CLASSES).items()}, file)
+    assert main([str(file), "--data", str(data), "--clips", "6", "--window", "4"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 9
+
+
+def test_a_skeleton_set_is_understood_and_another_estimator_is_told(tmp_path, capsys):
+    folder = skeleton_set(tmp_path / "set")
+    glosses = ("hello", "deaf", "book")
+    model = DSTA(ModelConfig(3, in_channels=5, inner_dim=8, depth=1)).eval()
+    Checkpoint(model, Stream.JOINT, replace(SMALL_RECIPE, window=4), glosses, "hrnet-wholebody", {}).save(
+        tmp_path / "w"
+    )
+    assert main([str(tmp_path / "w"), "--data", str(folder)]) == 0
+    captured = capsys.readouterr()
+    assert "keypoints of hrnet-wholebody, these are mediapipe-holistic's" in captured.err
+    assert "one bone rule" in captured.out and len(captured.out.splitlines()) == 7
+
+
+def test_mistakes_are_told(tmp_path, data, chained, capsys):
+    assert main([str(tmp_path / "no.pt"), "--data", str(data)]) == 2
+    Checkpoint(chained.model, Stream.BONE, chained.recipe, tuple("abcdef"), "x", {}).save(tmp_path / "w")
+    assert main([str(tmp_path / "w"), "--data", str(tmp_path)]) == 2
+    if not torch.cuda.is_available():
+        assert main([str(tmp_path / "w"), "--data", str(data), "--device", "cuda"]) == 2
+        assert "No GPU" in capsys.readouterr().err
+
+
+def test_views_are_not_averaged(tmp_path):
+    model = DSTA(ModelConfig(3, in_channels=5, inner_dim=8, depth=1))
+    Checkpoint(model, Stream.JOINT, SMALL_RECIPE, ("a", "b", "c"), "mediapipe-holistic", {}).save(tmp_path)
+    assert SMALL_RECIPE.views > 1 and read_network(tmp_path).recipe == replace(SMALL_RECIPE, views=1)
