@@ -125,7 +125,7 @@ def _in_turn(work: Callable[[], None]) -> None:
         work()
     except (UserError, RuntimeError) as error:
         if _rank() > 0 or (int(os.environ.get("WORLD_SIZE", 1)) > 1 and not isinstance(error, UserError)):
-            time.sleep(3)
+            time.sleep(10)
         raise
 
 

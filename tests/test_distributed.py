@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from benchmarks import upstream_set
+from benchmarks import skeleton_set, upstream_set
 
 from dsta.checkpoint import Checkpoint
 from dsta.distributed import Group, SyncedDropBlock, SyncedNorm, joined, synchronise
@@ -64,12 +64,19 @@ with joined(torch.device("cpu")) as group:
 """
 
 
-def torchrun(*arguments, **more):
+def torchrun_begun(*arguments):
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments]
-    return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=120, **more
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+def torchrun(*arguments):
+    """Runs two processes to their end: (exit code, what they said)."""
+    with torchrun_begun(*arguments) as job:
+        out, err = job.communicate(timeout=120)
+    return subprocess.CompletedProcess(arguments, job.returncode, out, err)
 
 
 def test_two_processes_step_like_one(tmp_path):
@@ -123,31 +130,28 @@ def test_torchrun_has_the_losses_of_one_process(folder, tmp_path):
     assert loaded.provenance["processes"] == 2 and "state" not in loaded.provenance
 
 
-def test_a_users_mistake_under_torchrun_is_told_once(folder, tmp_path):
-    ran = torchrun("-m", "dsta.train", *arguments(folder, tmp_path / "out", "--batch-size", "7"))
+def test_a_users_mistake_under_torchrun_is_told_once(tmp_path):
+    folder = skeleton_set(tmp_path / "mine")
+    given = ["--data", str(folder), "--stream", "joint", "--out", str(tmp_path / "out"), "--batch-size", "7"]
+    ran = torchrun("-m", "dsta.train", *given)
     assert ran.returncode != 0
     assert ran.stderr.count("A batch of 7 cannot be divided over 2 processes") == 1
 
 
-def test_sigterm_under_torchrun_leaves_what_can_be_continued(folder, tmp_path):
-    out = tmp_path / "out"
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    job = subprocess.Popen(
-        [*command, "dsta.train", *arguments(folder, out, "--epochs", "250")],
-        cwd=ROOT,
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 60
-    while not (out / RESUME_FILE).exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    job.send_signal(signal.SIGTERM)
-    _, err = job.communicate(timeout=60)
+def test_ctrl_c_under_torchrun_leaves_what_one_process_continues(tmp_path):
+    folder, out = skeleton_set(tmp_path / "mine"), tmp_path / "out"
+    given = ["--data", str(folder), "--stream", "joint", "--out", str(out), "--batch-size", "8", "--schedule", "250"]
+    with torchrun_begun("-m", "dsta.train", *given) as job:
+        deadline = time.monotonic() + 120
+        while not (out / RESUME_FILE).exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        job.send_signal(signal.SIGINT)
+        _, err = job.communicate(timeout=120)
     assert "holds a network that can be used" in err, err
-    finished = len(losses(out))
-    assert Checkpoint.load(out).provenance["state"] == f"interrupted after epoch {finished} of 250"
+    curve = losses(out)
+    assert Checkpoint.load(out).provenance["state"] == f"interrupted after epoch {len(curve)} of 250"
+    assert main([*given, "--epochs", str(len(curve) + 1)]) == 0
+    assert losses(out)[: len(curve)] == curve and len(losses(out)) == len(curve) + 1
 
 
 # --- without a second process

@@ -275,3 +275,14 @@ def test_another_vocabulary_keeps_the_rows_of_common_glosses():
     assert not torch.equal(model.classifier.weight[0], before["classifier.weight"][1])
     others = [name for name in before if not name.startswith("classifier")]
     assert all(torch.equal(model.state_dict()[name], before[name]) for name in others)
+
+
+def test_keep_may_be_a_tensor_so_that_a_compiled_network_is_compiled_once():
+    torch.manual_seed(0)
+    model, x = DSTA(ModelConfig(2, inner_dim=8, depth=3)).train(), torch.randn(2, 3, 16, 27)
+    seen = []
+    for keep in (0.6, torch.tensor(0.6), 1.0, torch.tensor(1.0)):
+        torch.manual_seed(3)
+        seen.append(model(x, keep))
+    assert torch.allclose(seen[0], seen[1], atol=1e-5) and torch.allclose(seen[2], seen[3], atol=1e-5)
+    assert not torch.allclose(seen[0], seen[2], atol=1e-2)

@@ -19,6 +19,7 @@ from dsta import loader
 from dsta import train as module
 from dsta.checkpoint import Checkpoint
 from dsta.data import Clip, logits, read_skeletons
+from dsta.datasets import official
 from dsta.errors import UserError
 from dsta.recipes import ReferenceConfig
 from dsta.streams import Recipe, Stream
@@ -276,11 +277,10 @@ def test_folds_choose_the_epoch(skeletons, tmp_path, quick):
 
 
 def benchmark(tmp_path):
-    """A WLASL100 of one training and one validation clip of each class, and some of its test clips."""
-    folder = wlasl100(tmp_path, split=("train",))
-    for name in ("data_joint.npy", "label.pkl"):
-        (folder / f"val_{name}").rename(folder / f"train_{name}")
-    return wlasl100(tmp_path, split=("val", "test"), seed=1)
+    """A WLASL100 of one training, one validation and some test clips of each class."""
+    folder = wlasl100(tmp_path, split=("val", "test"))
+    train = {entry.label: name for name, entry in official("WLASL100").items() if entry.split == "train"}
+    return upstream_set(folder, train.values(), list(train), split="train", seed=5)
 
 
 def test_a_benchmark_is_trained_by_the_references_recipe(tmp_path, quick, capsys):
@@ -316,7 +316,7 @@ def test_which_recipe_and_what_is_changed_of_it(tmp_path, asked, kind, expected)
     ("asked", "says"),
     [
         (["--faithful"], "--faithful does not belong to the small recipe"),
-        (["--recipe", "reference", "--per-source", "2"], "--per-source does not belong to the reference recipe"),
+        (["--recipe", "reference", "--per-gloss", "2"], "--per-gloss does not belong to the reference recipe"),
         (["--train-split", "test"], "never"),
         (["--device", "abacus"], "abacus"),
         (["--ema", "1"], "--ema"),
@@ -348,19 +348,17 @@ def test_fine_tuning_keeps_the_weights_input(skeletons, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_a_network_and_a_run_that_goes_on(tmp_path, number, code):
-    folder = upstream_set(tmp_path / "mine", [f"c{i}" for i in range(16)], [i % 2 for i in range(16)], split="train")
-    given = ["--data", str(folder), "--stream", "joint", "--batch-size", "4", "--select", "last"]
-    given += ["--recipe", "reference", "--model", "compact", "--schedule", "250", "--learning-rate", "0.001"]
+def test_a_signal_leaves_a_network_and_a_run_that_goes_on(skeletons, tmp_path, number, code):
+    given = ["--data", str(skeletons), "--stream", "joint", "--schedule", "250"]
     root, out = Path(__file__).resolve().parents[1], tmp_path / "out"
     command = [sys.executable, "-m", "dsta.train", *given, "--epochs", "250", "--out", str(out)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     job = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not (out / RESUME_FILE).exists() and time.monotonic() < deadline:
         time.sleep(0.02)
     job.send_signal(number)
-    _, err = job.communicate(timeout=30)
+    _, err = job.communicate(timeout=120)
     assert job.returncode == code, err
     finished = len(log(out))
     assert f"Stopped after epoch {finished} of 250" in err and "Traceback" not in err
