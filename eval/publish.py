@@ -89,7 +89,7 @@ def figures_table(report: dict[str, Any]) -> str:
 def hardest(
     scores: dict[str, np.ndarray], labels: np.ndarray, sets: np.ndarray, fusion: dict[str, float], glosses: list[str]
 ) -> str:
-    """The ten glosses with the lowest held-out recall, per set, and what they were taken for, as Markdown."""
+    """The ten glosses with the lowest held-out recall among those missed, per set, and what they were taken for."""
     best = fuse(scores, fusion).argmax(1)
     lines = []
     for dataset in np.unique(sets):
@@ -99,9 +99,9 @@ def hardest(
             taken = np.bincount(best[here], minlength=len(glosses))
             recall = taken[label] / here.sum()
             taken[label] = 0
-            rows.append(
-                (recall, f"{glosses[label]} {recall:.0%} ({here.sum()} clips; most often {glosses[taken.argmax()]})")
-            )
+            if recall < 1:
+                instead = glosses[taken.argmax()]
+                rows.append((recall, f"{glosses[label]} {recall:.0%} ({here.sum()} clips; most often {instead})"))
         lines.append(f"- `{dataset}`: " + ", ".join(text for _, text in sorted(rows)[:10]))
     return "\n".join(lines)
 
