@@ -47,6 +47,7 @@ def train(
     provenance: dict[str, Any] | None = None,
     progress: bool = True,
     after_epoch: Callable[[int, DSTA], None] | None = None,
+    init: Checkpoint | None = None,
 ) -> Checkpoint:
     """Trains on all clips of small sets and writes the checkpoint of the last epoch to `out`.
 
@@ -54,10 +55,11 @@ def train(
     each epoch draws from a generator seeded by (seed, epoch). Each epoch's loss is a line of `out/log.jsonl`.
     glosses: the vocabulary, by default that of the clips; one without a clip keeps its place and is never predicted.
     after_epoch: called with the number of finished epochs and the network, in evaluation mode and not yet balanced.
+    init: what to begin from, instead of a fresh network of the configuration's size.
     """
     vocabulary = tuple(sorted(glosses or {clip.gloss for clip in clips}))
     material = Material(clips, (), vocabulary, "mediapipe-holistic")
-    task = Task(material, stream, config or TrainConfig(), recipe, None, provenance or {})
+    task = Task(material, stream, config or TrainConfig(), recipe, init, provenance or {})
     return fit(task, out, Machine(progress=progress), after_epoch=after_epoch)
 
 

@@ -24,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
+from dsta.checkpoint import CONFIG_FILE, Checkpoint, read_json
 from dsta.data import Clip, logits, read_skeletons
 from dsta.errors import UserError, exit_code
 from dsta.files import replace_file, write_npz
@@ -40,7 +41,7 @@ LICENCE = "research use only (see the card)"
 
 @dataclass(frozen=True)
 class Job:
-    """One network: the stream, the folds that it must not see, where it goes, and how its last epoch was chosen."""
+    """One network: stream, unseen folds, place, how its last epoch was chosen, and what it begins from."""
 
     stream: Stream
     without: tuple[int, ...]
@@ -49,6 +50,7 @@ class Job:
     config: TrainConfig
     inner: bool
     selection: str = "last epoch"
+    init: Path | None = None
 
 
 def run(job: Job) -> None:
@@ -76,10 +78,11 @@ def run(job: Job) -> None:
         "commit": git_commit(),
         "licence": LICENCE,
     }
+    init = _init(job) if job.init else None
+    if init:
+        made_by["init"] = {"weights_sha256": read_json(job.init / CONFIG_FILE)["weights_sha256"], **init.provenance}
     glosses = sorted({clip.gloss for clip in clips})
-    trained = train(
-        seen, job.stream, job.out, job.config, SMALL_RECIPE, glosses, made_by, progress=False, after_epoch=judge
-    )
+    trained = train(seen, job.stream, job.out, job.config, SMALL_RECIPE, glosses, made_by, False, judge, init)
     partial = {epoch: job.out / f"epoch{epoch}.npy" for epoch in epochs}
     if job.inner:  # a resumed run finds the earlier ones on disk
         scores |= {f"epoch{epoch}": np.load(path) for epoch, path in partial.items()}
@@ -90,6 +93,14 @@ def run(job: Job) -> None:
     for path in partial.values():
         path.unlink(missing_ok=True)
     print(f"{job.out} done", flush=True)
+
+
+def _init(job: Job) -> Checkpoint:
+    """What the network begins from. Raises UserError unless it was made without the same folds."""
+    init = Checkpoint.load(job.init)
+    if (init.stream, sorted(init.provenance.get("without_folds", ()))) != (job.stream, sorted(job.without)):
+        raise UserError(f"{job.init} is of another stream or has seen other folds: it cannot begin {job.out}.")
+    return init
 
 
 def judged_epochs(config: TrainConfig) -> list[int]:
@@ -231,22 +242,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="networks, scores and report.json")
     parser.add_argument("--schedule", type=int, default=60, help="epochs of the learning rate's fall")
     parser.add_argument("--per-gloss", type=float, help="clips of a gloss in an epoch, instead of the recipe's")
+    parser.add_argument("--init", type=Path, metavar="DIR", help="go on from the networks of this finished run")
+    parser.add_argument("--learning-rate", type=float, help="its peak, instead of the recipe's")
     parser.add_argument("--last", action="store_true", help="choose nothing: the last epoch, equal weights")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", choices=["inner", "outer"], help="stop after this part")
     args = parser.parse_args(arguments)
     config = TrainConfig(args.schedule, args.schedule)
-    if args.per_gloss:
-        config = replace(config, per_gloss=args.per_gloss)
-    return exit_code(lambda: crossvalidate(args.data, args.out, config, args.workers, args.only, args.last))
+    asked = {"per_gloss": args.per_gloss, "learning_rate": args.learning_rate}
+    config = replace(config, **{name: value for name, value in asked.items() if value is not None})
+    return exit_code(lambda: crossvalidate(args.data, args.out, config, args.workers, args.only, args.last, args.init))
 
 
 def crossvalidate(
-    data: Sequence[Path], out: Path, config: TrainConfig, workers: int, only: str | None = None, last: bool = False
+    data: Sequence[Path],
+    out: Path,
+    config: TrainConfig,
+    workers: int,
+    only: str | None = None,
+    last: bool = False,
+    init: Path | None = None,
 ) -> None:
     """Trains, chooses, scores and reports into `out`; `only` ("inner", "outer") stops after that part.
 
-    last: nothing is chosen, and no networks are trained for it.
+    last: nothing is chosen, and no networks are trained for it. init: a finished run with whose networks these begin.
     """
     every = [clip for folder in data for clip in read_skeletons(folder)]
     clips = {f"{clip.dataset}/{clip.name}": clip for clip in every}
@@ -256,7 +275,10 @@ def crossvalidate(
 
     def jobs(folder: str, without: tuple[int, ...], config: TrainConfig, inner: bool = False) -> list[Job]:
         selection = "epoch chosen on an inner fold" if pairs and not inner else "last epoch"
-        return [Job(stream, without, out / folder / stream, tuple(data), config, inner, selection) for stream in Stream]
+        return [
+            Job(s, without, out / folder / s, tuple(data), config, inner, selection, init and init / folder / s)
+            for s in Stream
+        ]
 
     # Without a second fold to be left out, there is none that could choose: then nothing is chosen.
     paired = len(folds) in range(4, 99, 2) and not last
