@@ -2,15 +2,18 @@
 
 import csv
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from dsta import train as training
-from dsta.checkpoint import Checkpoint
+from dsta.checkpoint import Checkpoint, read_json
 from dsta.data import read_skeletons
+from dsta.errors import UserError
 from dsta.streams import Stream
 from eval import crossval
 
@@ -259,3 +262,19 @@ def test_where_it_is_not_wanted_nothing_is_chosen(data, tmp_path, monkeypatch):
     assert sorted({name.split("/")[0] for name in saw}) == [f"fold{k}" for k in range(4)]
     assert {choice["inner_fold"] for choice in json.loads((out / "chosen.json").read_text()).values()} == {None}
     assert json.loads((out / "fold0/bone/config.json").read_text())["provenance"]["selection"] == "last epoch"
+
+
+def test_networks_go_on_from_those_of_an_earlier_run(data, tmp_path, finished):
+    first = finished[0] / "fold0" / "joint"
+    config = tiny(epochs=1, schedule=1, learning_rate=1e-9)
+    job = crossval.Job(Stream.JOINT, (0,), tmp_path / "joint", tuple(data), config, False, init=first)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crossval, "SMALL_RECIPE", Checkpoint.load(first).recipe)
+        crossval.run(job)
+        with pytest.raises(UserError, match="other folds"):
+            crossval.run(replace(job, without=(1,), out=tmp_path / "other"))
+    before, after = Checkpoint.load(first), Checkpoint.load(tmp_path / "joint")
+    assert after.provenance["init"]["weights_sha256"] == read_json(first / "config.json")["weights_sha256"]
+    for name, tensor in before.model.named_parameters():
+        assert torch.allclose(tensor, after.model.get_parameter(name), atol=1e-6) or name == "classifier.bias"
+    assert not torch.equal(before.model.classifier.weight, after.model.classifier.weight)
