@@ -17,6 +17,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import TimeoutError as NoAnswer
+from pathlib import Path
 from typing import Any
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
@@ -154,8 +155,16 @@ def _one(work: Callable[[Any], Any], place: int, thing: Any) -> Done:
         problem = str(error)
     except Exception as error:  # whatever one file of thousands does to a library: the others go on, and it is told
         problem, bug = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", traceback.format_exc()
-    used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    return Done(place, result, problem, bug, f"{socket.gethostname()}:{os.getpid()}", used)
+    return Done(place, result, problem, bug, f"{socket.gethostname()}:{os.getpid()}", _peak_mb())
+
+
+def _peak_mb() -> float:
+    """The most memory that this process has used, in MB. On Linux, getrusage tells its parent's where that was more."""
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 2**10
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 @cache
