@@ -24,11 +24,10 @@ PATIENCE = datetime.timedelta(minutes=30)  # reading a large data set on one mac
 
 @dataclass(frozen=True)
 class Group:
-    """The processes that train together. rank: this one's number; size: how many; local: its number on its machine."""
+    """The processes that train together. rank: this one's number; size: how many."""
 
     rank: int = 0
     size: int = 1
-    local: int = 0
 
     @property
     def leads(self) -> bool:
@@ -76,7 +75,7 @@ def joined(device: torch.device) -> Iterator[Group]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
-    yield Group(dist.get_rank(), size, int(os.environ["LOCAL_RANK"]))
+    yield Group(dist.get_rank(), size)
     dist.destroy_process_group()  # after an error the others may not be there to say goodbye to
 
 

@@ -41,7 +41,7 @@ def read_labels(path: str | Path) -> tuple[tuple[str, ...], np.ndarray]:
     return tuple(map(str, names)), np.array(labels, np.int64)
 
 
-class _DType:
+class NumpyType:
     """A numpy dtype in a pickle: its letter and byte order, no numpy object, whose state can be forged."""
 
     def __init__(self, code: Any = "", *_: Any) -> None:
@@ -70,7 +70,7 @@ class _Array:
         self.values = data if isinstance(data, list) else _numbers(data, dtype)
 
 
-def _numbers(data: Any, dtype: _DType) -> list[Any]:
+def _numbers(data: Any, dtype: NumpyType) -> list[Any]:
     return np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, dtype.real()).tolist()
 
 
@@ -78,7 +78,7 @@ class _Unpickler(pickle.Unpickler):
     """Knows no function but ours, which stand in for what numpy writes."""
 
     _known = {  # noqa: RUF012 - it is never changed
-        ("numpy", "dtype"): _DType,
+        ("numpy", "dtype"): NumpyType,
         ("numpy", "ndarray"): _Array,
         ("multiarray", "_reconstruct"): _Array,
         ("multiarray", "scalar"): lambda dtype, data: _numbers(data, dtype)[0],

@@ -17,19 +17,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from dsta.errors import UserError
+from dsta.labels import NumpyType
 from dsta.model import DSTA, ModelConfig
 
 _MOST = 2 * 2**30  # bytes that a file may hold; upstream's largest, with its optimiser's state, has 0.07 GB
-
-
-class _NumpyType:
-    """A numpy dtype in a pickle: its letter and byte order, no numpy object, whose state can be forged."""
-
-    def __init__(self, code: Any = "", *_: Any) -> None:
-        self.code, self.order = str(code), "="
-
-    def __setstate__(self, state: Any) -> None:
-        self.order = state[1] if state[1] in ("<", ">") else "="
 
 
 class _NumpyArray:
@@ -44,7 +35,7 @@ def _numpy_array(*_: Any) -> _NumpyArray:
     return _NumpyArray()
 
 
-def _numpy_scalar(dtype: _NumpyType, data: bytes) -> float | int | bool | None:
+def _numpy_scalar(dtype: NumpyType, data: bytes) -> float | int | bool | None:
     """The number that a numpy scalar stands for; None for what is no number."""
     if dtype.code[:1] not in ("b", "i", "u", "f"):
         return None
@@ -52,7 +43,7 @@ def _numpy_scalar(dtype: _NumpyType, data: bytes) -> float | int | bool | None:
 
 
 _STAND_INS = [
-    (_NumpyType, "numpy.dtype"),
+    (NumpyType, "numpy.dtype"),
     (_NumpyArray, "numpy.ndarray"),
     *((_numpy_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
     *((_numpy_array, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),

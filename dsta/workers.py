@@ -6,7 +6,6 @@ it sees, which then wait for one another.
 
 import os
 import random
-import resource
 import socket
 import sys
 import threading
@@ -17,7 +16,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from multiprocessing import TimeoutError as NoAnswer
-from pathlib import Path
 from typing import Any
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
@@ -25,6 +23,7 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 
 from dsta.errors import UserError
+from dsta.memory import peak_mb
 
 PATIENCE = 600.0  # seconds without a result after which a cluster counts as lost; the longest video takes two minutes
 _CONNECT = 10.0  # seconds in which a scheduler answers
@@ -155,16 +154,7 @@ def _one(work: Callable[[Any], Any], place: int, thing: Any) -> Done:
         problem = str(error)
     except Exception as error:  # whatever one file of thousands does to a library: the others go on, and it is told
         problem, bug = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", traceback.format_exc()
-    return Done(place, result, problem, bug, f"{socket.gethostname()}:{os.getpid()}", _peak_mb())
-
-
-def _peak_mb() -> float:
-    """The most memory that this process has used, in MB. On Linux, getrusage tells its parent's where that was more."""
-    try:
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:")) / 2**10
-    except (OSError, StopIteration):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    return Done(place, result, problem, bug, f"{socket.gethostname()}:{os.getpid()}", peak_mb())
 
 
 @cache

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from dsta.memory import peak_mb
 from eval.forward import Settings
 
 
@@ -90,7 +91,7 @@ class Peak:
         if self.settings.on_gpu:
             self.mb = torch.cuda.max_memory_allocated(self.settings.device) / 2**20
         elif self.started:
-            self.mb = _peak_mb()
+            self.mb = peak_mb()
 
 
 def _wait(settings: Settings) -> None:
@@ -105,8 +106,3 @@ def _forget_peak() -> bool:
     except OSError:
         return False
     return True
-
-
-def _peak_mb() -> float:
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
-    return next(int(line.split()[1]) / 2**10 for line in lines if line.startswith("VmHWM:"))

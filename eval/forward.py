@@ -2,7 +2,6 @@
 
 import os
 import platform
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dsta.checkpoint import Checkpoint
 from dsta.errors import UserError
+from dsta.memory import peak_mb
 from dsta.streams import prepare, views
 
 Advance = Callable[[int], Any]
@@ -148,8 +148,7 @@ def memory_mb(settings: Settings) -> float:
     """Most memory used so far: of the GPU, or of this process."""
     if settings.on_gpu:
         return torch.cuda.max_memory_allocated(settings.device) / 2**20
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes / (2**20 if sys.platform == "darwin" else 2**10)
+    return peak_mb()
 
 
 def _cpu_name() -> str:

@@ -25,13 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SIZES = ModelConfig(5, inner_dim=8, depth=3)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny networks gain nothing from more, and lose much where others compute beside them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # In float64, where nothing but a mistake makes a difference: a training step's losses on three batches, with DropBlock.

@@ -25,13 +25,7 @@ CONFIG = ReferenceConfig(epochs=3, schedule=3, batch_size=4, learning_rate=0.01,
 QUIET = Machine(progress=False)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny networks gain nothing from more, and lose much where others compute beside them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def clips(count, seed=0):

@@ -29,13 +29,7 @@ RECIPE = Recipe(window=4, bone="direct", normalise="shoulders")
 CONFIG = TrainConfig(epochs=3, schedule=3, batch_size=4, inner_dim=8, depth=1)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tiny networks gain nothing from more, and lose much where others compute beside them."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def made_clip(gloss, seed):
@@ -344,7 +338,7 @@ def test_fine_tuning_keeps_the_weights_input(skeletons, tmp_path, capsys):
     assert main([*given, "--init", str(init)]) == 0
     tuned, before = Checkpoint.load(tmp_path / "out"), json.loads((init / "config.json").read_text())
     assert tuned.recipe == recipe and tuned.glosses == ("down", "rare", "up") and tuned.model.config.inner_dim == 8
-    assert tuned.provenance["init"] == before["weights_sha256"]
+    assert tuned.provenance["init"] == {"weights_sha256": before["weights_sha256"], **before["provenance"]}
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
