@@ -149,6 +149,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def origin(folder: Path) -> dict[str, Any]:
+    """What is told of a stream's folder in the provenance of a network that begins from it: hash and provenance."""
+    config = read_json(folder / CONFIG_FILE)
+    return {"weights_sha256": config["weights_sha256"], **config.get("provenance", {})}
+
+
 MANIFEST_FILE = "manifest.json"
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 
-from dsta.checkpoint import CONFIG_FILE, Checkpoint, read_json
+from dsta.checkpoint import CONFIG_FILE, Checkpoint, origin, read_json
 from dsta.data import Clip
 from dsta.distributed import joined
 from dsta.errors import UserError, exit_code
@@ -170,7 +170,7 @@ def _run(args: argparse.Namespace, stop: Stop) -> None:
 
 
 def _provenance(args: argparse.Namespace, material: Material, machine: Machine, config: AnyConfig) -> dict[str, Any]:
-    begun = {"init": read_json(args.init / CONFIG_FILE)["weights_sha256"]} if args.init else {}
+    begun = {"init": origin(args.init)} if args.init else {}
     return {
         "datasets": [folder.resolve().name for folder in args.data],
         "without_folds": sorted({*args.without_folds, *args.val_folds}),

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from dsta.checkpoint import CONFIG_FILE, Checkpoint, read_json
+from dsta.checkpoint import Checkpoint, origin
 from dsta.data import Clip, logits, read_skeletons
 from dsta.errors import UserError, exit_code
 from dsta.files import replace_file, write_npz
@@ -80,7 +80,7 @@ def run(job: Job) -> None:
     }
     init = _init(job) if job.init else None
     if init:
-        made_by["init"] = {"weights_sha256": read_json(job.init / CONFIG_FILE)["weights_sha256"], **init.provenance}
+        made_by["init"] = origin(job.init)
     glosses = sorted({clip.gloss for clip in clips})
     trained = train(seen, job.stream, job.out, job.config, SMALL_RECIPE, glosses, made_by, False, judge, init)
     partial = {epoch: job.out / f"epoch{epoch}.npy" for epoch in epochs}
@@ -96,11 +96,26 @@ def run(job: Job) -> None:
 
 
 def _init(job: Job) -> Checkpoint:
-    """What the network begins from. Raises UserError unless it was made without the same folds."""
+    """What the network begins from. Raises UserError when it is of another stream, or may have seen the unseen."""
     init = Checkpoint.load(job.init)
-    if (init.stream, sorted(init.provenance.get("without_folds", ()))) != (job.stream, sorted(job.without)):
-        raise UserError(f"{job.init} is of another stream or has seen other folds: it cannot begin {job.out}.")
+    if init.stream != job.stream:
+        raise UserError(f"{job.init} is of the stream {init.stream}: it cannot begin {job.out}.")
+    made_by: dict[str, Any] | None = init.provenance
+    while made_by is not None:
+        sets = made_by.get("datasets", [])
+        strange = not sets or {folder.name for folder in job.data} & set(sets)
+        if strange and sorted(made_by.get("without_folds", ())) != sorted(job.without):
+            raise UserError(
+                f"{job.init} may have seen other folds of {', '.join(sets) or 'these sets'}: {job.out} can begin from a "
+                "run of the same folds, or from weights of other sets."
+            )
+        made_by = made_by.get("init")
     return init
+
+
+def _begin(init: Path | None, folder: str, stream: Stream) -> Path | None:
+    """Where the network of `folder` finds what it begins from: in a run of the same folds, or in a weights folder."""
+    return init and (init / folder if (init / folder).is_dir() else init) / stream
 
 
 def judged_epochs(config: TrainConfig) -> list[int]:
@@ -242,7 +257,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="networks, scores and report.json")
     parser.add_argument("--schedule", type=int, default=60, help="epochs of the learning rate's fall")
     parser.add_argument("--per-gloss", type=float, help="clips of a gloss in an epoch, instead of the recipe's")
-    parser.add_argument("--init", type=Path, metavar="DIR", help="go on from the networks of this finished run")
+    parser.add_argument("--init", type=Path, metavar="DIR", help="begin from a finished run of these folds, or weights of other sets")
     parser.add_argument("--learning-rate", type=float, help="its peak, instead of the recipe's")
     parser.add_argument("--last", action="store_true", help="choose nothing: the last epoch, equal weights")
     parser.add_argument("--workers", type=int, default=2)
@@ -265,7 +280,8 @@ def crossvalidate(
 ) -> None:
     """Trains, chooses, scores and reports into `out`; `only` ("inner", "outer") stops after that part.
 
-    last: nothing is chosen, and no networks are trained for it. init: a finished run with whose networks these begin.
+    last: nothing is chosen, and no networks are trained for it. init: a finished run with whose networks these begin,
+    or a weights folder of other sets, of which all but the classifier stays.
     """
     every = [clip for folder in data for clip in read_skeletons(folder)]
     clips = {f"{clip.dataset}/{clip.name}": clip for clip in every}
@@ -276,7 +292,7 @@ def crossvalidate(
     def jobs(folder: str, without: tuple[int, ...], config: TrainConfig, inner: bool = False) -> list[Job]:
         selection = "epoch chosen on an inner fold" if pairs and not inner else "last epoch"
         return [
-            Job(s, without, out / folder / s, tuple(data), config, inner, selection, init and init / folder / s)
+            Job(s, without, out / folder / s, tuple(data), config, inner, selection, _begin(init, folder, s))
             for s in Stream
         ]
 

@@ -271,10 +271,26 @@ def test_networks_go_on_from_those_of_an_earlier_run(data, tmp_path, finished):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(crossval, "SMALL_RECIPE", Checkpoint.load(first).recipe)
         crossval.run(job)
-        with pytest.raises(UserError, match="other folds"):
+        with pytest.raises(UserError, match="may have seen other folds"):
             crossval.run(replace(job, without=(1,), out=tmp_path / "other"))
     before, after = Checkpoint.load(first), Checkpoint.load(tmp_path / "joint")
     assert after.provenance["init"]["weights_sha256"] == read_json(first / "config.json")["weights_sha256"]
     for name, tensor in before.model.named_parameters():
         assert torch.allclose(tensor, after.model.get_parameter(name), atol=1e-6) or name == "classifier.bias"
     assert not torch.equal(before.model.classifier.weight, after.model.classifier.weight)
+
+
+def test_networks_begin_from_weights_of_other_sets_only(data, tmp_path, monkeypatch, finished):
+    """Weights that were trained on all folds of their sets, as published ones are, begin every fold of other sets."""
+    monkeypatch.setitem(globals(), "tiny", partial(tiny, batch_size=4))
+    other, weights, out = some_folds(data, tmp_path / "other", 2), finished[0] / "all", tmp_path / "out"
+    saw = cross_validate([other], out, "--init", str(weights), "--only", "outer")
+    assert sorted({name.split("/")[0] for name in saw}) == ["fold0", "fold1"]
+    begun = read_json(out / "fold0" / "bone" / "config.json")["provenance"]["init"]
+    assert begun["datasets"] == [folder.name for folder in data] and begun["without_folds"] == []
+    job = crossval.Job(Stream.BONE, (0,), tmp_path / "same", tuple(data), tiny(), False, init=weights / "bone")
+    with pytest.raises(UserError, match="may have seen other folds of alpha, beta"):
+        crossval.run(job)
+    again = replace(job, data=(other,), without=(1,), init=out / "fold0" / "bone")
+    with pytest.raises(UserError, match="may have seen other folds of other"):
+        crossval.run(again)
