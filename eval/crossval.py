@@ -106,7 +106,7 @@ def _init(job: Job) -> Checkpoint:
         strange = not sets or {folder.name for folder in job.data} & set(sets)
         if strange and sorted(made_by.get("without_folds", ())) != sorted(job.without):
             raise UserError(
-                f"{job.init} may have seen other folds of {', '.join(sets) or 'these sets'}: {job.out} can begin from a "
+                f"{job.init} may have seen other folds of {', '.join(sets) or 'these sets'}: begin {job.out} from a "
                 "run of the same folds, or from weights of other sets."
             )
         made_by = made_by.get("init")
@@ -257,7 +257,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="networks, scores and report.json")
     parser.add_argument("--schedule", type=int, default=60, help="epochs of the learning rate's fall")
     parser.add_argument("--per-gloss", type=float, help="clips of a gloss in an epoch, instead of the recipe's")
-    parser.add_argument("--init", type=Path, metavar="DIR", help="begin from a finished run of these folds, or weights of other sets")
+    parser.add_argument(
+        "--init", type=Path, metavar="DIR", help="begin from a run of these folds, or weights of other sets"
+    )
     parser.add_argument("--learning-rate", type=float, help="its peak, instead of the recipe's")
     parser.add_argument("--last", action="store_true", help="choose nothing: the last epoch, equal weights")
     parser.add_argument("--workers", type=int, default=2)
