@@ -11,6 +11,7 @@ stream and `ensemble.json`. Nothing here unpickles more than tensors.
 import argparse
 import hashlib
 import json
+import shlex
 import shutil
 import sys
 import tempfile
@@ -27,8 +28,10 @@ from safetensors.torch import save as save_tensors
 
 from dsta.datasets import benchmark, official
 from dsta.errors import UserError, exit_code
-from dsta.files import replace_file, replace_files
+from dsta.files import replace_files
+from dsta.manifest import MANIFEST_FILE, check_files, check_manifest, read_json, write_manifest
 from dsta.model import DSTA, ModelConfig
+from dsta.order import completed, read_order
 from dsta.skeleton import NUM_JOINTS
 from dsta.streams import Recipe, Stream
 from dsta.upstream import from_upstream, read_upstream
@@ -136,57 +139,10 @@ def _load_strictly(model: DSTA, path: Path, sha256: str) -> None:
         raise UserError(f"{path} does not fit its configuration: {reason}") from error
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises UserError when it is missing or not one."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: is {path.parent} a folder with weights?") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not JSON ({error}): restore it.") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} must hold a JSON object: restore it.")
-    return value
-
-
 def origin(folder: Path) -> dict[str, Any]:
     """What is told of a stream's folder in the provenance of a network that begins from it: hash and provenance."""
     config = read_json(folder / CONFIG_FILE)
     return {"weights_sha256": config["weights_sha256"], **config.get("provenance", {})}
-
-
-MANIFEST_FILE = "manifest.json"
-
-
-def write_manifest(root: str | Path) -> None:
-    """Writes `manifest.json` in `root` (the folder `weights`): sha256 of every file below it."""
-    root = Path(root)
-    files = sorted(p for p in root.rglob("*") if p.is_file() and p.suffix not in (".pyc", ".part"))
-    files = [path for path in files if path.name != MANIFEST_FILE]
-    hashes = {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    replace_file(root / MANIFEST_FILE, (json.dumps(hashes, indent=1) + "\n").encode())
-
-
-def check_manifest(folder: str | Path) -> None:
-    """Checks the JSON and weights files of an ensemble folder against the manifest beside it, if there is one.
-
-    Raises UserError that names a file that is missing or was changed.
-    """
-    folder = Path(folder).resolve()
-    _check_files(folder.parent / MANIFEST_FILE, folder)
-
-
-def _check_files(manifest: Path, folder: Path) -> None:
-    if not manifest.exists():
-        return
-    for name, expected in read_json(manifest).items():
-        path = manifest.parent / name
-        if folder not in path.parents or path.suffix not in (".json", ".safetensors"):
-            continue
-        if not path.exists():
-            raise UserError(f"{path} is missing, though {MANIFEST_FILE} lists it: restore it.")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-            raise UserError(f"{path} was changed (its sha256 is not the one in {MANIFEST_FILE}): restore it.")
 
 
 def fetch(repo: str, subfolder: str = "", revision: str | None = None, local_files_only: bool = False) -> Path:
@@ -195,7 +151,7 @@ def fetch(repo: str, subfolder: str = "", revision: str | None = None, local_fil
     Returns the folder in the Hub's cache; its files are those that its manifest lists. Raises UserError.
     """
     folder = _hub().download(repo, subfolder, revision, local_files_only)
-    _check_files(folder / MANIFEST_FILE, folder / subfolder if subfolder else folder)
+    check_files(folder / MANIFEST_FILE, folder / subfolder if subfolder else folder)
     return folder
 
 
@@ -260,12 +216,20 @@ recognizer = Recognizer.load(fetch("{repo}"))
 
 
 def import_upstream(
-    path: str | Path, dataset: str, stream: Stream | str, out: str | Path, bone: str = "chained"
+    path: str | Path,
+    dataset: str,
+    stream: Stream | str,
+    out: str | Path,
+    bone: str = "chained",
+    order: str | Path | None = None,
 ) -> Checkpoint:
     """Writes the weights folder `out` of an upstream checkpoint of one of the benchmarks, and returns what it holds.
 
+    order: the file that `dsta.identify` wrote of it; the classifier's rows are moved to the benchmark's order, so that
+    the classes fit those of the other streams and of arrays whose classes have no names. Classes that the file does not
+    know are filled in (`dsta.order.completed`), and the provenance lists them as `guessed`.
     Before `out` appears, the folder was written elsewhere and loaded, and its logits were those of the source.
-    Raises UserError when the file is no checkpoint of that benchmark, or `out` holds weights already.
+    Raises UserError when a file is no checkpoint or order of that benchmark, or `out` holds weights already.
     """
     path, out, spec = Path(path), Path(out), benchmark(dataset)
     if (out / CONFIG_FILE).exists():
@@ -287,7 +251,15 @@ def import_upstream(
         "stream_and_bone_rule": "as given at import; the file does not say them",
         "glosses_from": "the official list" if names else "no public list: classes are numbered",
     }
-    if spec.name == "WLASL2000":
+    if order is not None:
+        known = read_order(order, spec.num_classes)
+        _reorder(model, completed(known))
+        provenance["class_order"] = {
+            "file": Path(order).name,
+            "sha256": hashlib.sha256(Path(order).read_bytes()).hexdigest(),
+            "guessed": sorted(set(range(spec.num_classes)) - set(known)),
+        }
+    elif spec.name == "WLASL2000":
         provenance["known"] = (
             "The one published file gives wrong results for people (DSTA-SLR issues 4 and 6): it may be of another "
             "stream or class order. python -m dsta.identify tells."
@@ -303,6 +275,13 @@ def import_upstream(
         _check_equal(model, loaded.model)
         replace_files({out / name: (Path(beside_out) / name).read_bytes() for name in (WEIGHTS_FILE, CONFIG_FILE)})
     return loaded
+
+
+@torch.no_grad()
+def _reorder(model: DSTA, meant: Sequence[int]) -> None:
+    """Moves each class i of the classifier to place meant[i]."""
+    for tensor in (model.classifier.weight, model.classifier.bias):
+        tensor[list(meant)] = tensor.clone()
 
 
 @torch.inference_mode()
@@ -322,6 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     into.add_argument("--dataset", required=True, metavar="NAME", help="the benchmark it is for, such as WLASL2000")
     into.add_argument("--stream", choices=list(Stream), help="the stream it was trained on (dsta.identify finds it)")
     into.add_argument("--bone", choices=("chained", "direct"), default="chained", help="default: upstream's, chained")
+    into.add_argument("--order", metavar="FILE.json", help="the order of its classes, as dsta.identify wrote it")
     into.add_argument("--out", required=True, metavar="DIR", help="the folder to write")
     into.set_defaults(work=_import)
     send = commands.add_parser("push", help="send a weights folder to the Hugging Face Hub")
@@ -337,14 +317,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return exit_code(lambda: args.work(args))
 
 
+def import_command(file: str, dataset: str, stream: str, bone: str | None, order: str | None) -> str:
+    """The command line that imports a file which is now known to be of that stream, bone rule and order of classes."""
+    chosen = [("--dataset", dataset), ("--stream", stream), ("--bone", bone), ("--order", order)]
+    options = [word for name, value in chosen if value for word in (name, value)]
+    words = ["python", "-m", "dsta.checkpoint", "import", file, *options, "--out", f"weights/{dataset}/{stream}"]
+    return shlex.join(words)
+
+
 def _import(args: argparse.Namespace) -> None:
     if not args.stream:
         raise UserError(
             f"Which stream {args.file} is of is not written in it: give --stream {'|'.join(Stream)}, or find out on "
             f"labelled clips with: python -m dsta.identify {args.file} --data data/{args.dataset}"
         )
-    made = import_upstream(args.file, args.dataset, args.stream, args.out, args.bone)
-    print(f"{args.out}: {made.stream}, {len(made.glosses)} classes; its logits are those of {args.file}.")
+    made = import_upstream(args.file, args.dataset, args.stream, args.out, args.bone, args.order)
+    order = f", its classes reordered as {args.order} says" if args.order else ""
+    print(f"{args.out}: {made.stream}, {len(made.glosses)} classes; its logits are those of {args.file}{order}.")
+    guessed = made.provenance.get("class_order", {}).get("guessed")
+    if guessed:
+        print(
+            f"{args.order} does not know which classes {len(guessed)} glosses are, such as {made.glosses[guessed[0]]}: "
+            "there was no clip of them, and what stands in their places is a guess."
+        )
     if "known" in made.provenance:
         print(made.provenance["known"])
 

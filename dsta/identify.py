@@ -10,10 +10,9 @@ best one-to-one assignment, and judged on the other half.
 import argparse
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -21,13 +20,15 @@ from scipy.optimize import linear_sum_assignment
 from scipy.special import softmax
 from tqdm import tqdm
 
-from dsta.checkpoint import Checkpoint
+from dsta import findings
+from dsta.checkpoint import Checkpoint, import_command
 from dsta.data import Held, logits, read_held
-from dsta.datasets import BENCHMARKS
-from dsta.errors import UserError, exit_code
-from dsta.files import replace_file
+from dsta.datasets import BENCHMARKS, DatasetSpec, official
+from dsta.errors import UserError, chosen_device, exit_code
+from dsta.findings import Finding, Way, as_dict, as_table
 from dsta.metrics import log_loss, mcnemar, wilson
 from dsta.model import DSTA
+from dsta.order import write_order
 from dsta.streams import Recipe, Stream
 from dsta.upstream import from_upstream, read_upstream
 
@@ -49,41 +50,6 @@ class Unlabelled:
     stream: str = ""
 
 
-@dataclass(frozen=True)
-class Way:
-    """One way of reading the network, and how many of the clips it then gets right.
-
-    bone: the rule, or None for the joint streams, which have no bones. top1, renamed: shares of right clips, as the
-    classes are and with them renamed; each with its 95 % Wilson interval. log_loss: mean, in nats, as the classes are.
-    """
-
-    stream: str
-    bone: str | None
-    top1: float
-    top1_95: tuple[float, float]
-    renamed: float
-    renamed_95: tuple[float, float]
-    log_loss: float
-
-    def __str__(self) -> str:
-        return f"{self.stream} with {self.bone} bones" if self.bone else self.stream
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What was found. verdict: `identified`, `undecided`, `permuted` or `unknown`; sentence: the same in words.
-
-    ways: the best first. classes: of a permuted network, its class -> the data's class, learned on all clips.
-    """
-
-    verdict: str
-    sentence: str
-    ways: tuple[Way, ...]
-    clips: int
-    chance: float
-    classes: dict[int, int]
-
-
 def read_network(path: str | Path) -> Unlabelled:
     """The network of an upstream file or of one of our weights folders. Raises UserError."""
     path = Path(path)
@@ -102,12 +68,14 @@ def ways(recipe: Recipe) -> list[tuple[Stream, str | None]]:
 def labelled(network: Unlabelled, held: Held) -> tuple[np.ndarray, np.ndarray]:
     """(positions, labels) of the clips that the network can be judged on, the labels in its own classes.
 
-    Where both name their classes the names decide. Raises UserError when they do not fit.
+    Where both name their classes the names decide; an upstream file's are the benchmark's. Raises UserError when they
+    do not fit.
     """
     classes = network.model.config.num_classes
-    spec = BENCHMARKS.get(held.folder.resolve().name.replace("MLASL", "MSASL"))
-    if network.glosses and held.glosses:
-        index = {gloss: i for i, gloss in enumerate(network.glosses)}
+    spec = _benchmark(held)
+    names = network.glosses or (_official_glosses(spec) if spec and spec.num_classes == classes else ())
+    if names and held.glosses:
+        index = {gloss: i for i, gloss in enumerate(names)}
         own = np.array([index.get(gloss, -1) for gloss in held.glosses])[held.labels]
         if (own < 0).all():
             raise UserError(
@@ -121,6 +89,15 @@ def labelled(network: Unlabelled, held: Held) -> tuple[np.ndarray, np.ndarray]:
             "was made for."
         )
     return np.arange(len(held)), held.labels
+
+
+def _benchmark(held: Held) -> DatasetSpec | None:
+    return BENCHMARKS.get(held.folder.resolve().name.replace("MLASL", "MSASL"))
+
+
+def _official_glosses(spec: DatasetSpec) -> list[str]:
+    names = {entry.label: entry.gloss for entry in official(spec.name).values()}
+    return [names[label] for label in sorted(names)]
 
 
 def sample(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
@@ -214,7 +191,9 @@ def _judge(
 ) -> Finding:
     """direct, renamed: (ways, N) bool. Finds which way stands out, as the classes are or renamed."""
     n = direct.shape[1]
-    best, best_renamed = int(direct.sum(1).argmax()), int(renamed.sum(1).argmax())
+    best, best_renamed = (
+        min(range(len(scored)), key=lambda i: (-hits[i].sum(), scored[i].log_loss)) for hits in (direct, renamed)
+    )
     above = wilson(direct[best].sum(), n, STRICT)[0] > chance
     gained = _better(renamed[best_renamed], direct[best])
     # a network for other signs tells these clips apart too, but about as well in every way: the right one stands out
@@ -224,13 +203,14 @@ def _judge(
     if above and not (gained and far):
         others = [i for i in range(len(scored)) if i != best and not _better(direct[best], direct[i])]
         verdict = "undecided" if others else "identified"
-        sentence = _identified(network, scored[best], [scored[i] for i in others], chance)
+        sentence = findings.identified(scored[best], [scored[i] for i in others], chance, network.stream)
     elif gained and far:
         others = [i for i in range(len(scored)) if i != best_renamed and not _better(renamed[best_renamed], renamed[i])]
         verdict, classes = "permuted", order[best_renamed]
-        sentence = _permuted(scored[best_renamed], [scored[i] for i in others])
+        sentence = findings.permuted(scored[best_renamed], [scored[i] for i in others])
     else:
-        verdict, sentence = "unknown", _unknown(network, scored[best], scored[best_renamed], chance, n)
+        verdict = "unknown"
+        sentence = findings.unknown(scored[best], scored[best_renamed], chance, n, network.estimator)
     measure = "renamed" if verdict == "permuted" else "top1"
     best_first = sorted(scored, key=lambda way: (-getattr(way, measure), way.log_loss))
     return Finding(verdict, sentence, tuple(best_first), n, chance, classes)
@@ -240,52 +220,6 @@ def _better(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether hits a are more than hits b on the same clips, beyond doubt (McNemar)."""
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     return only_a > only_b and mcnemar(only_a, only_b) < SURE
-
-
-def _identified(network: Unlabelled, best: Way, others: list[Way], chance: float) -> str:
-    if others:
-        tied = [best, *others]
-        likelier = min(tied, key=lambda way: way.log_loss)
-        return (
-            f"It is {' or '.join(f'{way} ({way.top1:.1%})' for way in tied)}: these clips do not tell them apart, "
-            f"though {likelier} has the lowest log-loss. Use more clips (--clips)."
-        )
-    claimed = f", as its configuration says ({network.stream})" if network.stream == best.stream else ""
-    if network.stream and not claimed:
-        claimed = f", though its configuration says {network.stream}"
-    return f"It is {best}: {best.top1:.1%} right, where chance is {chance:.1%}{claimed}."
-
-
-def _permuted(best: Way, others: list[Way]) -> str:
-    which = " or ".join(map(str, [best, *others]))
-    return (
-        f"It is {which}, its classes in another order than this data's: {best.top1:.1%} right as they are, but "
-        f"{best.renamed:.1%} once an order learned on half of the clips is applied to the other half."
-    )
-
-
-def _unknown(network: Unlabelled, best: Way, renamed: Way, chance: float, n: int) -> str:
-    return (
-        f"None is above chance ({chance:.1%}): the best, {best}, gets {best.top1:.1%}, and another order of the "
-        f"classes brings no more than {renamed.renamed:.1%}. Usual causes: clips of another keypoint estimator than "
-        f"the network's{f' ({network.estimator})' if network.estimator else ''}, coordinates that are not pixels of a "
-        f"512 x 512 picture, weights for other signs or without training{', or too few clips' if n < 100 else ''}."
-    )
-
-
-def as_table(finding: Finding, normalise: str) -> str:
-    """The lines that the command line prints."""
-    lines = [f"{'stream':13}{'bone rule':10}{'top-1':>8}  {'[95 %]':16}{'log-loss':>8}{'renamed':>10}  [95 %]"]
-    for way in finding.ways:
-        top1, renamed = ("[{:.1%}, {:.1%}]".format(*interval) for interval in (way.top1_95, way.renamed_95))
-        left = f"{way.stream:13}{way.bone or '–':10}{way.top1:8.1%}  {top1:16}"
-        lines.append(f"{left}{way.log_loss:8.2f}{way.renamed:10.1%}  {renamed}")
-    rules = "" if normalise == "nose" else " Input normalised by the shoulders has one bone rule, direct."
-    lines.append(
-        f"{finding.clips} clips; chance {finding.chance:.1%}. The bone rule does not matter to the joint "
-        f"streams.{rules} renamed: with an order of the classes learned on the other half of the clips."
-    )
-    return "\n".join([*lines, finding.sentence])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -307,11 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    device = args.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError("No GPU was found: run with --device cpu.")
+    device = chosen_device(args.device, torch.cuda.device_count() if torch.cuda.is_available() else 0)
     network = read_network(args.file)
     if args.window:
         network = replace(network, recipe=replace(network.recipe, window=args.window))
@@ -323,15 +253,27 @@ def _run(args: argparse.Namespace) -> None:
     finding = identify(network, held, args.clips, args.seed, device)
     print(json.dumps(as_dict(args.file, finding)) if args.json else as_table(finding, network.recipe.normalise))
     if args.order and finding.classes:
-        text = json.dumps({str(own): label for own, label in sorted(finding.classes.items())}, indent=1)
-        replace_file(Path(args.order), f"{text}\n".encode())
+        write_order(args.order, finding.classes, network.model.config.num_classes)
+    elif args.order:
+        print(f"Note: no other order of the classes was found; {args.order} was not written.", file=sys.stderr)
+    if not args.json:
+        print(*_next_steps(args, network, held, finding), sep="", end="")
 
 
-def as_dict(file: str, finding: Finding) -> dict[str, Any]:
-    """The object that `--json` prints."""
-    values = asdict(finding)
-    values.pop("classes")
-    return {"file": file, **values}
+def _next_steps(args: argparse.Namespace, network: Unlabelled, held: Held, finding: Finding) -> Iterator[str]:
+    """The lines that say how what was found is used."""
+    permuted, is_folder = finding.verdict == "permuted", Path(args.file).is_dir()
+    if permuted:
+        classes = network.model.config.num_classes
+        where = f"is in {args.order}" if args.order else "is written with --order FILE.json"
+        more = "; with --clips 0 it is learned on all clips" if args.clips else ""
+        yield f"The order of {len(finding.classes)} of {classes} classes {where}{more}.\n"
+    if permuted and is_folder:  # it may have been reordered before: an order counts for what it was found of
+        yield "An order is applied at import: find that of the file from which this folder was imported.\n"
+    elif permuted or (finding.verdict == "identified" and not is_folder):
+        spec, way, order = _benchmark(held), finding.ways[0], (args.order or "FILE.json") if permuted else None
+        name = spec.name if spec else "NAME"
+        yield f"To import it: {import_command(args.file, name, way.stream, way.bone, order)}\n"
 
 
 if __name__ == "__main__":

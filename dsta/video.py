@@ -15,11 +15,11 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.sidedata import Type as SideData
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dsta.errors import UserError
+from dsta.upright import orientation, square_pixels, upright
 
 FPS = 25.0
 """Frames per second that are read; WLASL and the published networks use 25."""
@@ -75,8 +75,8 @@ def probe(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> VideoInfo:
         if frame is None:
             raise UserError(f"{path.name} is damaged: none of its pictures can be decoded; copy or record it again.")
         _check_size(path, frame.width, frame.height)
-        width, height = _square_pixels(frame, stream)
-        if _orientation(frame)[0]:
+        width, height = square_pixels(frame, stream)
+        if orientation(frame)[0]:
             width, height = height, width
     if duration is None:
         duration = _measured_duration(path, max_seconds)
@@ -135,8 +135,8 @@ def _frames(
     rows, columns = (slice(round(a * scale), max(1, round(b * scale))) for a, b in ((top, bottom), (left, right)))
 
     def picture(frame: VideoFrame) -> np.ndarray:
-        upright = _upright(frame, turn, size)
-        return upright if box is None else np.ascontiguousarray(upright[rows, columns])
+        image = upright(frame, turn, size)
+        return image if box is None else np.ascontiguousarray(image[rows, columns])
 
     def steps(time: float) -> int:  # how many middles of steps lie before this time
         return ceil(time * fps - 0.5 - 1e-6)
@@ -150,7 +150,7 @@ def _frames(
             _check_length(path, time, max_seconds)
             _check_size(path, frame.width, frame.height)
             if shown is None:
-                turn = _orientation(frame)
+                turn = orientation(frame)
             elif steps(time) > steps(since):
                 yield Frame(since, picture(shown))
                 given += 1
@@ -327,35 +327,3 @@ def _check_size(path: Path, width: int, height: int) -> None:
         raise UserError(f"{path.name} is {width}×{height} pixels, which is too large; scale it down to 1280 or less.")
     if 0 < longest < _SMALLEST:
         raise UserError(f"{path.name} is only {width}×{height} pixels; the longer side needs at least {_SMALLEST}.")
-
-
-def _square_pixels(frame: VideoFrame, stream: VideoStream) -> tuple[int, int]:
-    """Width and height before turning, once pixels are square (old camcorders and DVDs store others)."""
-    ratio = float(stream.sample_aspect_ratio or 1)
-    return (max(1, round(frame.width * ratio)) if 0.25 <= ratio <= 4 else frame.width), frame.height
-
-
-_Turn = tuple[bool, bool, bool]  # transpose, then flip left-right, then flip up-down
-
-
-def _orientation(frame: VideoFrame) -> _Turn:
-    """What turns the stored frame upright. Ask once a video: PyAV's side data keeps its frame alive.
-
-    The display matrix sends a stored (x, y) to (a·x + c·y, b·x + d·y). Phones write quarter turns, and some
-    front cameras a mirror: the frame is shown as a player shows it.
-    """
-    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
-    if matrix is None:
-        return False, False, False
-    a, b, _, c, d = np.frombuffer(bytes(matrix)[:20], dtype=np.int32).tolist()
-    return (True, c < 0, b < 0) if abs(b) > abs(a) else (False, a < 0, d < 0)
-
-
-def _upright(frame: VideoFrame, turn: _Turn, size: tuple[int, int]) -> np.ndarray:
-    """(H, W, 3) uint8 RGB of the given upright (width, height)."""
-    transpose, mirror, upside_down = turn
-    width, height = size[::-1] if transpose else size
-    image = frame.to_ndarray(format="rgb24", width=width, height=height, interpolation="AREA")
-    if transpose:
-        image = image.swapaxes(0, 1)
-    return np.ascontiguousarray(image[:: -1 if upside_down else 1, :: -1 if mirror else 1])

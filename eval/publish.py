@@ -19,10 +19,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from scipy.special import softmax
 
-from dsta.checkpoint import Checkpoint, read_json, write_manifest
+from dsta.checkpoint import Checkpoint
 from dsta.data import Clip, read_skeletons
 from dsta.errors import exit_code
 from dsta.files import replace_file
+from dsta.manifest import read_json, write_manifest
 from dsta.metrics import calibration_error, fit_fusion, hits
 from dsta.streams import Stream, fuse
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread():
     """Tiny networks gain nothing from more, and lose much where others compute beside them."""
     threads = torch.get_num_threads()

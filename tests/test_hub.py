@@ -14,8 +14,9 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, O
 
 from dsta import checkpoint as module
 from dsta import hub
-from dsta.checkpoint import CONFIG_FILE, MANIFEST_FILE, WEIGHTS_FILE, Checkpoint, fetch, main, push, write_manifest
+from dsta.checkpoint import CONFIG_FILE, WEIGHTS_FILE, Checkpoint, fetch, main, push
 from dsta.errors import UserError
+from dsta.manifest import MANIFEST_FILE, write_manifest
 from dsta.model import DSTA, ModelConfig
 from dsta.recognize import Recognizer
 from dsta.streams import Recipe, Stream

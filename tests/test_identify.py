@@ -31,6 +31,8 @@ from dsta.train import SMALL_RECIPE
 
 CLASSES, WINDOW = 6, 8
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def signs(per_class, seed, frames=9):
     """Clips of made-up signs: each class has a pose and a way of moving; takes vary. (clips, labels)"""
@@ -65,15 +67,6 @@ def trained(stream, bone):
         loss.backward()
         optimizer.step()
     return Unlabelled("net", model.eval(), recipe)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """These networks are so small that threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
