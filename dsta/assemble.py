@@ -3,7 +3,7 @@
 import hashlib
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dsta.errors import UserError
-from dsta.lists import SPLITS, Item, Listing
+from dsta.lists import NO_FILE, SPLITS, Item, Listing
 from dsta.parts import Parts, made_from
 from dsta.prepared import (
     DATASET,
@@ -28,7 +28,7 @@ from dsta.prepared import (
 from dsta.skeleton import INDEX, LEFT_HAND, RIGHT_HAND
 from dsta.streams import seen
 
-_PARTS = ".parts"
+_PARTS, _KEPT = ".parts", ".kept"
 _NOT_OURS = ("clips.npz", "train_data_joint.npy", "val_data_joint.npy", "test_data_joint.npy")
 
 Problem = tuple[str, str]
@@ -38,6 +38,8 @@ Problem = tuple[str, str]
 class Job:
     """The clips of a list on their way into a folder.
 
+    keys: what each clip of the list is made from, in its order; empty where there is nothing. notes: sentences on what
+    was found before, once the job is finished.
     Raises UserError when the folder is another thing's, or cannot be written.
     """
 
@@ -45,21 +47,25 @@ class Job:
         _claim(out)
         self.listing, self.out, self.fps = listing, out, fps
         self.parts = Parts(out / _PARTS)
-        self.old = _finished(out)
-        self.kept = {row.made_from: row for row in self.old.rows} if self.old else {}
-        self.keys = [made_from(item, fps) for item in listing.items]
+        self.before = Before(out)
+        named = self.before.named(listing.name, fps)
+        self.keys = [named(clip) if clip.problem else made_from(clip, fps) for clip in listing.clips]
+        self.notes: list[str] = []
 
     def todo(self) -> dict[str, Item]:
         """The clips that are not finished, by what they are made from; those that are made from the same, once."""
-        every = dict(zip(self.keys, self.listing.items, strict=True))
-        return {key: item for key, item in every.items() if key not in self.kept and not self.parts.has(key)}
+        every = dict(zip(self.keys, self.listing.clips, strict=True))
+        return {
+            key: clip for key, clip in every.items() if key and key not in self.before.rows and not self.parts.has(key)
+        }
 
     def finish(self, upstream: bool) -> tuple[Prepared, list[Problem]]:
-        """Writes the folder of what is finished, and throws the parts away; tells what could not be prepared.
+        """Writes the folder of what is finished, and throws its parts away; tells what could not be prepared.
 
         Raises UserError when that is all, or the disk is full.
         """
         rows, problems = self._rows()
+        others = self.before.others(rows)
         try:
             if not rows:
                 write_report(self.out, problems)
@@ -72,24 +78,43 @@ class Job:
             if self._is_written(rows, about):
                 write_report(self.out, problems)
             else:
+                self.before.keep([*self.before.beside, *others])  # so that killed in between, none is nowhere
                 write_prepared(self.out, rows, self._clip, about, problems)
+            self.before.keep(others)
             prepared = Prepared.read(self.out)
             if upstream or (self.out / UPSTREAM).exists():
                 write_upstream(prepared)
-            shutil.rmtree(self.parts.folder, ignore_errors=True)
+            waiting = self.parts.clear({row.made_from for row in rows})
         except OSError as error:
             raise UserError(
                 f"{self.out} cannot be written ({error.strerror or error}): what is finished is kept; make room and "
                 "run the same command again."
             ) from error
+        self.notes = list(self._notes(others, waiting))
         return prepared, problems
+
+    def _notes(self, others: Sequence[Row], waiting: int) -> Iterator[str]:
+        stay = [clip.clip for key, clip in zip(self.keys, self.listing.clips, strict=True) if clip.problem and key]
+        if stay:
+            yield f"{len(stay)} clips whose file is not there now stay as they were found before, such as {stay[0]}."
+        if others:
+            yield (
+                f"{len(others)} clips that were found before are not in the data set now, such as {others[0].clip}: "
+                f"{self.before.folder} keeps their joints until a list names them; delete it if none will."
+            )
+        if waiting:
+            yield (
+                f"{waiting} more clips were found that are not in the data set: {self.parts.folder} keeps their joints "
+                "until a list names them; delete it if none will."
+            )
 
     def _rows(self) -> tuple[list[Row], list[Problem]]:
         """The index, without places in the array, and what could not be prepared; both in an order of the list's."""
-        rows, problems = [], list(self.listing.missing)
-        for key, item in zip(self.keys, self.listing.items, strict=True):
-            problem = "" if key in self.kept else self.parts.problem(key)
-            if problem:
+        rows, problems = [], []
+        for key, item in zip(self.keys, self.listing.clips, strict=True):
+            if not key:
+                problems.append((item.clip, item.problem))
+            elif problem := "" if key in self.before.rows else self.parts.problem(key):
                 problems.append((item.clip, problem))
             else:
                 rows.append(self._row(key, item))
@@ -102,8 +127,8 @@ class Job:
 
     def _row(self, key: str, item: Item) -> Row:
         labels = {name: getattr(item, name) for name in ("clip", "gloss", "split", "signer", "source")}
-        if key in self.kept:
-            return replace(self.kept[key], **labels, start=0)
+        if key in self.before.rows:
+            return replace(self.before.rows[key], **labels, start=0)
         pose = self.parts.pose(key)
         found = seen(pose.keypoints)
         body = found[:, [INDEX["left_shoulder"], INDEX["right_shoulder"]]].all(1).mean()
@@ -122,21 +147,83 @@ class Job:
         )
 
     def _clip(self, row: Row) -> np.ndarray:
-        if row.made_from in self.kept:
-            return self.old.clips([self.kept[row.made_from]])[0]
-        return self.parts.pose(row.made_from).clip()
+        return self.before.joints(row) if row.made_from in self.before.rows else self.parts.pose(row.made_from).clip()
 
     def _is_written(self, rows: list[Row], about: dict[str, Any]) -> bool:
-        if self.old is None or any(self.old.about.get(key) != value for key, value in about.items()):
+        old = self.before.old
+        if old is None or any(old.about.get(key) != value for key, value in about.items()):
             return False
-        return rows == [replace(row, start=0) for row in self.old.rows]
+        return rows == [replace(row, start=0) for row in old.rows]
+
+
+class Before:
+    """What earlier runs found: the clips of the folder, and those kept beside it, which the last list did not name.
+
+    rows: by what they are made from. beside: those in `folder`, as `others` gives them. The joints are mapped once, so
+    that they can be read whatever is written meanwhile.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.folder = out / _KEPT
+        self.old, kept = _finished(out), _finished(self.folder)
+        self.rows: dict[str, Row] = {}
+        self.beside = [replace(row, start=0) for row in kept.rows] if kept else []
+        self._every: dict[tuple[str, str], Row] = {}
+        self._origin: dict[str, tuple[str, float]] = {}
+        self._joints: dict[str, np.ndarray] = {}
+        for prepared in filter(None, (kept, self.old)):
+            origin, array = (prepared.about.get("dataset"), prepared.about.get("fps")), prepared.clips(()).array
+            for row in prepared.rows:
+                key = row.made_from
+                self.rows[key] = self._every[key, row.clip] = replace(row, start=0)
+                self._origin[key], self._joints[key] = origin, array[row.start : row.start + row.frames]
+
+    def joints(self, row: Row) -> np.ndarray:
+        """(T, 27, 3) float32 of a clip that was found."""
+        return self._joints[row.made_from]
+
+    def named(self, dataset: str, fps: float) -> Callable[[Item], str]:
+        """What tells of a clip whose file is not there what it was made from: by its name, as nothing more can be
+        known, of the same list and frame rate; of several clips of a name, the one with its labels. Else empty."""
+        found: dict[tuple[str, ...], str] = {}
+        for row in self._every.values():
+            if self._origin[row.made_from] == (dataset, fps):
+                found[row.clip,] = found[row.clip, row.gloss, row.split] = row.made_from
+
+        def key(clip: Item) -> str:
+            if clip.problem != NO_FILE:
+                return ""
+            return found.get((clip.clip, clip.gloss, clip.split)) or found.get((clip.clip,), "")
+
+        return key
+
+    def others(self, rows: Sequence[Row]) -> list[Row]:
+        """The clips that have no place among these rows. A clip that was found again, from a changed file, has one."""
+        keys, names = {row.made_from for row in rows}, {row.clip for row in rows}
+        return [row for (key, name), row in self._every.items() if key not in keys and name not in names]
+
+    def keep(self, rows: Sequence[Row]) -> None:
+        """Makes `folder` hold these clips, and no others. Raises OSError."""
+        rows = list(dict.fromkeys(rows))
+        if rows == self.beside:
+            return
+        if rows:
+            origins = {self._origin[row.made_from] for row in rows}
+            dataset, fps = origins.pop() if len(origins) == 1 else ("", 0.0)
+            glosses = sorted({row.gloss for row in rows})
+            about = {"dataset": dataset, "fps": fps, "estimator": rows[0].estimator, "glosses": glosses}
+            write_prepared(self.folder, rows, self.joints, about, [])
+        else:
+            shutil.rmtree(self.folder)
+        self.beside = rows
 
 
 def _claim(out: Path) -> None:
     """Makes the folder, or completes what was interrupted in it. Raises UserError when it is another thing's."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        finish(out)
+        for folder in (out, out / _KEPT):
+            finish(folder)
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error}): give another --out.") from error
     found = next((name for name in _NOT_OURS if (out / name).exists()), None)

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import zipfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -26,7 +27,10 @@ _DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, NotIm
 
 @dataclass(frozen=True)
 class Clip:
-    """One labelled clip: joints (T, 27, 3) float32 in canvas pixels and score, and where it is from."""
+    """One labelled clip: joints (T, 27, 3) float32 in canvas pixels and score, and where it is from.
+
+    Raises UserError, with its name, when it holds NaN: in training nothing would tell which clip it was.
+    """
 
     name: str
     dataset: str
@@ -35,11 +39,18 @@ class Clip:
     fold: int
     joints: np.ndarray
 
+    def __post_init__(self) -> None:
+        if np.isnan(self.joints).any():
+            raise UserError(
+                f"Clip {self.name} of {self.dataset} holds NaN: set joints that were not found to (0, 0, 0)."
+            )
+
 
 def read_skeletons(folder: str | Path) -> list[Clip]:
     """The clips of a skeleton set: `clips.npz` (name -> (T, 27, 3), fractions of the picture) and `index.csv`.
 
-    Raises UserError when a file is missing or does not fit the other.
+    Raises UserError when a file is missing or does not fit the other, two clips have one name, or a clip has another
+    shape, NaN or infinity.
     """
     folder = Path(folder)
     rows = _read_index(folder / "index.csv")
@@ -70,6 +81,9 @@ def _read_index(path: Path) -> list[dict[str, str]]:
         raise UserError(f"{path} must have rows with the columns {', '.join(_COLUMNS)}.")
     if not all(row["fold"].isdigit() for row in rows):
         raise UserError(f"{path} must have a whole number from 0 in the column fold of every row.")
+    name, count = Counter(row["clip"] for row in rows).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"{path} names the clip {name} {count} times: each name must be there once.")
     return rows
 
 
@@ -77,6 +91,8 @@ def _clip(row: dict[str, str], fractions: np.ndarray, dataset: str) -> Clip:
     if fractions.ndim != 3 or fractions.shape[1:] != (NUM_JOINTS, 3) or not len(fractions):
         raise UserError(f"Clip {row['clip']} of {dataset} must be (frames, {NUM_JOINTS}, 3), not {fractions.shape}.")
     joints = fractions.astype(np.float32) * np.array([CANVAS, CANVAS / UNKNOWN_ASPECT, 1], np.float32)
+    if np.isinf(joints).any():
+        raise UserError(f"Clip {row['clip']} of {dataset} holds infinity: set joints that were not found to (0, 0, 0).")
     return Clip(row["clip"], dataset, row["gloss"], row["source"], int(row["fold"]), joints)
 
 

@@ -17,8 +17,9 @@ import json
 import os
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ VIDEOS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v")
 _COLUMNS = ("file", "gloss", "split")
 _YOUTUBE = re.compile(r"(?:v=|youtu\.be/|/embed/|/v/)([\w-]{11})")
 _DOWNLOADED = re.compile(r"\[([\w-]{11})\]$")  # yt-dlp's default name ends so
-_NO_FILE = "No video or keypoint file of that name is in the folder."
+NO_FILE = "No video or keypoint file of that name is in the folder."
 
 Box = tuple[float, float, float, float]
 
@@ -43,6 +44,7 @@ class Item:
 
     start, end: seconds, the part of the file that is the sign; a file that is no longer than the part is that part cut
     out, and taken whole. box: left, top, right, bottom of the signer, in fractions of the picture, or in pixels.
+    problem: the sentence why no file can be read for it; `file` then says nothing.
     """
 
     clip: str
@@ -55,22 +57,32 @@ class Item:
     end: float | None = None
     box: Box | None = None
     box_in_pixels: bool = False
+    problem: str = ""
 
 
 @dataclass(frozen=True)
 class Listing:
-    """items: the clips whose files are there, in the list's order. glosses: the classes in order, with a clip or not.
+    """clips: all of them, in the list's order. glosses: the classes in order, with a clip or not.
 
-    missing: (name, sentence) of clips that cannot be prepared. unlabelled: files that no clip is from. name: of the
-    benchmark, empty for a table of one's own. notes: sentences on the list itself.
+    unlabelled: files that no clip is from. name: of the benchmark, empty for a table of one's own. notes: sentences on
+    the list itself.
     """
 
-    items: Sequence[Item]
+    clips: Sequence[Item]
     glosses: Sequence[str]
-    missing: Sequence[tuple[str, str]] = ()
     unlabelled: int = 0
     name: str = ""
     notes: Sequence[str] = ()
+
+    @cached_property
+    def items(self) -> list[Item]:
+        """The clips whose files are there."""
+        return [clip for clip in self.clips if not clip.problem]
+
+    @cached_property
+    def missing(self) -> list[Item]:
+        """The others."""
+        return [clip for clip in self.clips if clip.problem]
 
 
 @dataclass
@@ -114,7 +126,7 @@ class Library:
             known = wanted.suffix.lower() in VIDEOS + KEYPOINTS
             exact = self.stem(wanted.stem if known else wanted.name, wanted.parent.parts)
         if exact is None:
-            raise UserError(_NO_FILE)
+            raise UserError(NO_FILE)
         self.used.add(exact)
         return exact
 
@@ -142,17 +154,14 @@ def read_table(path: str | Path, library: Library) -> Listing:
     """
     path = Path(path)
     rows, again = _table_rows(path)
-    items, missing = [], []
+    clips = []
     for row in rows:
-        try:
-            file = library.named(row["file"])
-        except UserError as error:
-            missing.append((row["file"], str(error)))
-            continue
-        items.append(Item(row["file"], row["gloss"], row["split"], file, row["signer"], row["source"]))
+        file, problem = _look(lambda name=row["file"]: library.named(name))
+        labels = row["gloss"], row["split"], file, row["signer"], row["source"]
+        clips.append(Item(row["file"], *labels, problem=problem))
     notes = [f"{path.name} names {again} files twice, with the same labels: they count once."] if again else []
     glosses = sorted({row["gloss"] for row in rows})
-    return Listing(items, glosses, missing, library.unlabelled, notes=notes)
+    return Listing(clips, glosses, library.unlabelled, notes=notes)
 
 
 def _table_rows(path: Path) -> tuple[list[dict[str, str]], int]:
@@ -195,26 +204,19 @@ def read_wlasl(path: str | Path, subset: int, library: Library) -> Listing:
     entries = _read_json(path)
     if not isinstance(entries, list) or len(entries) < subset:
         raise UserError(f"{path} is no list of {subset} glosses: WLASL{subset} is made from WLASL_v0.3.json.")
-    items, missing = [], []
     try:
         glosses = [str(entry["gloss"]) for entry in entries[:subset]]
-        for gloss, entry in zip(glosses, entries[:subset], strict=True):
-            for clip in entry["instances"]:
-                _add(items, missing, str(clip["video_id"]), _wlasl_item(gloss, clip, library))
+        pairs = zip(glosses, entries[:subset], strict=True)
+        clips = [_wlasl_item(gloss, clip, library) for gloss, entry in pairs for clip in entry["instances"]]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not in the format of WLASL_v0.3.json ({error!r}): download it again.") from error
-    return Listing(items, glosses, missing, library.unlabelled, f"WLASL{subset}")
+    return Listing(clips, glosses, library.unlabelled, f"WLASL{subset}")
 
 
-def _wlasl_item(gloss: str, clip: dict[str, Any], library: Library) -> Item | str:
+def _wlasl_item(gloss: str, clip: dict[str, Any], library: Library) -> Item:
     name, fps = str(clip["video_id"]), float(clip.get("fps") or 25)
     first, last = int(clip["frame_start"]), int(clip["frame_end"])
-    try:
-        file = library.stem(name) or _from_youtube(clip, library)
-    except UserError as error:
-        return str(error)
-    if file is None:
-        return _NO_FILE
+    file, problem = _look(lambda: library.stem(name) or _from_youtube(clip, library))
     box = clip.get("bbox")
     return Item(
         clip=name,
@@ -227,6 +229,7 @@ def _wlasl_item(gloss: str, clip: dict[str, Any], library: Library) -> Item | st
         end=last / fps if last > 0 else None,
         box=_box(box) if box else None,
         box_in_pixels=True,
+        problem=problem,
     )
 
 
@@ -237,7 +240,7 @@ def read_msasl(folder: str | Path, subset: int, library: Library) -> Listing:
     """
     folder = Path(folder)
     _check_subset("MSASL", subset)
-    items, missing, names = [], [], {}
+    clips, names = [], {}
     for split in SPLITS:
         path = folder / f"MSASL_{split}.json"
         entries = _read_json(path)
@@ -246,13 +249,13 @@ def read_msasl(folder: str | Path, subset: int, library: Library) -> Listing:
                 label = int(clip["label"])
                 if label < subset:
                     gloss = names.setdefault(label, str(clip["text"]))
-                    _add(items, missing, _msasl_name(clip), _msasl_item(gloss, split, clip, library))
+                    clips.append(_msasl_item(gloss, split, clip, library))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise UserError(f"{path} is not in the format of MS-ASL ({error!r}): download it again.") from error
     glosses = _msasl_glosses(folder / "MSASL_classes.json", names, subset)
-    again = sum(count - 1 for count in Counter(item.clip for item in items).values())
+    again = sum(count - 1 for count in Counter(clip.clip for clip in clips if not clip.problem).values())
     notes = [f"The lists hold {again} clips twice; they stay so, as in the official counts."] if again else []
-    return Listing(items, glosses, missing, library.unlabelled, f"MSASL{subset}", notes)
+    return Listing(clips, glosses, library.unlabelled, f"MSASL{subset}", notes)
 
 
 def _msasl_name(clip: dict[str, Any]) -> str:
@@ -260,21 +263,17 @@ def _msasl_name(clip: dict[str, Any]) -> str:
     return f"{_youtube_id(clip)}_{int(clip['start'])}_{int(clip['end'])}"
 
 
-def _msasl_item(gloss: str, split: str, clip: dict[str, Any], library: Library) -> Item | str:
+def _msasl_item(gloss: str, split: str, clip: dict[str, Any], library: Library) -> Item:
     name = _msasl_name(clip)
     start, end = clip.get("start_time"), clip.get("end_time")
     if start is None or end is None:
         fps = float(clip.get("fps") or 0)
         start, end = (int(clip["start"]) / fps, int(clip["end"]) / fps) if fps else (None, None)
-    try:
-        cut = library.stem(name)
-        file = cut or _from_youtube(clip, library)
-    except UserError as error:
-        return str(error)
-    if file is None:
-        return _NO_FILE
-    if cut is None and start is None:
-        return "The list tells neither the times of this clip nor the frame rate: download the full list of MS-ASL."
+    file, problem = _look(lambda: library.stem(name) or _from_youtube(clip, library))
+    cut = file.stem == name
+    if not (problem or cut) and start is None:
+        problem = "The list tells neither the times of this clip nor the frame rate: download the full list of MS-ASL."
+    whole = cut or start is None
     box = clip.get("box")
     top, left, bottom, right = _box(box) if box else (0.0, 0.0, 1.0, 1.0)
     return Item(
@@ -284,9 +283,10 @@ def _msasl_item(gloss: str, split: str, clip: dict[str, Any], library: Library) 
         file=file,
         signer=_signer(clip.get("signer_id")),
         source=_youtube_id(clip),
-        start=0.0 if cut else float(start),
-        end=None if cut else float(end),
+        start=0.0 if whole else float(start),
+        end=None if whole else float(end),
         box=(left, top, right, bottom) if box else None,
+        problem=problem,
     )
 
 
@@ -300,11 +300,13 @@ def _msasl_glosses(path: Path, names: dict[int, str], subset: int) -> list[str]:
     return [names[label] for label in range(subset)]
 
 
-def _add(items: list[Item], missing: list[tuple[str, str]], name: str, made: Item | str) -> None:
-    if isinstance(made, Item):
-        items.append(made)
-    else:
-        missing.append((name, made))
+def _look(find: Callable[[], Path | None]) -> tuple[Path, str]:
+    """A clip's file; or none, and the sentence why."""
+    try:
+        file = find()
+    except UserError as error:
+        return Path(), str(error)
+    return (file, "") if file else (Path(), NO_FILE)
 
 
 def _check_subset(family: str, subset: int) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Container
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
@@ -109,3 +110,16 @@ class Parts:
         except UserError as error:
             path.unlink(missing_ok=True)
             raise UserError(f"{path} was damaged and is thrown away: run the same command again.") from error
+
+    def clear(self, used: Container[str]) -> int:
+        """Throws away the joints that are used and all problems, which may be mended by the next run; returns how many
+        clips are left. Raises OSError."""
+        left = 0
+        for path in self.folder.iterdir() if self.folder.exists() else ():
+            if path.suffix == ".npz" and path.stem not in used:
+                left += 1
+            else:
+                path.unlink()
+        if not left and self.folder.exists():
+            self.folder.rmdir()
+        return left

@@ -10,6 +10,9 @@ at the same path. In the project's folder, `PYTHONPATH=. dask scheduler` starts 
 finished clip is a file in `OUT/.parts`: after an interruption the same command goes on, and ends as it would have.
 Run again with more videos or other labels, it looks at new files only. What cannot be prepared is a row in
 `OUT/report.csv`; the others are done, and the exit code is 2.
+
+The data set is what the last list says, and no joints are lost for it: a clip whose file is no longer there stays as it
+was found; those of clips that the list does not name go to `OUT/.kept/` and come back when one names them.
 """
 
 import argparse
@@ -26,9 +29,9 @@ from tqdm import tqdm
 from dsta.assemble import Job, Problem, warnings
 from dsta.errors import UserError, exit_code
 from dsta.keypoints import Pose
-from dsta.lists import SPLITS, Item, Library, Listing, read_msasl, read_table, read_wlasl
+from dsta.lists import NO_FILE, SPLITS, Item, Library, Listing, read_msasl, read_table, read_wlasl
 from dsta.parts import find_joints
-from dsta.prepared import REPORT, UPSTREAM, UPSTREAM_FRAMES, Prepared
+from dsta.prepared import DATASET, REPORT, UPSTREAM, UPSTREAM_FRAMES, Prepared
 from dsta.stop import Stop
 from dsta.video import FPS
 from dsta.workers import Done, Lost, cores, each
@@ -99,12 +102,12 @@ def prepare(
     job = Job(listing, Path(out), fps)
     speed = _find(job, partial(_call, find, fps), workers or cores(), scheduler, progress)
     prepared, problems = job.finish(upstream)
-    return Summary(prepared, problems, list(warnings(prepared)), speed)
+    return Summary(prepared, problems, [*job.notes, *warnings(prepared)], speed)
 
 
 def _find(job: Job, work: Callable[[Item], Pose], workers: int, scheduler: str, progress: bool) -> Speed:
     """Finds the joints of the clips that are not finished, each once."""
-    todo, clips = job.todo(), len(set(job.keys))
+    todo, clips = job.todo(), len(set(job.keys) - {""})
     keys, items, speed, started = list(todo), list(todo.values()), Speed(), time.perf_counter()
     bar = tqdm(total=clips, initial=clips - len(todo), unit="clip", disable=not progress, smoothing=0.05)
     try:
@@ -170,7 +173,7 @@ def parser() -> argparse.ArgumentParser:
     lists.add_argument("--wlasl", type=Path, metavar="JSON", help="WLASL_v0.3.json; with --subset")
     lists.add_argument("--msasl", type=Path, metavar="DIR", help="the folder with MSASL_train.json …; with --subset")
     add("--subset", type=int, metavar="N", help="glosses: 100, 300, 1000, 2000 of WLASL; 100, 200, 500, 1000 of MS-ASL")
-    add("--out", type=Path, required=True, metavar="DIR", help="the data set; completed if it was begun")
+    add("--out", type=Path, required=True, metavar="DIR", help="the data set; if begun, completed to the list")
     add("--format", choices=["prepared", "upstream"], default="prepared", help="upstream: write DIR/upstream/ as well")
     add("--fps", type=float, default=FPS, help="look at so many frames a second (default %(default)g)")
     add("--workers", type=int, metavar="N", help="processes; by default one a core")
@@ -201,9 +204,9 @@ def _run(args: argparse.Namespace) -> list[Problem]:
     listing = _read_list(args)
     for note in listing.notes:
         print(note, file=sys.stderr)
-    if not listing.items:
+    if not listing.items and not (args.out / DATASET).exists():  # what is prepared already can do without files
         write = f"None of the {len(listing.missing)} clips in the list has a file in {args.videos}"
-        raise UserError(f"{write}, such as {listing.missing[0][0]}: give the folder that holds them.")
+        raise UserError(f"{write}, such as {listing.missing[0].clip}: give the folder that holds them.")
     summary = prepare(
         listing,
         args.out,
@@ -218,7 +221,8 @@ def _run(args: argparse.Namespace) -> list[Problem]:
     if listing.unlabelled:
         print(f"{listing.unlabelled} files in {args.videos} have no label and were left out.", file=sys.stderr)
     if summary.problems:
-        bad, good, absent = len(summary.problems), len(summary.prepared.rows), len(listing.missing)
+        bad, good = len(summary.problems), len(summary.prepared.rows)
+        absent = sum(reason == NO_FILE for _, reason in summary.problems)
         text = (
             f"{bad} of {bad + good} clips could not be prepared ({absent} have no file): {args.out / REPORT} says why."
         )

@@ -5,6 +5,7 @@
 - `dataset.json`: format version, estimator, glosses in the order of their labels, counts, sha256 of `joints.npy`.
 - `report.csv`: file and sentence of what could not be prepared.
 - `upstream/`, on request: the same clips as the reference wants them.
+- `.kept/`, where there are any: clips that the last list did not name, in the same form.
 
 A new version is written to `.new/` beside the old one, `dataset.json` last, and then moved; a writer that finds a
 finished `.new/` moves the rest of it first. So a folder killed at any moment holds the old version or the new one.

@@ -5,11 +5,13 @@ import csv
 import numpy as np
 import pytest
 import torch
+from benchmarks import upstream_set
 from oracle import SHARED, needs_data
 
 from dsta.data import Clip, logits, read_skeletons
 from dsta.errors import UserError
 from dsta.model import DSTA, ModelConfig
+from dsta.splits import Request, read_material
 from dsta.streams import Recipe, mirror, prepare
 
 COLUMNS = ("clip", "gloss", "source", "fold")
@@ -76,6 +78,33 @@ def test_a_clip_of_another_shape_is_named(folder, arrays, shape):
     np.savez(folder / "clips.npz", **{**arrays, "c1": np.zeros(shape)})
     with pytest.raises(UserError, match="c1"):
         read_skeletons(folder)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_clip_with_a_value_that_is_no_number_is_named(folder, arrays, value):
+    arrays["c2"][1, 20, 0] = value
+    np.savez(folder / "clips.npz", **arrays)
+    with pytest.raises(UserError, match=r"Clip c2 of mine holds (NaN|infinity)"):
+        read_skeletons(folder)
+
+
+def test_a_name_that_is_there_twice_is_told(folder):
+    with (folder / "index.csv").open("a") as file:
+        file.write("c1,thanks,s2,0\n")
+    with pytest.raises(UserError, match=r"index\.csv names the clip c1 2 times"):
+        read_skeletons(folder)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_training_or_validation_clip_of_upstream_with_nan_is_named(tmp_path, split):
+    for part in ("train", "val"):
+        upstream_set(tmp_path / "mine", ["x1", "x2", "x3"], [0, 1, 1], split=part)
+    path = tmp_path / "mine" / f"{split}_data_joint.npy"
+    array = np.load(path)
+    array[1, 0, 3, 5] = np.nan
+    np.save(path, array)
+    with pytest.raises(UserError, match="Clip x2 of mine holds NaN"):
+        read_material(Request((tmp_path / "mine",), choose="val"))
 
 
 @pytest.mark.parametrize(

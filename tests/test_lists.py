@@ -48,7 +48,7 @@ def test_a_file_is_found_by_name_in_any_folder_and_with_another_ending(tmp_path,
     listing = read_table(table(tmp_path, rows), library)
     found = {item.clip: item.file.relative_to(tmp_path / "videos").as_posix() for item in listing.items}
     assert found == {"a.mp4": "x/a.avi", "y/b.mp4": "y/b.mp4", "c": "c.npz"}
-    missing = dict(listing.missing)
+    missing = {clip.clip: clip.problem for clip in listing.missing}
     assert set(missing) == {"b.mp4", "d.mp4", "../c.mp4"}
     assert "x/b.mp4 and y/b.mp4" in missing["b.mp4"]
 
@@ -189,7 +189,7 @@ def test_msasl(tmp_path, videos):
     assert (first.start, first.end) == (2.5, 4.0)
     assert (first.box, first.box_in_pixels) == ((0.2, 0.1, 0.6, 0.9), False)  # left, top, right, bottom
     assert (cut.clip, cut.split, cut.signer, cut.start, cut.end) == ("bbbbbbbbbbb_75_120", "val", "", 0, None)
-    assert [name for name, _ in listing.missing] == ["ccccccccccc_75_120"]
+    assert [clip.clip for clip in listing.missing] == ["ccccccccccc_75_120"]
 
 
 def test_msasl_without_times_goes_by_frames_and_without_rates_is_told(tmp_path, videos):
@@ -198,7 +198,7 @@ def test_msasl_without_times_goes_by_frames_and_without_rates_is_told(tmp_path, 
     assert (by_frames.start, by_frames.end) == (2.5, 4.0)
     listing = read_msasl(msasl(tmp_path, start_time=None, fps=None), 100, library)
     assert not listing.items
-    assert "frame rate" in listing.missing[0][1]
+    assert "frame rate" in listing.missing[0].problem
 
 
 def test_msasl_that_is_none_is_told(tmp_path, videos):
