@@ -1,5 +1,6 @@
 """From a task to a checkpoint: network and batches are made, the loop runs, the best network or the last is kept."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -9,13 +10,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from dsta.checkpoint import Checkpoint
+from dsta.checkpoint import CONFIG_FILE, Checkpoint
+from dsta.errors import UserError
 from dsta.loader import ReferenceBatches, SmallBatches, Supply
 from dsta.loop import RESUME_FILE, Judge, Loop, Machine, best_epoch, writing
 from dsta.model import DSTA, ModelConfig
 from dsta.recipes import AnyConfig, ReferenceConfig, TrainConfig
 from dsta.sampling import sampling_share
-from dsta.splits import Material
+from dsta.splits import Material, tell
 from dsta.streams import Recipe, Stream
 
 
@@ -35,9 +37,14 @@ class Task:
         """What the curve depends on, as text."""
         neutral = {"balance": 0.0} if isinstance(self.config, TrainConfig) else {}
         same = asdict(replace(self.config, epochs=self.config.schedule, **neutral))
-        counts = [len(self.material.train), len(self.material.val)]
-        begun = self.provenance.get("init")
-        return json.dumps([self.stream, self.recipe.to_dict(), same, self.material.glosses, counts, begun])
+        material, begun = self.material, self.provenance.get("init")
+        clips = [material.glosses, material.fingerprint, material.selection]
+        return json.dumps([self.stream, self.recipe.to_dict(), same, clips, begun])
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the provenance says of a run, by which it is known again: its settings, and a hash of `run`."""
+        return {"training": asdict(self.config), "run": hashlib.sha256(self.run.encode()).hexdigest()}
 
     def network(self) -> DSTA:
         """The network before the first step. Of an `init` the classifier keeps the rows of glosses that both know."""
@@ -66,7 +73,7 @@ class Task:
                 plain.classifier.bias -= self.config.balance * torch.from_numpy(np.log(share)).float()
         made_by = {
             **self.provenance,
-            "training": asdict(self.config),
+            **self.identity,
             "clips": len(self.material.train),
             "torch": torch.__version__,
             **provenance,
@@ -87,8 +94,14 @@ def fit(
     """Trains what the task says and writes the checkpoint, of the last epoch or of the one chosen by validation clips.
 
     usable: whether `out` holds a network from the first epoch on, whose provenance says that it was interrupted.
+    A finished run is not trained again. Raises UserError when `out` holds a finished network of another run.
     """
     out, machine, material = Path(out), machine or Machine(), task.material
+    finished = machine.group.from_leader(_finished(task, out) if machine.group.leads else None)
+    if finished:
+        if machine.group.leads and machine.progress:
+            tell([f"{out} holds the finished network of this run: nothing is left to do."])
+        return finished
     model = task.network()
     label_of = {gloss: i for i, gloss in enumerate(material.glosses)}
     supply = Supply(machine.group, workers, machine.device.type == "cuda")
@@ -119,6 +132,18 @@ def fit(
             checkpoint.save(out)
             (out / RESUME_FILE).unlink(missing_ok=True)
     return checkpoint if machine.group.leads else task.checkpoint(loop.result)
+
+
+def _finished(task: Task, out: Path) -> Checkpoint | None:
+    """The network in `out` when this run has made it and is through. Raises UserError when another run has."""
+    if (out / RESUME_FILE).exists() or not (out / CONFIG_FILE).exists():
+        return None
+    checkpoint = Checkpoint.load(out)
+    if "state" in checkpoint.provenance:
+        return None
+    if task.identity.items() <= checkpoint.provenance.items():
+        return checkpoint
+    raise UserError(f"{out} holds a finished network, of other clips or settings: give another --out, or delete it.")
 
 
 def interrupted(finished: int, epochs: int) -> str:

@@ -1,6 +1,7 @@
 """The two ways a network is trained: the reference's, for the benchmarks, and one for sets of some thousand clips."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -136,15 +137,27 @@ class ReferenceConfig:
 AnyConfig = TrainConfig | ReferenceConfig
 
 
+_ALLOWED: dict[str, tuple[Callable[[float], bool], str]] = {
+    "schedule": (lambda value: value >= 1, "at least 1"),
+    "batch_size": (lambda value: value >= 1, "at least 1"),
+    "learning_rate": (lambda value: 0 < value < math.inf, "above 0"),
+    "clip_norm": (lambda value: 0 <= value < math.inf, "0 (no limit) or above"),
+    "label_smoothing": (lambda value: 0 <= value < 1, "from 0 to below 1"),
+    "average": (lambda value: 0 <= value < 1, "from 0 (none) to below 1"),
+    "per_gloss": (lambda value: 0 < value < math.inf, "above 0"),
+    "spread": (lambda value: 0 <= value <= 1, "from 0 to 1"),
+    "seed": (lambda value: 0 <= value < 2**63, "0 or above"),
+}
+_OPTIONS = {"average": "ema"}
+
+
 def _check(config: AnyConfig) -> None:
+    for name, (allowed, means) in _ALLOWED.items():
+        value = getattr(config, name, None)
+        if value is not None and not allowed(value):
+            raise UserError(f"--{_OPTIONS.get(name, name).replace('_', '-')} must be {means}, not {value}.")
     if not 1 <= config.epochs <= config.schedule:
         raise UserError(f"--epochs must be 1 to {config.schedule} (the schedule), not {config.epochs}.")
-    if config.batch_size < 1:
-        raise UserError(f"--batch-size must be at least 1, not {config.batch_size}.")
-    if not config.learning_rate > 0:
-        raise UserError(f"--learning-rate must be above 0, not {config.learning_rate}.")
-    if not 0 <= config.average < 1:
-        raise UserError(f"--ema must be from 0 (none) to below 1, not {config.average}.")
 
 
 def _fused(model: nn.Module) -> bool:

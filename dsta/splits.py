@@ -3,10 +3,12 @@
 The test part of a benchmark is never trained on nor chosen by: a folder or option that would do so is refused.
 """
 
+import hashlib
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,17 @@ class Material:
     estimator: str
     selection: str = "last epoch"
     notes: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the clips: which they are, what they are called, and their joints."""
+        found = hashlib.sha256()
+        for clips in (self.train, self.val):
+            for clip in clips:
+                found.update(repr((clip.dataset, clip.name, clip.gloss, clip.fold, clip.joints.shape)).encode())
+                found.update(np.ascontiguousarray(clip.joints))
+            found.update(b"/")
+        return found.hexdigest()
 
 
 class HeldClips(Sequence[Clip]):

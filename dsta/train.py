@@ -21,13 +21,14 @@ from typing import Any
 
 import torch
 
-from dsta.checkpoint import CONFIG_FILE, Checkpoint, origin, read_json
+from dsta.checkpoint import CONFIG_FILE, Checkpoint, origin
 from dsta.data import Clip
 from dsta.distributed import joined
-from dsta.errors import UserError, exit_code
+from dsta.errors import UserError, at_least, chosen_device, exit_code
 from dsta.files import replace_file
 from dsta.fit import Task, fit, interrupted
 from dsta.loop import LOG_FILE, RESUME_FILE, Machine
+from dsta.manifest import read_json
 from dsta.model import DSTA
 from dsta.recipes import SMALL_RECIPE, AnyConfig, ReferenceConfig, TrainConfig
 from dsta.splits import Material, Request, find_spec, read_material, tell
@@ -91,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--ema", type=float, dest="average", metavar="DECAY", help="score and save an average of the weights: 0.999")
     add("--seed", type=int, help="of everything that is drawn (default 0)")
     add("--select", choices=["val", "last"], help="epoch: best on validation clips, or last (default: see README)")
-    add("--select-every", type=int, default=5, metavar="N", help="score validation clips every N epochs (default 5)")
+    add("--select-every", type=at_least(1), default=5, metavar="N", help="score them every N epochs (default 5)")
     add("--train-split", default="train", metavar="NAME")
     add("--val-split", default="val", metavar="NAME")
     add("--without-folds", nargs="*", type=int, default=[], metavar="FOLD", help="folds left out")
@@ -99,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1")
     add("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto: bf16 on a GPU")
     add("--compile", choices=["auto", "yes", "no"], default="auto", help="auto: on one GPU")
-    add("--workers", type=int, help="processes that prepare batches (default: up to 4 for a GPU, else none)")
+    add("--workers", type=at_least(0), help="processes that prepare batches (default: up to 4 for a GPU, else none)")
     add("--tensorboard", action="store_true", help="curves for TensorBoard in OUT/tensorboard")
     add("--licence", default="", help="licence of the weights, for their configuration")
     return parser
@@ -134,6 +135,9 @@ def _in_turn(work: Callable[[], None]) -> None:
 def _tell_stopped(out: Path) -> None:
     """Says what an interrupted run has left, in its checkpoint too."""
     if not (out / RESUME_FILE).exists():
+        if (out / CONFIG_FILE).exists() and "state" not in read_json(out / CONFIG_FILE)["provenance"]:
+            print(f"Stopped when all was done: {out} holds the finished network.", file=sys.stderr)
+            return
         print("Stopped before the first epoch was finished: nothing is kept.", file=sys.stderr)
         return
     finished = len((out / LOG_FILE).read_text(encoding="utf-8").splitlines())
@@ -173,7 +177,8 @@ def _provenance(args: argparse.Namespace, material: Material, machine: Machine, 
     begun = {"init": origin(args.init)} if args.init else {}
     return {
         "datasets": [folder.resolve().name for folder in args.data],
-        "without_folds": sorted({*args.without_folds, *args.val_folds}),
+        "without_folds": sorted(set(args.without_folds)),
+        "val_folds": sorted(set(args.val_folds)),
         "selection": material.selection,
         "recipe": "reference" if isinstance(config, ReferenceConfig) else "small",
         "device": torch.cuda.get_device_name(machine.device) if machine.device.type == "cuda" else "cpu",
@@ -189,10 +194,11 @@ def _config(args: argparse.Namespace) -> AnyConfig:
     """The recipe's configuration with what the user asks for instead."""
     known = any(find_spec(folder) for folder in args.data)
     kind = ReferenceConfig if args.recipe == "reference" or (args.recipe == "auto" and known) else TrainConfig
-    epochs = args.epochs if args.epochs is not None else args.schedule or kind.epochs
-    asked = {"epochs": epochs, "schedule": args.schedule or epochs} | SIZES.get(args.model, {})
-    names = ("batch_size", "learning_rate", "clip_norm", "per_gloss", "spread", "average", "seed")
-    asked |= {name: getattr(args, name) for name in names if getattr(args, name) is not None}
+    given = vars(args)
+    given |= {"epochs": args.schedule} if args.epochs is None else {}
+    given |= {"schedule": args.epochs} if args.schedule is None else {}
+    names = ("epochs", "schedule", "batch_size", "learning_rate", "clip_norm", "per_gloss", "spread", "average", "seed")
+    asked = SIZES.get(args.model, {}) | {name: given[name] for name in names if given[name] is not None}
     if args.faithful:
         asked["faithful"] = True
     foreign = sorted(set(asked) - {f.name for f in fields(kind)})
@@ -218,16 +224,10 @@ def _init(args: argparse.Namespace, estimator: str) -> Checkpoint:
 
 
 def _device(asked: str) -> torch.device:
-    if asked == "auto":
-        asked = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(asked)
-    except RuntimeError as error:
-        raise UserError(f"--device {asked} is not known: give cpu, cuda or cuda:1.") from error
-    if device.type != "cuda":
+    """The device of this process: of several on a machine each has its own GPU."""
+    device = torch.device(chosen_device(asked, torch.cuda.device_count()))
+    if device.type == "cpu":
         return device
-    if not torch.cuda.is_available():
-        raise UserError("No GPU was found: give --device cpu.")
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
     local = int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()

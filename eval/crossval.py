@@ -15,7 +15,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +24,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import torch
 
-from dsta.checkpoint import Checkpoint, origin
-from dsta.data import Clip, logits, read_skeletons
-from dsta.errors import UserError, exit_code
+from dsta.checkpoint import CONFIG_FILE, Checkpoint, origin
+from dsta.data import Clip, file_sha256, logits, read_skeletons
+from dsta.errors import UserError, at_least, exit_code
 from dsta.files import replace_file, write_npz
+from dsta.manifest import read_json
 from dsta.metrics import calibration_error, fit_fusion, hits, log_loss, topk, wilson
 from dsta.sampling import capped, sampling_share
 from dsta.streams import Stream, fuse
 from dsta.train import SMALL_RECIPE, TrainConfig, git_commit, train
+from eval.networks import seen
 
 LAST_SHARES = (0.8, 0.9, 1.0)  # of the schedule: the epochs among which the inner fold chooses
 BALANCES = tuple(round(0.1 * i, 1) for i in range(11))
@@ -100,16 +102,13 @@ def _init(job: Job) -> Checkpoint:
     init = Checkpoint.load(job.init)
     if init.stream != job.stream:
         raise UserError(f"{job.init} is of the stream {init.stream}: it cannot begin {job.out}.")
-    made_by: dict[str, Any] | None = init.provenance
-    while made_by is not None:
-        sets = made_by.get("datasets", [])
-        strange = not sets or {folder.name for folder in job.data} & set(sets)
-        if strange and sorted(made_by.get("without_folds", ())) != sorted(job.without):
-            raise UserError(
-                f"{job.init} may have seen other folds of {', '.join(sets) or 'these sets'}: begin {job.out} from a "
-                "run of the same folds, or from weights of other sets."
-            )
-        made_by = made_by.get("init")
+    sets = [folder.name for folder in job.data]
+    why = seen(job.init, init.provenance, sets, job.without)
+    if why:
+        raise UserError(
+            f"{job.init} may have seen other folds of {', '.join(sets)}: begin {job.out} from a run of the same folds, "
+            f"or from weights of other sets. {why}"
+        )
     return init
 
 
@@ -262,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--learning-rate", type=float, help="its peak, instead of the recipe's")
     parser.add_argument("--last", action="store_true", help="choose nothing: the last epoch, equal weights")
-    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--workers", type=at_least(1), default=2)
     parser.add_argument("--only", choices=["inner", "outer"], help="stop after this part")
     args = parser.parse_args(arguments)
     config = TrainConfig(args.schedule, args.schedule)
@@ -298,6 +297,7 @@ def crossvalidate(
             for s in Stream
         ]
 
+    _begin_run(out, data, config, last, init)
     # Without a second fold to be left out, there is none that could choose: then nothing is chosen.
     paired = len(folds) in range(4, 99, 2) and not last
     pairs = [tuple(folds[i : i + 2]) for i in range(0, len(folds), 2)] if paired else []
@@ -307,7 +307,6 @@ def crossvalidate(
         folders = {str(stream): out / "without{}{}".format(*pair) / stream for stream in Stream}
         for fold, judge in (pair, pair[::-1]):
             chosen[fold] = choose(folders, (fold, judge), clips, config)
-    out.mkdir(parents=True, exist_ok=True)
     replace_file(out / "chosen.json", json.dumps(chosen, indent=1).encode())
     if only == "inner":
         return
@@ -316,6 +315,21 @@ def crossvalidate(
     if only == "outer":
         return
     run_all(jobs("all", (), chosen_config(config, list(chosen.values()))), workers)
+
+
+def _begin_run(out: Path, data: Sequence[Path], config: TrainConfig, last: bool, init: Path | None) -> None:
+    """Writes down what makes this run. Raises UserError when `out` has networks of another one: they would be mixed."""
+    run = {
+        "data": {folder.name: [file_sha256(folder / name) for name in ("index.csv", "clips.npz")] for folder in data},
+        "config": asdict(config),
+        "last": last,
+        "init": sorted(read_json(path)["weights_sha256"] for path in init.rglob(CONFIG_FILE)) if init else None,
+    }
+    path = out / "run.json"
+    if path.exists() and read_json(path) != run:
+        raise UserError(f"{out} holds a cross-validation of other data or settings: give another --out, or delete it.")
+    out.mkdir(parents=True, exist_ok=True)
+    replace_file(path, json.dumps(run, indent=1).encode())
 
 
 def chosen_config(config: TrainConfig, choices: Sequence[dict[str, Any]]) -> TrainConfig:

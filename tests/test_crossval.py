@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from dsta import train as training
-from dsta.checkpoint import Checkpoint, read_json
+from dsta.checkpoint import Checkpoint
 from dsta.data import read_skeletons
 from dsta.errors import UserError
+from dsta.manifest import read_json
 from dsta.streams import Stream
 from eval import crossval
 
@@ -294,3 +295,17 @@ def test_networks_begin_from_weights_of_other_sets_only(data, tmp_path, monkeypa
     again = replace(job, data=(other,), without=(1,), init=out / "fold0" / "bone")
     with pytest.raises(UserError, match="may have seen other folds of other"):
         crossval.run(again)
+
+
+def test_networks_of_two_runs_are_not_mixed(data, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(globals(), "tiny", partial(tiny, batch_size=4))
+    few, out = some_folds(data, tmp_path / "few", 2), tmp_path / "out"
+    cross_validate([few], out, "--only", "outer")
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert cross_validate([few], out, "--only", "outer") == {}  # the same again: nothing is left to do
+    given = ["--out", str(out), "--schedule", str(SCHEDULE), "--data"]
+    more = some_folds(data, tmp_path / "more", 3)
+    for wrong in ([str(more)], [str(few), "--learning-rate", "1"], [str(few), "--last"]):
+        assert crossval.main([*given, *wrong]) == 2
+        assert "other data or settings" in capsys.readouterr().err
+    assert before == {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}

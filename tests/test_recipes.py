@@ -73,9 +73,17 @@ def test_on_small_sets_only_matrices_decay():
         {"learning_rate": 0},
         {"average": 1.0},
         {"learning_rate": float("nan")},
+        {"clip_norm": -1},
+        {"seed": -1},
     ],
 )
 @pytest.mark.parametrize("kind", [TrainConfig, ReferenceConfig])
 def test_settings_that_make_no_sense(kind, wrong):
     with pytest.raises(UserError, match="--"):
         replace(kind(epochs=3, schedule=3), **wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"per_gloss": 0}, {"per_gloss": float("nan")}, {"spread": 1e9}, {"spread": -0.1}])
+def test_draws_that_make_no_sense(wrong):
+    with pytest.raises(UserError, match="--"):
+        TrainConfig(**wrong)
