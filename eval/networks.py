@@ -6,8 +6,8 @@ may be called fitted only when it was fitted on clips that are not scored with i
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from dsta.checkpoint import CONFIG_FILE, WEIGHTS_FILE, read_json
+from dsta.checkpoint import CONFIG_FILE, WEIGHTS_FILE
 from dsta.data import Held
 from dsta.datasets import DatasetSpec, spellings
 from dsta.errors import UserError
+from dsta.manifest import read_json
 from dsta.metrics import fit_fusion
 from dsta.streams import Recipe
 
@@ -27,11 +28,12 @@ Fusion = tuple[dict[str, float], float]
 
 
 class Unscored(UserError):
-    """Why something could not be scored: the row's status and its sentence, and the fusion if it is about one."""
+    """Why something could not be scored: the row's status and its sentence, the fusion if it is about one, and the
+    hash of the data if that was read."""
 
-    def __init__(self, status: str, reason: str, fusion: str = "") -> None:
+    def __init__(self, status: str, reason: str, fusion: str = "", data_sha256: str = "") -> None:
         super().__init__(reason)
-        self.status, self.fusion = status, fusion
+        self.status, self.fusion, self.data_sha256 = status, fusion, data_sha256
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,32 @@ def benchmark_network(weights: Path, spec: DatasetSpec, stream: str, held: Held)
             f"{folder} tells {len(network.config['glosses'])} classes apart, but {spec.name} has {spec.num_classes}."
         )
         raise Unscored("mismatch", reason)
-    missing = sorted(set(held.glosses) - set(network.config["glosses"]))
-    if missing:
-        raise Unscored("mismatch", f"{folder} does not know {len(missing)} glosses of the set, such as {missing[0]}.")
+    _check_glosses(network, held)
     return network
+
+
+def _check_glosses(network: Network, held: Held) -> None:
+    """Raises Unscored when the set's glosses cannot be found among the network's by name."""
+    names = network.config["glosses"]
+    missing = sorted(set(held.glosses) - set(names))
+    if missing:
+        which = f"{len(missing)} glosses of the set or of its other networks, such as {missing[0]}"
+        raise Unscored("mismatch", f"{network.folder} does not know {which}.")
+    if held.glosses and len(set(names)) < len(names):
+        raise Unscored("mismatch", f"{network.folder} gives several of its classes the same name.")
+
+
+def in_classes_of(network: Network, held: Held) -> Held:
+    """The clips with all of the network's classes, in its order, in place of the folder's own.
+
+    A folder may name some of a benchmark's glosses only, and accuracy among those alone would not be the benchmark's.
+    One that names none counts its classes as the network does.
+    """
+    if not held.glosses:
+        return held
+    names = tuple(network.config["glosses"])
+    place = np.array([names.index(gloss) for gloss in held.glosses])
+    return replace(held, labels=place[held.labels], glosses=names)
 
 
 def find_run(runs: Path, dataset: str) -> Path:
@@ -113,6 +137,31 @@ def _fold_configs(run: Path, dataset: str) -> Iterator[Path]:
             continue
 
 
+def seen(network: Path, provenance: Any, datasets: Collection[str], folds: Collection[int]) -> str:
+    """Why a network may not be scored on these folds of these sets, as a sentence; empty when it may.
+
+    It may when its own provenance, and that of each network from which it began, says that the folds were neither
+    trained on nor the judges by which its epoch was chosen, or that it was of other sets. network: what the sentence
+    calls it.
+    """
+    who, made_by = f"{network}", provenance
+    while folds and made_by is not None:
+        sets = made_by.get("datasets") if isinstance(made_by, dict) else None
+        if not sets:  # a hash alone, which older networks have for what they began from
+            return f"{who} does not say what it was trained on."
+        if set(sets) & set(datasets):
+            without = made_by.get("without_folds", ())
+            # earlier, folds that chose the epoch were written down as left out, and the selection alone told of them
+            old = without if "on folds" in made_by.get("selection", "") else ()
+            trained, chosen = set(folds) - set(without), set(folds) & set(made_by.get("val_folds", old))
+            if trained:
+                return f"{who} has seen fold {min(trained)}: its configuration does not exclude it."
+            if chosen:
+                return f"{who} has seen fold {min(chosen)}: its epoch was chosen on it."
+        who, made_by = f"The network from which {network} began", made_by.get("init")
+    return ""
+
+
 def fold_network(run: Path, stream: str, fold: int, held: Held) -> Network:
     """The network that scores a fold, refused unless it never saw the fold. Raises Unscored."""
     folder = run / f"fold{fold}" / stream
@@ -120,11 +169,10 @@ def fold_network(run: Path, stream: str, fold: int, held: Held) -> Network:
     provenance = network.config["provenance"]
     if held.folder.name not in provenance.get("datasets", ()):
         raise Unscored("mismatch", f"{folder} was not trained for {held.folder.name}.")
-    if fold not in provenance.get("without_folds", ()):
-        raise Unscored("mismatch", f"{folder} has seen fold {fold}: its configuration does not exclude it.")
-    missing = sorted(set(held.glosses) - set(network.config["glosses"]))
-    if missing:
-        raise Unscored("mismatch", f"{folder} does not know {len(missing)} glosses of the set, such as {missing[0]}.")
+    why = seen(folder, provenance, [held.folder.name], [fold])
+    if why:
+        raise Unscored("mismatch", why)
+    _check_glosses(network, held)
     return network
 
 
@@ -182,7 +230,7 @@ class InnerFusion:
         """Logits within the set's glosses by a network that saw neither fold, and which clips of the inner fold."""
         for config_file in sorted(self.run.glob(f"without*/{stream}/{CONFIG_FILE}")):
             config = read_json(config_file)
-            if not {fold, inner} <= set(config["provenance"].get("without_folds", ())):
+            if seen(config_file.parent, config["provenance"], [self.held.folder.name], [fold, inner]):
                 continue
             path = config_file.with_name("scores.npz")
             try:
@@ -203,8 +251,9 @@ class InnerFusion:
 class Plan:
     """What a data set needs to be scored: its clips, and per stream the networks, each with the clips that it scores.
 
-    failed: stream -> why it cannot be scored. run: the cross-validation that the networks are of. warnings: the
-    doctor's sentences.
+    held: the clips; of a benchmark, labels and glosses are those of its networks as soon as there is one. failed:
+    stream -> why it cannot be scored. run: the cross-validation that the networks are of. warnings: the doctor's
+    sentences.
     """
 
     spec: DatasetSpec
@@ -213,6 +262,13 @@ class Plan:
     warnings: list[str]
     networks: dict[str, list[Network]] = field(default_factory=dict)
     failed: dict[str, Unscored] = field(default_factory=dict)
+
+    def find(self, stream: str, weights: Path) -> None:
+        """Finds and checks the networks of a stream. Raises Unscored."""
+        networks = self.networks_of(stream, weights)
+        if self.run is None and not self.networks:
+            self.held = in_classes_of(networks[0], self.held)
+        self.networks[stream] = networks
 
     def networks_of(self, stream: str, weights: Path) -> list[Network]:
         """The networks of a stream, checked. Raises Unscored."""

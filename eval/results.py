@@ -16,8 +16,10 @@ import hashlib
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +53,7 @@ DISTURBED_COLUMNS = (*KEY, "disturbance", "level", "n", "top1_instance", "top1_i
 RESULTS_FILE, GLOSSES_FILE, ROBUSTNESS_FILE = "results.csv", "glosses.csv", "robustness.csv"
 OUT = Path(__file__).resolve().parents[1] / "leaderboard" / "results"
 TIMES = ("clips_per_second", "peak_memory_mb", "latency_ms", "seconds", "date", "command")
-"""Columns that differ between two runs of the same thing."""
+OTHER_WORK = "Other work kept up to {:.1f} cores busy meanwhile: speed and latency are worse for it."
 
 
 def streams_name(streams: Iterable[str]) -> str:
@@ -72,6 +74,23 @@ def hash_lines(hashes: Mapping[str, str]) -> str:
 
 def key(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(str(row[column]) for column in KEY)
+
+
+def lasting(row: Row) -> Row:
+    """The row without what differs between two runs of the same thing: times, memory, what else the machine did."""
+    busy = re.escape(OTHER_WORK).replace(re.escape("{:.1f}"), "[0-9.]+")
+    kept = {column: value for column, value in row.items() if column not in TIMES}
+    return kept | {"note": re.sub(f" ?{busy}", "", row["note"]).strip()}
+
+
+def now() -> str:
+    """The time as the column `date` has it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def made_by(commit: str, date: str) -> dict[str, Any]:
+    """The columns that say when and by which code; a commit that ends in `+` had uncommitted changes."""
+    return {"commit": commit.rstrip("+"), "dirty": commit.endswith("+"), "date": date}
 
 
 def as_text(value: Any) -> str:
@@ -134,15 +153,23 @@ def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: Seq
 def merged(old: Iterable[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
     """The old rows with the new ones in their place, in the table's order.
 
-    A row that is new replaces the old one of its key, except that missing files do not unmake a measured row. Of the
-    data sets in `new`, old rows that are not `ok` go: they say what was the matter then.
+    A row that is new replaces the old one of its key, except that a measured row is not unmade by missing files, nor by
+    an error, such as a full disk, unless that was met with other data or weights. Of the data sets in `new`, old rows
+    that are not `ok` go: they say what was the matter then.
     """
     datasets = {row["dataset"] for row in new}
     rows = {key(row): row for row in old if row["dataset"] not in datasets or row["status"] == "ok"}
     for row in new:
-        if row["status"] not in ("no data", "no weights") or key(row) not in rows:
+        if key(row) not in rows or not _outlasts(rows[key(row)], row):
             rows[key(row)] = row
     return sorted(rows.values(), key=_order)
+
+
+def _outlasts(measured: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether the old row stays in spite of what was found now."""
+    if new["status"] != "error":
+        return new["status"] in ("no data", "no weights")
+    return not any(new.get(sha) and new[sha] != measured[sha] for sha in ("data_sha256", "weights_sha256"))
 
 
 def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:

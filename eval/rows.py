@@ -15,8 +15,9 @@ from dsta.files import write_npz
 from dsta.metrics import calibration_error, class_bootstrap, class_rates, fit_fusion, log_loss, ranks, wilson
 from dsta.streams import fuse
 from eval.doctor import MANY, known_share, verdict
+from eval.load import BUSY
 from eval.networks import InnerFusion, Plan, Unscored
-from eval.results import STREAMS, hash_lines, streams_name
+from eval.results import OTHER_WORK, STREAMS, hash_lines, made_by, streams_name
 from eval.robustness import Disturbance
 from eval.scoring import Scored
 
@@ -163,25 +164,27 @@ def _triple(name: str) -> tuple[str, str, str]:
 def result_row(plan: Plan, judged: Judged, scores: Mapping[str, Scores], provenance: Record) -> Record:
     """The row of a fusion under a protocol. scores: of the streams in it."""
     parts = {stream: s.parts for stream, s in scores.items()}
-    seconds = sum(part.seconds for each in parts.values() for part in each)
-    first = next(iter(parts.values()))[0]
+    every = [part for each in parts.values() for part in each]
+    seconds, peaks = sum(part.seconds for part in every), [part.peak_memory_mb for part in every]
+    first, last = every[0], max(every, key=lambda part: part.date)
     return {
         **_key(plan, judged, scores),
         "status": "ok",
         "reason": "",
         **figures(judged.fused, judged.labels, judged.rank),
         "clips_per_second": len(plan.held) / seconds,
-        "peak_memory_mb": max(part.peak_memory_mb for each in parts.values() for part in each),
+        "peak_memory_mb": None if None in peaks else max(peaks),
         "parameters": sum(each[0].parameters for each in parts.values()),
         "latency_ms": float(sum(np.median([part.latency_ms for part in each]) for each in parts.values())),
         "fusion_weights": json.dumps(judged.mix.weights),
-        "note": " ".join(filter(None, _notes(plan, judged))),
+        "note": " ".join(filter(None, (*_notes(plan, judged), *_notes_on_scoring(every, provenance["commit"])))),
         "device": first.device,
         "dtype": first.dtype,
         "torch": first.torch,
         "recipe": _recipe(plan, tuple(scores)),
-        "weights_sha256": _weights_sha256(plan, tuple(scores)),
+        **weights_hash(plan, tuple(scores)),
         **provenance,
+        **made_by(last.commit, last.date),
         "seconds": seconds,
     }
 
@@ -196,6 +199,15 @@ def _notes(plan: Plan, judged: Judged) -> Iterator[str]:
         yield "Takes of one person are alike, and the per-instance intervals do not allow for it."
     yield from plan.warnings
     yield verdict(judged.fused, judged.labels)
+
+
+def _notes_on_scoring(parts: Sequence[Scored], commit: str) -> Iterator[str]:
+    """commit: of the code that computes the row's figures, the logits' being each part's."""
+    others = max((part.others for part in parts if part.others is not None), default=0.0)
+    if others > BUSY:
+        yield OTHER_WORK.format(others)
+    if any(part.commit.rstrip("+") != commit for part in parts):
+        yield f"Kept logits; the figures are computed from them by the code of commit {commit}."
 
 
 def unscored_row(spec_name: str, protocol: str, streams: Sequence[str], why: Unscored, provenance: Record) -> Record:
@@ -294,8 +306,11 @@ def _recipe(plan: Plan, streams: tuple[str, ...]) -> str:
     return json.dumps(first if all(recipe == first for recipe in recipes.values()) else recipes)
 
 
-def _weights_sha256(plan: Plan, streams: tuple[str, ...]) -> str:
+def weights_hash(plan: Plan, streams: Sequence[str]) -> Record:
+    """The column weights_sha256; none where a stream has no network that fits."""
+    if not set(streams) <= set(plan.networks):
+        return {}
     networks = [network for stream in streams for network in plan.networks[stream]]
     if len(networks) == 1:
-        return networks[0].sha256
-    return hash_lines({network.name: network.sha256 for network in networks})
+        return {"weights_sha256": networks[0].sha256}
+    return {"weights_sha256": hash_lines({network.name: network.sha256 for network in networks})}

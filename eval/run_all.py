@@ -16,7 +16,6 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,9 +27,8 @@ from tqdm import tqdm
 
 from dsta.data import Held
 from dsta.datasets import BENCHMARKS, SMALL_SETS, DatasetSpec, dataset
-from dsta.errors import UserError
+from dsta.errors import UserError, at_least
 from dsta.files import replace_file
-from dsta.train import git_commit
 from eval import doctor, rows
 from eval.networks import Network, Plan, Unscored, find_run
 from eval.rehearsal import rehearse
@@ -40,6 +38,8 @@ from eval.results import (
     STREAMS,
     check_writable,
     hash_lines,
+    made_by,
+    now,
     read_rows,
     streams_name,
     write_dataset,
@@ -77,14 +77,9 @@ class Run:
     def streams(self) -> tuple[str, ...]:
         return tuple(streams_name(self.args.streams).split("+"))
 
-    @cached_property
-    def commit(self) -> str:
-        return git_commit()
-
     def provenance(self, data_sha256: str = "") -> dict[str, Any]:
-        commit = {"commit": self.commit.rstrip("+"), "dirty": self.commit.endswith("+")}
-        date = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        return {**commit, "data_sha256": data_sha256, "date": date, "command": self.command}
+        """Where a row is from that is written now."""
+        return {**made_by(self.engine.commit, now()), "data_sha256": data_sha256, "command": self.command}
 
     def plan(self, spec: DatasetSpec) -> Plan:
         """Finds and checks a data set and its networks. Raises Unscored and UserError."""
@@ -97,16 +92,14 @@ class Run:
         findings = examined(held, spec, self.args.cache, self.engine)
         stop = next((finding for finding in findings if finding.level in doctor.STOPS), None)
         if stop:
-            raise Unscored(stop.level, stop.text)
+            raise Unscored(stop.level, stop.text, data_sha256=self.engine.data_sha256(held))
         warnings = [finding.text for finding in findings if finding.level == "warning"]
         run = find_run(self.args.runs, folder.name) if spec.released == "folds" else None
         plan = Plan(spec, held, run, warnings)
         for stream in self.streams:
-            found = isolated(partial(plan.networks_of, stream, self.args.weights))
-            if isinstance(found, Unscored):
-                plan.failed[stream] = found
-            else:
-                plan.networks[stream] = found
+            why = isolated(partial(plan.find, stream, self.args.weights))
+            if why:
+                plan.failed[stream] = why
         return plan
 
     def work(self, plan: Plan, network: Network, disturbance: Disturbance | None) -> Work:
@@ -171,14 +164,16 @@ class Run:
                         if self.args.robustness:
                             robust += rows.robustness_rows(plan, judged, streams, logits)
                 except Unscored as error:
-                    results.append(rows.unscored_row(plan.spec.name, reading.protocol, streams, error, provenance))
+                    origin = provenance | rows.weights_hash(plan, streams)
+                    results.append(rows.unscored_row(plan.spec.name, reading.protocol, streams, error, origin))
         return results, glosses, robust
 
     def write(self, spec: DatasetSpec, plan: Plan | Unscored, bar: tqdm) -> list[rows.Record]:
         """Scores a planned data set and writes its rows, which it returns."""
         outcome = plan if isinstance(plan, Unscored) else isolated(lambda: self.evaluate(plan, bar))
         if isinstance(outcome, Unscored):
-            row = rows.unscored_row(spec.name, spec.released, self.streams, outcome, self.provenance())
+            origin = self.provenance(outcome.data_sha256)
+            row = rows.unscored_row(spec.name, spec.released, self.streams, outcome, origin)
             outcome = [row], [], []
         results, glosses, robust = outcome
         write_dataset(self.args.out, results, glosses)
@@ -240,12 +235,12 @@ def parser() -> argparse.ArgumentParser:
     add("--streams", nargs="+", default=list(STREAMS), metavar="STREAM", help="by default all four")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:1")
     add("--dtype", choices=["auto", "fp32", "bf16"], default="auto", help="auto: fp32 on a CPU, bf16 on a GPU with it")
-    add("--workers", type=int, metavar="N", help="processes; by default one a core")
+    add("--workers", type=at_least(0), metavar="N", help="processes; by default one a core")
     add("--out", type=Path, default=OUT, metavar="DIR", help="default: leaderboard/results")
     add("--cache", type=Path, default=Path(".cache/eval"), metavar="DIR", help="logits and predictions of each clip")
     add("--robustness", action="store_true", help="score disturbed clips too, into robustness.csv")
     rehearsal = "instead, time made-up arrays of the benchmarks' test size (or at most N clips), into rehearsal.csv"
-    add("--rehearsal", nargs="?", type=int, const=0, metavar="N", help=rehearsal)
+    add("--rehearsal", nargs="?", type=at_least(1), const=0, metavar="N", help=rehearsal)
     return result
 
 

@@ -12,7 +12,7 @@ import time
 import traceback
 import zipfile
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
@@ -30,14 +30,23 @@ from dsta.checkpoint import Checkpoint
 from dsta.data import Held, file_sha256, read_held
 from dsta.errors import UserError
 from dsta.files import replace_file, write_npz
-from eval.forward import Advance, Picked, Settings, clips_per_batch, forward, latency, memory_mb
-from eval.results import hash_lines
+from dsta.train import git_commit
+from eval.clock import Peak
+from eval.forward import Advance, Picked, Settings, clips_per_batch, forward, latency
+from eval.load import Others
+from eval.results import hash_lines, now
 from eval.robustness import Disturbance, Disturbed
 
 IN_PROCESS = 1000  # so few clips are scored sooner than worker processes start
+_READING = ("checkpoint", "data", "labels", "prepared")
 _CODE = [
-    Path(__file__).resolve().parents[1] / "dsta" / f"{room}.py" for room in ("model", "streams", "data", "skeleton")
+    *(Path(__file__).parents[1] / "dsta" / f"{room}.py" for room in ("model", "streams", "skeleton", *_READING)),
+    *(Path(__file__).parent / f"{room}.py" for room in ("forward", "robustness", "scoring")),
 ]
+
+
+Part = tuple[np.ndarray, float | None]
+"""Logits of some batches, and the most memory in MB that one process used for one of them."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +62,21 @@ class Work:
 
 @dataclass(frozen=True)
 class Scored:
-    """logits: (N, K) float32, mean over the recipe's views. peak_memory_mb: of the device, or of the largest process.
-    latency_ms: median of one clip alone, from joints to logits."""
+    """logits: (N, K) float32, mean over the recipe's views. peak_memory_mb: of the device, or of the largest process,
+    during this work; None where the system cannot tell. latency_ms: median of one clip alone, from joints to logits.
+    others: cores that other programs kept busy meanwhile, None where it is not known. commit, date: of the scoring."""
 
     logits: np.ndarray
     seconds: float
-    peak_memory_mb: float
+    peak_memory_mb: float | None
     latency_ms: float
     parameters: int
     device: str
     dtype: str
     torch: str
+    others: float | None
+    commit: str
+    date: str
 
 
 class Engine:
@@ -72,6 +85,7 @@ class Engine:
     def __init__(self, settings: Settings, cache: str | Path) -> None:
         self.settings, self.cache = settings, Path(cache)
         self.rank, self.size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self.commit = git_commit()  # now: the files may change while the loaded code scores
         self._held: dict[Path, Held] = {}
         self._pool: ProcessPoolExecutor | None = None
         if not settings.on_gpu:
@@ -118,24 +132,29 @@ class Engine:
             self._broadcast(work)
         elif self._pooled():
             self._started_pool()  # before the clock starts
-        started = time.perf_counter()
-        own = self._own_part(work, advance)
-        parts = self._gather(own) if self.size > 1 else [own]
-        for part in parts:
-            if isinstance(part, Exception):
-                raise part
-        seconds = time.perf_counter() - started
-        checkpoint = _loaded(work.weights, work.weights_sha256, self.settings.device)
-        per_batch = clips_per_batch(checkpoint, self.settings)
+        with Others() as others:
+            started = time.perf_counter()
+            own = self._own_part(work, advance)
+            parts = self._gather(own) if self.size > 1 else [own]
+            for part in parts:
+                if isinstance(part, Exception):
+                    raise part
+            seconds = time.perf_counter() - started
+            checkpoint = _loaded(work.weights, work.weights_sha256, self.settings.device)
+            one = self._clips(work)[work.positions[len(work.positions) // 2]]
+            latency_ms = latency(checkpoint, one, self.settings)
         scored = Scored(
-            _interleaved([part[0] for part in parts], len(work.positions), per_batch),
+            _interleaved([part[0] for part in parts], len(work.positions), clips_per_batch(checkpoint, self.settings)),
             seconds,
-            max(part[1] for part in parts),
-            latency(checkpoint, self._clips(work)[work.positions[len(work.positions) // 2]], self.settings),
+            _most(part[1] for part in parts),
+            latency_ms,
             sum(p.numel() for p in checkpoint.model.parameters()),
             self.settings.device_name,
             self.settings.dtype,
             torch.__version__,
+            others.cores,
+            self.commit,
+            now(),
         )
         self._write(work, scored)
         return scored
@@ -159,8 +178,8 @@ class Engine:
         joints = self.held(work.data).joints
         return Disturbed(joints, work.disturbance) if work.disturbance else joints
 
-    def _own_part(self, work: Work, advance: Advance) -> tuple[np.ndarray, float] | Exception:
-        """(logits of this process's batches, peak memory in MB). With others waiting, a failure is told, not raised."""
+    def _own_part(self, work: Work, advance: Advance) -> Part | Exception:
+        """The logits of this process's batches. With others waiting, a failure is told, not raised."""
         if self.size == 1:
             return self._part(work, advance)
         try:
@@ -170,18 +189,17 @@ class Engine:
         except Exception:  # the others wait: the first process raises it, and the data set's row says it
             return RuntimeError(f"process {self.rank} of {self.size} failed: {traceback.format_exc()}")
 
-    def _part(self, work: Work, advance: Advance) -> tuple[np.ndarray, float]:
-        if self.settings.on_gpu:
-            torch.cuda.reset_peak_memory_stats(self.settings.device)
+    def _part(self, work: Work, advance: Advance) -> Part:
         checkpoint = _loaded(work.weights, work.weights_sha256, self.settings.device)
         batches = _batches(work.positions, clips_per_batch(checkpoint, self.settings))[self.rank :: self.size]
         if not batches:
-            return np.zeros((0, len(checkpoint.glosses)), np.float32), memory_mb(self.settings)
+            return np.zeros((0, len(checkpoint.glosses)), np.float32), 0.0
         if self._pooled():
             return self._through_pool(work, batches, advance)
         own = Picked(self._clips(work), tuple(chain.from_iterable(batches)))
-        rows = forward(checkpoint, own, self.settings, advance)
-        return rows, memory_mb(self.settings)
+        with Peak(self.settings) as peak:
+            rows = forward(checkpoint, own, self.settings, advance)
+        return rows, peak.mb
 
     def _pooled(self) -> bool:
         return not self.settings.on_gpu and self.settings.workers > 1
@@ -192,10 +210,10 @@ class Engine:
             deque(self._pool.map(_wait_a_little, range(self.settings.workers)), 0)
         return self._pool
 
-    def _through_pool(self, work: Work, batches: list, advance: Advance) -> tuple[np.ndarray, float]:
+    def _through_pool(self, work: Work, batches: list, advance: Advance) -> Part:
         pool, clips = self._started_pool(), self._clips(work)
         waiting: deque[Future] = deque()
-        rows, memory = [], 0.0
+        rows, memory = [], []
         try:
             for i in range(len(batches) + 2 * self.settings.workers):  # a few in flight, so that memory stays small
                 if i < len(batches):
@@ -204,12 +222,12 @@ class Engine:
                 if waiting and (i >= 2 * self.settings.workers or i >= len(batches)):
                     logits, used = waiting.popleft().result()
                     rows.append(logits)
-                    memory = max(memory, used)
+                    memory.append(used)
                     advance(len(logits))
         except BrokenExecutor as error:
             self._pool = None
             raise UserError("A scoring process died, probably for want of memory: run with --workers 1.") from error
-        return np.concatenate(rows), memory
+        return np.concatenate(rows), _most(memory)
 
     def _broadcast(self, value: Work | None) -> Work | None:
         box = [value]
@@ -232,6 +250,7 @@ class Engine:
             "device": self.settings.device.split(":")[0],
             "dtype": self.settings.dtype,
             "code": _code_sha256(),
+            "libraries": [torch.__version__, np.__version__],
         }
         key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         return self.cache / "logits" / f"{work.data.name}-{work.weights.name}-{key[:24]}.npz"
@@ -262,14 +281,23 @@ def _interleaved(parts: Sequence[np.ndarray], count: int, per_batch: int) -> np.
     return logits
 
 
-@lru_cache(maxsize=8)
+def _most(peaks: Iterable[float | None]) -> float | None:
+    """The largest, unless one is not known."""
+    found = list(peaks)
+    return None if None in found else max(found)
+
+
+@lru_cache(maxsize=1)  # more of them would count as memory of the next work
 def _loaded(folder: Path, sha256: str, device: str) -> Checkpoint:
     return Checkpoint.load(folder, device)  # the hash is only in the cache's key: load checks it
 
 
-def _score_batch(weights: Path, sha256: str, clips: list[np.ndarray], settings: Settings) -> tuple[np.ndarray, float]:
+def _score_batch(weights: Path, sha256: str, clips: list[np.ndarray], settings: Settings) -> Part:
     torch.set_num_threads(1)
-    return forward(_loaded(weights, sha256, "cpu"), clips, settings), memory_mb(settings)
+    checkpoint = _loaded(weights, sha256, "cpu")
+    with Peak(settings) as peak:
+        rows = forward(checkpoint, clips, settings)
+    return rows, peak.mb
 
 
 def _wait_a_little(_: int) -> None:

@@ -10,6 +10,7 @@ from eval.results import (
     COLUMNS,
     GLOSS_COLUMNS,
     KEY,
+    OTHER_WORK,
     OUT,
     PROVENANCE,
     RATES,
@@ -17,6 +18,7 @@ from eval.results import (
     STATUSES,
     check_writable,
     hash_lines,
+    lasting,
     main,
     merged,
     read_rows,
@@ -75,7 +77,34 @@ def test_new_rows_take_the_place_of_old_ones():
 
 def test_missing_files_do_not_unmake_a_measured_row():
     assert merged([row()], [row(status="no data")]) == [row()]
-    assert merged([row()], [row(status="error")])[0]["status"] == "error"
+    assert merged([row()], [row(status="mismatch")])[0]["status"] == "mismatch"
+
+
+@pytest.mark.parametrize(
+    ("met_with", "left"),
+    [
+        ({}, "ok"),  # the data could not even be read
+        ({"data_sha256": "d1"}, "ok"),
+        ({"data_sha256": "d1", "weights_sha256": "w1"}, "ok"),
+        ({"data_sha256": "d2"}, "error"),
+        ({"data_sha256": "d1", "weights_sha256": "w2"}, "error"),
+    ],
+)
+def test_an_error_unmakes_a_measured_row_only_with_other_data_or_weights(met_with, left):
+    measured = row(data_sha256="d1", weights_sha256="w1")
+    assert merged([measured], [row(status="error", **met_with)])[0]["status"] == left
+
+
+def test_an_error_is_a_row_where_nothing_was_measured():
+    assert merged([], [row(status="error")])[0]["status"] == "error"
+    assert merged([row(status="no data")], [row(status="error")])[0]["status"] == "error"
+
+
+def test_what_differs_between_two_runs_can_be_left_out():
+    busy = OTHER_WORK.format(1.25)
+    one, two = row(note=f"As fitted. {busy} Chance.", seconds=1), row(note="As fitted. Chance.", seconds=2)
+    assert lasting(one) == lasting(two) and lasting(row(note=busy))["note"] == "" and "seconds" not in lasting(one)
+    assert lasting(row(note="Other."))["note"] == "Other."
 
 
 def test_what_was_the_matter_before_is_forgotten():

@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 from benchmarks import SMALL, network, skeleton_set, upstream_set
+from test_layering import ROOT, imports
 
+import eval.clock
 import eval.scoring
 from dsta.checkpoint import Checkpoint
 from dsta.data import logits, read_held, read_skeletons
@@ -77,6 +79,55 @@ def test_other_data_weights_clips_format_or_disturbance_are_scored_anew(tmp_path
     index = folder / "index.csv"
     index.write_text(index.read_text().replace(",s00,", ",s99,"))
     assert not engine().cached(base)
+
+
+@pytest.mark.parametrize(("module", "name"), [(eval.scoring.torch, "__version__"), (np, "__version__")])
+def test_other_libraries_score_anew(tmp_path, folder, weights, monkeypatch, module, name):
+    Engine(CPU, tmp_path / "cache").score(work(folder, weights))
+    monkeypatch.setattr(module, name, "0.0")
+    assert not Engine(CPU, tmp_path / "cache").cached(work(folder, weights))
+
+
+def test_every_room_that_makes_logits_is_in_the_caches_key():
+    """What these rooms import of ours is one of them too, or is known to leave logits as they are."""
+    harmless = {"errors", "files", "datasets", "hub", "upstream", "manifest", "order", "memory"}
+    harmless |= {"train", "clock", "load", "results"}
+    named = {path.relative_to(ROOT).with_suffix("").as_posix() for path in eval.scoring._CODE}
+    assert {"dsta/prepared", "dsta/labels", "eval/forward", "eval/robustness", "dsta/model", "dsta/streams"} <= named
+    for room in named:
+        for name in imports((ROOT / f"{room}.py").read_text()):
+            if name.startswith(("dsta.", "eval.")) and name.split(".")[1] not in harmless:
+                assert "/".join(name.split(".")[:2]) in named, f"{room} imports {name}"
+
+
+def test_kept_logits_keep_the_commit_and_date_of_their_scoring(tmp_path, folder, weights, monkeypatch):
+    def engine(commit):
+        monkeypatch.setattr(eval.scoring, "git_commit", lambda: commit)
+        return Engine(CPU, tmp_path / "cache")
+
+    first = engine("aaaa+").score(work(folder, weights))
+    again = engine("bbbb").score(work(folder, weights))
+    assert (again.commit, again.date) == ("aaaa+", first.date) and first.date.endswith("Z")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_memory_is_that_of_the_work_and_not_of_those_before_it(tmp_path, folder, workers):
+    recipe = replace(SMALL, window=128)  # many clips at once take much more than one
+    weights = network(tmp_path / "long" / "joint", GLOSSES, "joint", recipe, "mediapipe-holistic")
+    engine = Engine(replace(CPU, workers=workers, batch=64), tmp_path / "cache")
+    try:
+        counts = (30, 1, 29, 2)
+        peaks = [engine.score(work(folder, weights, range(count))).peak_memory_mb for count in counts]
+    finally:
+        engine.close()
+    assert max(peaks[1::2]) < min(peaks[::2]) - 20
+
+
+def test_memory_that_is_not_known_is_not_told(tmp_path, folder, weights, monkeypatch):
+    monkeypatch.setattr(eval.clock, "_forget_peak", lambda: False)
+    scored = Engine(CPU, tmp_path / "cache").score(work(folder, weights))
+    assert scored.peak_memory_mb is None
+    assert eval.scoring._most([1.0, 3.0]) == 3.0 and eval.scoring._most([1.0, None]) is None
 
 
 def test_a_changed_array_is_hashed_anew_and_an_unchanged_one_is_not(tmp_path, folder, monkeypatch):
