@@ -14,6 +14,7 @@ from dsta.augment import Augmentation, augment
 from dsta.data import Clip
 from dsta.distributed import Group
 from dsta.errors import UserError
+from dsta.memory import with_room
 from dsta.recipes import ReferenceConfig, TrainConfig
 from dsta.sampling import drawn
 from dsta.skeleton import CANVAS, INDEX, MIRROR, NUM_JOINTS
@@ -75,8 +76,8 @@ class SmallBatches:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch, `steps` of them, drawn from a generator seeded by (seed, epoch)."""
-        loader = DataLoader(_Pass(self, epoch), None, num_workers=min(self.supply.workers, 1), **_how(self.supply))
-        yield from loader
+        workers = {"num_workers": 1} if self.supply.workers else {}
+        yield from DataLoader(_Pass(self, epoch), None, **_how(self.supply, workers))
 
     def drawn(self, epoch: int) -> Iterator[Batch]:
         rng = np.random.default_rng([self.config.seed, epoch])
@@ -158,11 +159,10 @@ class ReferenceBatches:
         self.frames = Frames(clips, stream, recipe)
         self.labels = torch.tensor([label_of[clip.gloss] for clip in clips])
         self.order = _Order(self)
-        workers = {"persistent_workers": True, "prefetch_factor": _AHEAD} if supply.workers else {}
-        gathered = _Gathered(self)
-        self.loader = DataLoader(
-            gathered, None, sampler=self.order, num_workers=supply.workers, **workers, **_how(supply)
-        )
+        each = config.batch_size // supply.group.size * 3 * recipe.window * NUM_JOINTS * 4
+        workers = with_room(supply.workers, _AHEAD, each)
+        kept = {"persistent_workers": True} if workers else {}
+        self.loader = DataLoader(_Gathered(self), None, sampler=self.order, **kept, **_how(supply, workers))
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch, `steps` of them."""
@@ -214,8 +214,8 @@ def _steps(clips: int, batch_size: int) -> int:
     return clips // batch_size
 
 
-def _how(supply: Supply) -> dict[str, object]:
-    forked = {"multiprocessing_context": "fork", "worker_init_fn": _leave_signals} if supply.workers else {}
+def _how(supply: Supply, workers: dict[str, int]) -> dict[str, object]:
+    forked = {**workers, "multiprocessing_context": "fork", "worker_init_fn": _leave_signals} if workers else {}
     # Its own generator: the loader takes a number from it, which must not shift the network's random numbers.
     return {"pin_memory": supply.pin, "generator": torch.Generator(), **forked}
 

@@ -4,6 +4,7 @@ import copy
 import io
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -114,6 +115,8 @@ class Loop:
         self.machine = machine or Machine()
         self.judge, self.judge_every, self.keep, self.after_epoch = judge, judge_every, keep, after_epoch
         self.model = model.to(self.machine.device)
+        if self.machine.device.type == "cuda":
+            _speed_up(self.model)
         if self.machine.group.size > 1 or self._rounds_badly():
             synchronise(self.model, self.machine.group)
         self.optimizer = config.optimizer(self.model)
@@ -163,7 +166,7 @@ class Loop:
         for step, (x, y) in enumerate(self.batches.epoch(epoch)):
             rate = config.rate(epoch, step / self.batches.steps)
             x, y = (part.to(machine.device, non_blocking=True) for part in (x, y))
-            loss, scores = self._step(x, y, keep, rate)
+            loss, scores = self._stepping(x, y, keep, rate)
             losses.append(loss)  # numbers stay on the device: reading one would wait for it
             correct += (scores.argmax(1) == y).sum()
             count += len(y)
@@ -183,6 +186,23 @@ class Loop:
             "rate": rate,
             "seconds": time.perf_counter() - started,
         }
+
+    def _stepping(self, *batch: Any) -> tuple[Tensor, Tensor]:
+        """A step. Where the network cannot be compiled, that is said once and the steps go on without."""
+        try:
+            return self._step(*batch)
+        except torch.OutOfMemoryError as error:
+            raise UserError(
+                f"The GPU's memory is too small for a batch of {self.config.batch_size}: lower --batch-size, or train "
+                "on more GPUs with torchrun."
+            ) from error
+        except RuntimeError as error:
+            if not (self.machine.compiled and isinstance(error, torch._dynamo.exc.TorchDynamoException)):
+                raise
+            reason = " ".join(str(error).split())[:200]
+        tqdm.write(f"The network could not be compiled, so training is slower: {reason}", file=sys.stderr)
+        self.stepped = self.stepped._orig_mod
+        return self._step(*batch)
 
     def _step(self, x: Tensor, y: Tensor, keep: float | Tensor, rate: float) -> tuple[Tensor, Tensor]:
         for group in self.optimizer.param_groups:
@@ -249,6 +269,8 @@ class Loop:
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for parameter, kept in self.optimizer.state.items():  # on a GPU a step wants both laid out alike
+            kept |= {k: torch.empty_like(parameter).copy_(v) for k, v in kept.items() if v.shape == parameter.shape}
         self.history = state["history"]
 
 
@@ -275,6 +297,14 @@ def _read_state(path: Path) -> dict[str, Any]:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file may raise anything, and each means the same
         raise UserError(f"{path} cannot be read ({error}): delete it to begin anew.") from error
+
+
+def _speed_up(model: nn.Module) -> None:
+    """What a GPU needs to be fast: TF32 where numbers are float32, the fastest convolutions for the shapes at hand, and
+    their weights with channels last, as the activations are. A compiled network would turn some of these around."""
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
+    model.to(memory_format=torch.channels_last)
 
 
 @torch.no_grad()

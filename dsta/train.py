@@ -228,8 +228,6 @@ def _device(asked: str) -> torch.device:
     device = torch.device(chosen_device(asked, torch.cuda.device_count()))
     if device.type == "cpu":
         return device
-    torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.benchmark = True
     local = int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()
     return torch.device("cuda", device.index if device.index is not None else local)
 

@@ -14,8 +14,9 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dsta.checkpoint import Checkpoint
-from dsta.errors import UserError
-from dsta.memory import peak_mb
+from dsta.errors import chosen_device
+from dsta.memory import with_room
+from dsta.skeleton import NUM_JOINTS
 from dsta.streams import prepare, views
 
 Advance = Callable[[int], Any]
@@ -35,11 +36,10 @@ class Settings:
     def choose(cls, device: str = "auto", dtype: str = "auto", workers: int | None = None) -> Self:
         """Fills in `auto`: the GPU where there is one, bf16 where it computes in it. Raises UserError."""
         local, processes = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = chosen_device(device, torch.cuda.device_count() if torch.cuda.is_available() else 0)
         on_gpu = device.startswith("cuda")
-        if on_gpu and not torch.cuda.is_available():
-            raise UserError("No GPU was found: run with --device cpu.")
+        if on_gpu:
+            torch.backends.cudnn.allow_tf32 = False  # fp32 is what it says, in convolutions too
         if dtype == "auto":
             dtype = "bf16" if on_gpu and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
         if device == "cuda":
@@ -86,13 +86,15 @@ def forward(
 
 
 def _scores(checkpoint: Checkpoint, clips: "Picked", settings: Settings, batch: int) -> Iterator[torch.Tensor]:
-    workers = settings.workers if settings.on_gpu else 0
+    recipe, batches = checkpoint.recipe, -(-len(clips) // batch)
+    each = batch * recipe.views * recipe.channels * recipe.window * NUM_JOINTS * 4
+    workers = with_room(min(settings.workers, batches), 2, each) if settings.on_gpu else {}
     loader = DataLoader(
         _Inputs(checkpoint, clips),
         batch,
-        num_workers=workers,
         pin_memory=settings.on_gpu,
         multiprocessing_context="fork" if workers else None,  # the data is shared; workers never touch the GPU
+        **workers,
     )
     kind = settings.device.split(":")[0]
     for inputs in loader:
@@ -142,13 +144,6 @@ def latency(checkpoint: Checkpoint, clip: np.ndarray, settings: Settings, repeat
 def clips_per_batch(checkpoint: Checkpoint, settings: Settings) -> int:
     """A batch counts network inputs, of which a clip has as many as the recipe has views."""
     return max(1, settings.batch // checkpoint.recipe.views)
-
-
-def memory_mb(settings: Settings) -> float:
-    """Most memory used so far: of the GPU, or of this process."""
-    if settings.on_gpu:
-        return torch.cuda.max_memory_allocated(settings.device) / 2**20
-    return peak_mb()
 
 
 def _cpu_name() -> str:

@@ -17,7 +17,8 @@ from dsta.datasets import DatasetSpec
 from dsta.model import DSTA, ModelConfig
 from dsta.skeleton import NUM_JOINTS
 from dsta.streams import Recipe, Stream
-from eval.forward import Settings, forward, memory_mb
+from eval.clock import Peak
+from eval.forward import Settings, forward
 from eval.results import write_rows
 
 FRAMES = 150  # of the released WLASL arrays
@@ -62,10 +63,10 @@ def rehearse(
                 rows.append(_timed(spec, stream, counts[spec.name], settings, bar) | dict(provenance))
                 write_rows(out / "rehearsal.csv", rows, COLUMNS)
     seconds, clips = sum(row["seconds"] for row in rows), sum(row["n"] for row in rows)
-    memory = max(row["peak_memory_mb"] for row in rows)
+    memory = max(row["peak_memory_mb"] or 0.0 for row in rows)
     return (
-        f"rehearsal: {clips} forward passes in {seconds:.1f} s ({clips / seconds:.0f} a second, {settings.dtype}, at "
-        f"most {memory:.0f} MB) on {settings.device_name}"
+        f"rehearsal: {clips} forward passes in {seconds:.1f} s ({clips / seconds:.0f} a second, {settings.dtype}"
+        f"{f', at most {memory:.0f} MB' if memory else ''}) on {settings.device_name}"
     )
 
 
@@ -74,11 +75,10 @@ def _timed(spec: DatasetSpec, stream: str, count: int, settings: Settings, bar: 
     glosses = tuple(map(str, range(spec.num_classes)))
     model = DSTA(ModelConfig(spec.num_classes)).eval().to(settings.device)
     checkpoint = Checkpoint(model, Stream(stream), Recipe(), glosses, "rehearsal", {})
-    if settings.on_gpu:
-        torch.cuda.reset_peak_memory_stats(settings.device)
-    started = time.perf_counter()
-    forward(checkpoint, MadeUp(count), settings, bar.update)
-    seconds = time.perf_counter() - started
+    with Peak(settings) as peak:
+        started = time.perf_counter()
+        forward(checkpoint, MadeUp(count), settings, bar.update)
+        seconds = time.perf_counter() - started
     return {
         "dataset": spec.name,
         "stream": stream,
@@ -86,7 +86,7 @@ def _timed(spec: DatasetSpec, stream: str, count: int, settings: Settings, bar: 
         "num_classes": spec.num_classes,
         "seconds": seconds,
         "clips_per_second": count / seconds,
-        "peak_memory_mb": memory_mb(settings),
+        "peak_memory_mb": peak.mb,
         "parameters": sum(p.numel() for p in model.parameters()),
         "device": settings.device_name,
         "dtype": settings.dtype,

@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dsta.checkpoint import Checkpoint, read_json
+from dsta.checkpoint import Checkpoint
 from dsta.data import Clip, logits, read_skeletons
 from dsta.errors import UserError
 from dsta.export import made_up_clips
 from dsta.loader import ReferenceBatches, Supply
 from dsta.loop import Loop, Machine
+from dsta.manifest import read_json
 from dsta.model import DSTA, ModelConfig
 from dsta.recipes import ReferenceConfig
 from dsta.skeleton import NUM_JOINTS
