@@ -7,10 +7,8 @@ travel inside the page, and the upload is deleted as soon as it is recognised.
 """
 
 import base64
-import functools
 import json
 import logging
-import threading
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,11 @@ import gradio as gr
 import numpy as np
 from gradio.utils import get_upload_folder
 
-from dsta import draw
+from dsta import draw, vocabularies
 from dsta.errors import UserError
-from dsta.recognize import WEIGHTS, Recognition, Recognizer, as_dict
+from dsta.recognize import Recognition, as_dict
 from dsta.video import read_frames
+from dsta.vocabularies import Vocabulary
 from leaderboard import tab as leaderboard
 
 STREAMS = {"joint": "Joints", "bone": "Bones", "joint_motion": "Joint motion", "bone_motion": "Bone motion"}
@@ -36,9 +35,9 @@ EMPTY = """<div class="card"><h3>How to film a sign</h3><ul>
 <li><b>One sign</b>, 1 to 4 seconds: start and end with the hands down.</li>
 <li><b>From the waist up</b>, one person, facing the camera.</li>
 <li><b>Both hands in view</b> all the time, in good light.</li></ul>
-<p class="quiet">The five closest signs then appear here, and the skeleton that the network saw.</p></div>"""
+<p class="quiet">The five closest signs then appear here, and the skeleton that the network saw.</p>{}</div>"""
 ABOUT = """### What it is
-DSTA-SLR recognises **isolated signs** of American Sign Language from the movement of joints.
+DSTA-SLR recognises **isolated signs**{} from the movement of joints.
 ### How it works
 1. A pose estimator finds 27 joints in each frame: nose, shoulders, elbows, wrists, and ten points of each hand.
 2. Four streams are made of them: joints, bones, and the motion of both.
@@ -48,13 +47,12 @@ DSTA-SLR recognises **isolated signs** of American Sign Language from the moveme
 It knows only the signs listed below, one at a time, as the people in its training data make them. It reads no
 sentences, finger-spelling or facial grammar and is **not an interpreter**: do not rely on it where an error matters.
 ### Licence and citation
-Code: Apache-2.0. Weights: research use only.
+Code: Apache-2.0. Weights that come along: research use only.
 
 Lianyu Hu, Liqing Gao, Zekang Liu, Wei Feng: *Dynamic Spatial-Temporal Aggregation for Skeleton-Aware Sign Language
 Recognition*, LREC-COLING 2024, [arXiv:2403.12519](https://arxiv.org/abs/2403.12519)."""
 
 CSS = """
-:root, .dark { --font: system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; --font-mono: var(--font) }
 .dark { --color-accent: #2dd4bf; --loader-color: #2dd4bf } .html-container { padding: 0 !important }
 .gradio-container { max-width: 1120px !important; margin: 0 auto !important }
 header h1 { font-size: 1.7rem; margin: 0 0 .2rem } header p { max-width: 46rem; margin: 0 }
@@ -84,47 +82,69 @@ figcaption { margin-top: .4rem !important } .note { margin: .8rem 0 0 !important
 .card a, .prose a { color: var(--color-accent) !important; margin: 0 !important } .card details { margin: .8rem 0 }
 #result .wrap:not(.hide) { background: var(--block-background-fill) !important; opacity: 1; border-radius: 12px;
   min-height: max(100%, 10rem); justify-content: flex-start; padding-top: 3.5rem !important }
-#video { min-height: 300px } #video video { max-height: 320px }
+#video:not(:has(video)) { min-height: 300px } #video video { max-height: 320px }
 #video .source-selection button { width: auto; padding: 0 .5rem; display: flex; gap: .4rem; align-items: center }
 #video .source-selection button::after { content: attr(aria-label); font-size: .85rem; white-space: nowrap }
 #video .source-selection button:not(.selected) { color: var(--body-text-color) }
+#choice, #choice .container, #choice span { background: none; border: 0; padding: 0; margin: 0 }
+.form:has(#choice) { background: none; border: 0; box-shadow: none; overflow: visible }
+#choice .container { display: flex; align-items: center; gap: .8rem } #choice span { color: var(--body-text-color) }
+#choice input { height: 42px; margin: 0; padding-right: 1.4rem; text-overflow: ellipsis }
+#choice .wrap-inner { padding: 0 .6rem 0 .3rem }
+#choice .container .wrap { flex: 1; background: var(--block-background-fill); border-radius: 12px;
+  border: 1px solid var(--border-color-primary); box-shadow: none } .asks[inert] { opacity: .5 }
 #video button[aria-label="Trim video to selection"] { display: none } /* it would load ffmpeg from a foreign server */
 """
 # On a phone the result lies below the video: bring it into view.
 SHOW_RESULT = """() => { const card = document.querySelector("#result");
   if (card.getBoundingClientRect().top > innerHeight / 3) card.scrollIntoView({behavior: "smooth"}); }"""
-# Before the server deletes the video, the browser takes its own copy for the player.
-ON_START = f"""async (video) => {{ const player = document.querySelector("#video video");
-  try {{ player.src = URL.createObjectURL(await (await fetch(player.currentSrc || player.src)).blob()); }} catch {{}}
+# Before the server deletes the video, the browser takes its own copy for the player. Where the same video is to be
+# recognised once more, with other signs, it sends that copy. Meanwhile the choice stands still.
+ON_START = f"""async (video, name) => {{ const player = document.querySelector("#video video");
+  document.querySelectorAll(".asks").forEach(part => part.inert = true);
   if (video) ({SHOW_RESULT})();
-  return video; }}"""
-
-_lock = threading.Lock()
-
-
-@functools.cache
-def _load() -> Recognizer:
-    return Recognizer.load(WEIGHTS)
-
-
-def recognizer() -> Recognizer:
-    """The recogniser, loaded once and shared by everybody. Raises UserError where the weights are missing."""
-    with _lock:  # the cache alone would let two visitors load it at the same time
-        return _load()
+  try {{ const copy = await (await fetch(player.currentSrc || player.src)).blob();
+    if (player.used === video.path) {{ const form = new FormData();
+      form.append("files", copy, video.path.split("/").pop());
+      const [path] = await (await fetch(video.url.replace(/file=.*/, "upload"), {{method: "POST", body: form}})).json();
+      return [{{...video, path}}, name]; }}
+    player.src = URL.createObjectURL(copy); player.used = video.path; }} catch {{}}
+  return [video, name]; }}"""
+ON_END = '() => document.querySelectorAll(".asks").forEach(part => part.inert = false)'
 
 
-def recognise(video: str | None, progress: gr.Progress = gr.Progress()) -> tuple[str, str]:  # noqa: B008 - gradio's way
-    """A video's path -> (answer, pictures) as HTML. A failure becomes a gr.Error; the upload is deleted in any case."""
+def vocabulary(name: str) -> Vocabulary:
+    """The vocabulary of the folder `name` in weights/. Raises UserError where there is none."""
+    try:
+        return vocabularies.found()[name]
+    except KeyError as error:
+        raise UserError(f"The weights {name} are no longer there: open the page again and choose others.") from error
+
+
+def counted(number: int, of: Vocabulary) -> str:
+    """'71 American signs', or '12 signs of “mine”' where the language is not known; as HTML."""
+    signs = "sign" if number == 1 else "signs"
+    return f"{number} {escape(of.kind)} {signs}" if of.kind else f"{number} {signs} of “{escape(of.folder.name)}”"
+
+
+def recognise(
+    video: str | None,
+    name: str,
+    progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio's way
+) -> tuple[str, str]:
+    """A video's path and a vocabulary's name -> (answer, pictures) as HTML. A failure becomes a gr.Error; the upload is
+    deleted in any case."""
     try:
         if not video:
             raise UserError("There is no video yet: choose a file, or record one with the camera, then try again.")
         if not Path(video).exists():
             raise UserError("This video has already been deleted from the server: choose or record it again.")
-        result = recognizer().recognize(video, progress=lambda step, share: progress(share, desc=step))
+        among = vocabulary(name)
+        result = among.recognizer().recognize(video, progress=lambda step, share: progress(share, desc=step))
         progress(1, desc="Drawing the skeleton")
         frames = read_frames(video, fps=result.pose.fps, max_side=PICTURE_SIDE)
         moving = draw.overlay(((frame.time, frame.image) for frame in frames), result.pose)
-        return answer_html(result, Path(video).name), pictures_html(result, moving)
+        return answer_html(result, Path(video).name, among), pictures_html(result, moving)
     except UserError as error:
         message = escape(str(error), quote=False)  # gradio shows it as HTML, and it may name the user's file
         raise gr.Error(message, duration=None, title="This did not work", print_exception=False) from error
@@ -146,10 +166,11 @@ def data_uri(content: bytes, kind: str = "image/webp") -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def answer_html(result: Recognition, file: str) -> str:
+def answer_html(result: Recognition, file: str, among: Vocabulary) -> str:
     """The ranked glosses, and how far to trust them; a link holds the whole answer as JSON. Files' text is escaped."""
     quality, sure = result.quality, result.quality["confident"]
-    verdict = "Best match" if sure else "<b>Not sure.</b> The closest of the signs it knows:"
+    verdict = "Best match among" if sure else "<b>Not sure.</b> The closest of"
+    verdict = f"{verdict} {counted(len(result.predictions), among)}"
     bar = '<li><b>{}</b><span>{}</span><i style="width:{:.1f}%"></i></li>'
     bars = [bar.format(escape(p.gloss), percent(p.score), 100 * p.score) for p in result.predictions[:5]]
     notes = [f'<p class="note">{escape(note)}</p>' for note in quality["notes"]]
@@ -185,63 +206,84 @@ def pictures_html(result: Recognition, frames: list[np.ndarray]) -> str:
 <p class="legend">{legend}<span>faint: less certain</span><span>missing: not seen</span></p></div>"""
 
 
-def first_look() -> tuple[Any, str]:
-    """Load the recogniser as the page opens -> what the answer panel and the vocabulary show."""
+def look(name: str) -> tuple[str, str, str, dict[str, Any], str]:
+    """Of a vocabulary -> the empty answer panel, About, the list of its signs, the fold of its card, the card."""
     try:
-        glosses = recognizer().glosses
+        among = vocabulary(name)
+        glosses = sorted(among.recognizer().glosses, key=str.casefold)
     except UserError as error:
-        return f'<div class="card"><h3>Not ready yet</h3><p>{escape(str(error))}</p></div>', ""
-    words = "".join(f"<span>{escape(gloss)}</span>" for gloss in sorted(glosses, key=str.casefold))
-    return gr.skip(), f'<h3>The {len(glosses)} signs it knows</h3><p class="chips">{words}</p>'
+        empty = f'<div class="card"><h3>Not ready yet</h3><p>{escape(str(error))}</p></div>'
+        return empty, ABOUT.format(""), "", gr.update(visible=False), ""
+    signs, words = counted(len(glosses), among), "".join(f"<span>{escape(gloss)}</span>" for gloss in glosses)
+    words = f'<p class="chips">{words}</p>'
+    empty = EMPTY.format(f"<details><summary>The {signs} it knows</summary>{words}</details>")
+    about = ABOUT.format(f" of {among.kind} Sign Language" if among.kind else "")
+    card = among.card
+    return empty, about, f"<h3>The {signs} it knows</h3>{words}", gr.update(visible=bool(card)), card
 
 
-def model_card(folder: Path = WEIGHTS) -> str:
-    """The weights' card as Markdown, without its front matter; empty where there is none."""
-    text = (folder / "README.md").read_text(encoding="utf-8") if (folder / "README.md").is_file() else ""
-    return text.split("\n---\n", 1)[-1] if text.startswith("---\n") else text
+def offer() -> gr.Dropdown:
+    """The choice of a vocabulary, of those that are there now; hidden where there is but one."""
+    there = vocabularies.found()
+    choices = [(one.label, name) for name, one in there.items()]
+    return gr.Dropdown(
+        choices, value=choices[0][1], visible=len(choices) > 1, label="Sign language", filterable=False,
+        elem_id="choice", elem_classes="asks",
+    )  # fmt: skip
 
 
 def build() -> gr.Blocks:
     """The whole page; launch it with LAUNCH. Files that gradio keeps are deleted after half an hour."""
     private: dict[str, Any] = {"api_visibility": "private"}
+    quiet = private | {"show_progress": "hidden"}
     with gr.Blocks(title="Which sign is this?", analytics_enabled=False, delete_cache=(300, 1800)) as page:
         gr.HTML(HEADER)
         with gr.Tab("Recognise"):
             with gr.Row():
                 with gr.Column(scale=2, min_width=300):
+                    choice = offer()
                     # Mirrored, left would be right; and to drop the sound, gradio would need ffmpeg.
                     camera = gr.WebcamOptions(mirror=False)
                     video = gr.Video(show_label=False, elem_id="video", webcam_options=camera, include_audio=True)
-                    go = gr.Button("Recognise", variant="primary")
+                    go = gr.Button("Recognise", variant="primary", elem_classes="asks")
                     again = gr.Button("Another video", visible=False)
                     gr.HTML(PRIVACY)
                 with gr.Column(scale=3, min_width=300):
-                    answer = gr.HTML(EMPTY, elem_id="result")
+                    answer = gr.HTML(EMPTY.format(""), elem_id="result")
             pictures = gr.HTML()
         leaderboard.build_tab()
         with gr.Tab("About"):
-            gr.Markdown(ABOUT)
-            vocabulary = gr.HTML()
-            if card := model_card():
-                with gr.Accordion("Model card of the weights", open=False):
-                    gr.Markdown(card)
+            about = gr.Markdown(ABOUT.format(""))
+            signs = gr.HTML()
+            with gr.Accordion("Model card of the weights", open=False, visible=False) as fold:
+                card = gr.Markdown()
 
-        def buttons(video: str | None) -> list[dict[str, Any]]:  # a used video is gone: offer another
-            return [gr.update(visible=not video), gr.update(visible=bool(video))]
+        def buttons(used: Any) -> list[dict[str, Any]]:  # a used video is gone: offer another
+            return [gr.update(visible=not used), gr.update(visible=bool(used))]
 
-        panels, start = [answer, pictures], [go.click, video.upload, video.stop_recording]
-        run = gr.on(start, recognise, video, panels, js=ON_START, show_progress_on=answer, **private)
-        run.success(buttons, video, [go, again], **private).then(None, js=SHOW_RESULT)
-        run.failure(lambda video: (EMPTY, "", *buttons(video)), video, [*panels, go, again], **private)
+        def start(name: str, used: Any = None) -> tuple[Any, ...]:
+            return look(name)[0], "", *buttons(used)
+
+        asked, panels, begin = [video, choice], [answer, pictures], [go.click, video.upload, video.stop_recording]
+        run = gr.on(begin, recognise, asked, panels, js=ON_START, show_progress_on=answer, **private)
+        good = run.success(buttons, video, [go, again], **private)
+        bad = run.failure(lambda used, name: start(name, used), asked, [*panels, go, again], **private)
+        good.then(None, js=SHOW_RESULT)
+        for end in (good, bad):
+            end.then(None, js=ON_END)
         again.click(lambda: None, None, video, **private)
-        gr.on([again.click, video.clear], lambda: (EMPTY, "", *buttons(None)), None, [*panels, go, again], **private)
-        page.load(first_look, None, [answer, vocabulary], show_progress="hidden", **private)
+        gr.on([again.click, video.clear], start, choice, [*panels, go, again], **private)
+        texts = [answer, about, signs, fold, card]
+        page.load(offer, None, choice, **quiet).then(look, choice, texts, **quiet)
+        # The video stays: it may be recognised among other signs.
+        choice.input(lambda name: (*look(name), "", *buttons(None)), choice, [*texts, pictures, go, again], **quiet)
     return page.queue(default_concurrency_limit=1, max_size=20)
 
 
+FONT = ("system-ui", "Segoe UI", "Roboto", "sans-serif")
 _accents = {"button_primary_background_fill", "button_primary_background_fill_dark", "block_label_text_color"}
 _accents |= {"color_accent", "loader_color"}
-_theme = gr.themes.Soft(primary_hue="teal", neutral_hue="slate", font="sans-serif", font_mono="monospace")
+_theme = gr.themes.Soft(primary_hue="teal", neutral_hue="slate", font=FONT, font_mono=FONT)
 _theme.set(body_background_fill="*neutral_50", **dict.fromkeys(_accents, "*primary_700"))
 LAUNCH: dict[str, Any] = {"theme": _theme, "css": CSS + leaderboard.CSS, "max_file_size": "100mb"}
 LAUNCH |= {"footer_links": [], "ssr_mode": False}

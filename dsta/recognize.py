@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from dsta.checkpoint import CONFIG_FILE, Checkpoint, check_manifest, read_json
+from dsta.checkpoint import CONFIG_FILE, Checkpoint
 from dsta.data import logits
 from dsta.errors import UserError
 from dsta.keypoints import Pose
+from dsta.manifest import check_manifest, read_json
 from dsta.skeleton import CANVAS, INDEX, LEFT_HAND, RIGHT_HAND
 from dsta.streams import Stream, fuse, kept_frames, resample, sample_positions, seen
 
@@ -72,7 +73,10 @@ class Recognizer:
 
     @classmethod
     def load(cls, folder: str | Path = WEIGHTS, device: str = "cpu") -> "Recognizer":
-        """The ensemble in `folder`, or the single stream when it holds one. Raises UserError when it cannot be used."""
+        """The ensemble in `folder`, or the single stream when it holds one. Raises UserError when it cannot be used.
+
+        Streams that were trained into `folder/joint` and so on, but not yet fitted to one another, count alike.
+        """
         folder = Path(folder)
         if not folder.is_dir():
             raise UserError(f"There is no weights folder {folder}: give one with {ENSEMBLE_FILE} or {CONFIG_FILE}.")
@@ -80,14 +84,7 @@ class Recognizer:
         if (folder / CONFIG_FILE).exists():
             checkpoint = Checkpoint.load(folder, device)
             return cls([checkpoint], {str(checkpoint.stream): 1.0}, 1.0, 0.0)
-        ensemble = read_json(folder / ENSEMBLE_FILE)
-        try:
-            fusion = {str(Stream(stream)): float(weight) for stream, weight in ensemble["fusion"].items()}
-            temperature, threshold = float(ensemble["temperature"]), float(ensemble["threshold"])
-            if not (fusion and min(fusion.values()) >= 0 and sum(fusion.values()) > 0 and temperature > 0):
-                raise ValueError("weights must be positive and so must the temperature")
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"{folder / ENSEMBLE_FILE} is not an ensemble of dsta ({error!r}): restore it.") from error
+        fusion, temperature, threshold = _read_ensemble(folder)
         checkpoints = [Checkpoint.load(folder / stream, device) for stream in fusion]
         return cls(checkpoints, fusion, temperature, threshold)
 
@@ -155,6 +152,23 @@ class Recognizer:
     @staticmethod
     def _device(checkpoint: Checkpoint) -> Any:
         return next(checkpoint.model.parameters()).device
+
+
+def _read_ensemble(folder: Path) -> tuple[dict[str, float], float, float]:
+    """Fusion weights, temperature and threshold of a weights folder."""
+    if not (folder / ENSEMBLE_FILE).exists():
+        trained = {str(stream): 1.0 for stream in Stream if (folder / stream / CONFIG_FILE).exists()}
+        if trained:
+            return trained, 1.0, 0.0
+    ensemble = read_json(folder / ENSEMBLE_FILE)
+    try:
+        fusion = {str(Stream(stream)): float(weight) for stream, weight in ensemble["fusion"].items()}
+        temperature, threshold = float(ensemble["temperature"]), float(ensemble["threshold"])
+        if not (fusion and min(fusion.values()) >= 0 and sum(fusion.values()) > 0 and temperature > 0):
+            raise ValueError("weights must be positive and so must the temperature")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"{folder / ENSEMBLE_FILE} is not an ensemble of dsta ({error!r}): restore it.") from error
+    return fusion, temperature, threshold
 
 
 def _quality(clip: np.ndarray, fps: float, name: str) -> dict[str, Any]:

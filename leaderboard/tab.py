@@ -40,6 +40,9 @@ CSS = """
 .lb .two { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 1rem }
 .lb-table { font-variant-numeric: tabular-nums } .lb-table .cell-wrap { cursor: pointer } #lb-file { display: none }
 .lb-table, .lb .scroll { contain: inline-size } /* a wide table scrolls; it does not widen the page */
+.lb-table .selection-button { display: none } /* rows are picked here, whole columns are not */
+.lb-table th.header-cell .cell-wrap { padding-block: .35rem; min-height: 0 }
+.lb-controls ::placeholder { color: var(--body-text-color) !important; opacity: .55 }
 .lb > details:only-child { margin: 0 } .lb .scroll td { overflow-wrap: normal }
 .lb-controls span[data-testid="block-info"] { color: var(--body-text-color); background: none; padding: 0 }
 .lb-controls { --checkbox-label-background-fill-selected: #0f766e }
@@ -284,7 +287,7 @@ def build_tab(folder: Path = table.RESULTS) -> None:
     with gr.Tab("Leaderboard") as tab:
         panels: dict[str, Any] = {"status": gr.HTML(WAITING)}
         with gr.Row(elem_classes="lb-controls"):
-            dataset = gr.Dropdown([table.OVERVIEW], label="Dataset", min_width=140)
+            dataset = gr.Dropdown([table.OVERVIEW], label="Dataset", min_width=170)
             protocol = gr.Dropdown([table.ANY, *SERIES], label="Protocol", min_width=130)
             search = gr.Textbox(label="Search", placeholder="bone fitted", max_lines=1, min_width=160)
             by = gr.Dropdown(list(table.SORTS), label="Sort", min_width=180)

@@ -18,6 +18,7 @@ from dsta.errors import UserError
 from dsta.keypoints import Pose
 from dsta.recognize import Prediction, Recognition
 from dsta.skeleton import NUM_JOINTS
+from dsta.vocabularies import Vocabulary
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 GLOSSES = ("book", "<b>drink</b>", "no", "yes", "help", "later")
@@ -51,10 +52,8 @@ def recognition(confident: bool = True) -> Recognition:
 class FakeRecognizer:
     """Answers, or fails, as it is told."""
 
-    glosses = GLOSSES
-
-    def __init__(self, answer: Recognition | Exception) -> None:
-        self.answer = answer
+    def __init__(self, answer: Recognition | Exception, glosses: tuple[str, ...] = GLOSSES) -> None:
+        self.answer, self.glosses = answer, glosses
 
     def recognize(self, source, progress=None) -> Recognition:
         progress("Running the network", 0.5)
@@ -70,12 +69,28 @@ def video(tmp_path):
 
 @pytest.fixture
 def answers(monkeypatch):
-    """A function that sets what the page's recogniser answers."""
-    return lambda answer: monkeypatch.setattr(app, "recognizer", lambda: FakeRecognizer(answer))
+    """A function that sets what the page's recognisers answer, by the names of their folders; the first is "a"."""
+
+    def set_answers(answer, **others):
+        there = {"a": offered("a", "American", FakeRecognizer(answer))} | others
+        monkeypatch.setattr(app.vocabularies, "found", lambda: there)
+
+    return set_answers
 
 
-def run(video: Path | None) -> tuple[str, str]:
-    return app.recognise(str(video) if video else None, progress=lambda *args, **kwargs: None)
+def offered(name: str, kind: str, recognizer: FakeRecognizer | UserError, card: str = "") -> Vocabulary:
+    class Offered(Vocabulary):
+        def recognizer(self):
+            if isinstance(recognizer, Exception):
+                raise recognizer
+            return recognizer
+
+    Offered.card = card
+    return Offered(Path("weights") / name, kind, f"{kind or name} (6 signs)")
+
+
+def run(video: Path | None, name: str = "a") -> tuple[str, str]:
+    return app.recognise(str(video) if video else None, name, progress=lambda *args, **kwargs: None)
 
 
 def test_the_page_is_built_private_and_without_analytics():
@@ -98,7 +113,10 @@ def test_nothing_is_loaded_from_elsewhere():
 def test_answer(video, answers):
     answers(recognition())
     answer, pictures = run(video)
-    assert all(text in answer for text in ("Best match", "<h2>book</h2>", "90%", "Bone motion", "joints 2.1 s"))
+    assert all(
+        text in answer
+        for text in ("Best match among 6 American signs", "<h2>book</h2>", "90%", "Bone motion", "joints 2.1 s")
+    )
     assert "&lt;b&gt;drink&lt;/b&gt;" in answer and "<b>drink" not in answer
     assert answer.count("<li>") == 5 and "later" not in answer
     assert "&gt;99%" in answer and "left hand seen: 25%" in answer and "unsure" not in answer
@@ -118,7 +136,11 @@ def test_download_is_what_the_command_line_prints(video, answers):
 def test_not_sure(video, answers):
     answers(recognition(confident=False))
     answer, _ = run(video)
-    assert "Not sure." in answer and "Best match" not in answer and "card unsure" in answer
+    assert (
+        "Not sure.</b> The closest of 6 American signs" in answer
+        and "Best match" not in answer
+        and "card unsure" in answer
+    )
     assert "No hand was seen in 3 &lt; 4 frames." in answer
 
 
@@ -130,7 +152,7 @@ def test_user_error_becomes_the_same_sentence(video, answers):
     assert caught.value.print_exception is False and caught.value.duration is None
 
 
-def test_unusable_video_becomes_the_same_sentence(tmp_path, monkeypatch):
+def test_unusable_video_becomes_the_same_sentence(tmp_path, answers):
     from dsta.video import read_frames
 
     broken = tmp_path / "broken.mp4"
@@ -139,9 +161,9 @@ def test_unusable_video_becomes_the_same_sentence(tmp_path, monkeypatch):
         next(iter(read_frames(broken)))
     fake = FakeRecognizer(recognition())
     fake.recognize = lambda source, progress: next(iter(read_frames(source)))
-    monkeypatch.setattr(app, "recognizer", lambda: fake)
+    answers(recognition(), b=offered("b", "", fake))
     with pytest.raises(gr.Error) as caught:
-        run(broken)
+        run(broken, "b")
     assert caught.value.message == str(expected.value)
 
 
@@ -176,45 +198,64 @@ def test_upload_is_deleted_whatever_happens(video, answers, answer, tmp_path, mo
     assert not upload.exists() and video.exists()
 
 
-def test_first_look_lists_the_vocabulary(answers):
+def test_everything_follows_the_choice(video, answers):
+    mine = offered("<mine>", "", FakeRecognizer(recognition(), ("yes", "Alas")), card="# Card")
+    answers(recognition(), **{"<mine>": mine})
+    empty, about, signs, fold, card = app.look("a")
+    assert "The 6 American signs it knows" in empty and "How to film" in empty
+    assert "isolated signs** of American Sign Language from" in about
+    assert "The 6 American signs it knows" in signs and "&lt;b&gt;drink&lt;/b&gt;" in signs
+    assert (fold["visible"], card) == (False, "")
+    empty, about, signs, fold, card = app.look("<mine>")
+    assert "The 2 signs of “&lt;mine&gt;” it knows" in signs and signs.index("Alas") < signs.index("yes")
+    assert "isolated signs** from" in about and "American" not in empty + about + signs
+    assert (fold["visible"], card) == (True, "# Card")
+    assert "among 6 signs of “&lt;mine&gt;”" in run(video, "<mine>")[0]
+
+
+@pytest.mark.parametrize("name", ["broken", "gone"])
+def test_weights_that_cannot_be_used_are_a_sentence(video, answers, name):
+    answers(recognition(), broken=offered("broken", "", UserError("Restore <it>.")))
+    sentence = {"broken": "Restore &lt;it&gt;.", "gone": "The weights gone are no longer there"}[name]
+    empty, _, signs, fold, _ = app.look(name)
+    assert "Not ready yet" in empty and sentence in empty
+    assert signs == "" and fold["visible"] is False
+    with pytest.raises(gr.Error, match=sentence):
+        run(video, name)
+    assert "Best match" in run(video)[0]
+
+
+def test_choice_is_offered_where_there_is_one(answers):
     answers(recognition())
-    _, vocabulary = app.first_look()
-    assert "The 6 signs it knows" in vocabulary and "&lt;b&gt;drink&lt;/b&gt;" in vocabulary
-
-
-def test_missing_weights_are_said_on_the_page(monkeypatch, tmp_path):
-    monkeypatch.setattr(app, "WEIGHTS", tmp_path / "none")
-    app._load.cache_clear()
-    panel, vocabulary = app.first_look()
-    assert "Not ready yet" in panel and str(tmp_path / "none") in panel and vocabulary == ""
-
-
-def test_recogniser_is_loaded_once(monkeypatch):
-    loads = []
-    monkeypatch.setattr(app.Recognizer, "load", lambda folder: loads.append(folder) or FakeRecognizer(recognition()))
-    app._load.cache_clear()
-    assert app.recognizer() is app.recognizer() and loads == [app.WEIGHTS]
-    app._load.cache_clear()
-
-
-def test_model_card_without_front_matter(tmp_path):
-    assert app.model_card(tmp_path) == ""
-    (tmp_path / "README.md").write_text("---\nlicense: other\n---\n# Card\n\n---\n\nText", encoding="utf-8")
-    assert app.model_card(tmp_path) == "# Card\n\n---\n\nText"
+    assert app.offer().visible is False
+    answers(recognition(), b=offered("b", "Brazilian", FakeRecognizer(recognition())))
+    choice = app.offer()
+    assert (choice.visible, choice.value) == (True, "a")
+    assert choice.choices == [("American (6 signs)", "a"), ("Brazilian (6 signs)", "b")]
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 @pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed")
 def test_in_a_browser(video, answers, tmp_path, monkeypatch):
-    """An upload is answered by itself and deleted; the player keeps its picture; nothing leaves the machine."""
+    """An upload is answered by itself and deleted; the player keeps its picture, and it is recognised once more among
+    other signs; nothing leaves the machine."""
     from playwright.sync_api import sync_playwright
 
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
-    answers(recognition())
+    bad = offered("c", "", FakeRecognizer(UserError("Bad.")))
+    answers(recognition(), b=offered("b", "Brazilian", FakeRecognizer(recognition())), c=bad)
     page_blocks = app.build()
     _, url, _ = page_blocks.launch(**app.LAUNCH, prevent_thread_lock=True, quiet=True)
     options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
     foreign = []
+
+    def choose(label):
+        page.click("#choice input")
+        page.get_by_role("option", name=label).click()
+
+    def ask():
+        page.get_by_role("button", name="Recognise", exact=True).click()
+
     try:
         with sync_playwright() as playwright:
             browser = playwright.chromium.launch(executable_path=CHROMIUM, args=options)
@@ -227,6 +268,16 @@ def test_in_a_browser(video, answers, tmp_path, monkeypatch):
             page.get_by_role("button", name="Another video").wait_for()
             assert page.eval_on_selector("#video video", "video => video.src").startswith("blob:")
             assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            choose("c (6 signs)")
+            page.get_by_text("The 6 signs of “c” it knows").first.wait_for()
+            ask()
+            page.get_by_text("Bad.").first.wait_for()
+            choose("Brazilian (6 signs)")  # which a failure must leave usable
+            page.get_by_text("The 6 Brazilian signs it knows").first.wait_for()
+            assert not page.query_selector("#result h2")
+            ask()
+            page.get_by_text("Best match among 6 Brazilian signs").wait_for()
+            page.get_by_role("button", name="Another video").wait_for()
             browser.close()
     finally:
         page_blocks.close()

@@ -209,10 +209,19 @@ def test_a_folder_with_another_stream_inside_is_refused(weights):
         Recognizer.load(weights)
 
 
-def test_a_missing_ensemble_is_a_users_error(weights):
+def test_streams_that_were_trained_but_not_fitted_count_alike(weights, keypoints):
     (weights / "ensemble.json").unlink()
+    got = Recognizer.load(weights)
+    assert (got.fusion, got.temperature, got.threshold) == (dict.fromkeys(FUSION, 1.0), 1.0, 0.0)
+    write_ensemble(weights, fusion=dict.fromkeys(FUSION, 0.25), temperature=1.0)
+    clip = keypoints * np.array([0.4, 0.4, 1], np.float32)
+    assert got.recognize(clip).predictions == Recognizer.load(weights).recognize(clip).predictions
+
+
+def test_a_folder_with_nothing_in_it_is_a_users_error(weights, tmp_path):
+    (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"ensemble\.json"):
-        Recognizer.load(weights)
+        Recognizer.load(tmp_path / "empty")
     with pytest.raises(UserError, match="nowhere"):
         Recognizer.load(weights / "nowhere")
 
