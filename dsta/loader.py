@@ -1,5 +1,6 @@
 """Batches of network input for training: what is drawn depends on seed, epoch and clip, not on who draws it."""
 
+import copy
 import random
 import signal
 from collections.abc import Iterator, Sequence
@@ -158,11 +159,12 @@ class ReferenceBatches:
         self.config, self.part = config, supply.group.part(config.batch_size)
         self.frames = Frames(clips, stream, recipe)
         self.labels = torch.tensor([label_of[clip.gloss] for clip in clips])
-        self.order = _Order(self)
+        source = copy.copy(self)  # without the loader: a circle with it would end its workers slowly, five seconds each
+        self.order = _Order(source)
         each = config.batch_size // supply.group.size * 3 * recipe.window * NUM_JOINTS * 4
         workers = with_room(supply.workers, _AHEAD, each)
         kept = {"persistent_workers": True} if workers else {}
-        self.loader = DataLoader(_Gathered(self), None, sampler=self.order, **kept, **_how(supply, workers))
+        self.loader = DataLoader(_Gathered(source), None, sampler=self.order, **kept, **_how(supply, workers))
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch, `steps` of them."""

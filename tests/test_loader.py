@@ -1,6 +1,7 @@
 """Batches for training: equal to `prepare`, and drawn by seed, epoch and clip whoever draws them."""
 
 import random
+import time
 
 import numpy as np
 import pytest
@@ -147,6 +148,16 @@ def test_persistent_workers_learn_of_the_next_epoch():
     made = reference(supply=Supply(workers=2))
     for number in (0, 1, 4):
         assert torch.equal(epoch(made, number)[0], epoch(reference(), number)[0])
+
+
+def test_workers_end_at_once_when_the_batches_are_no_longer_needed():
+    made = reference(supply=Supply(workers=2))
+    epoch(made, 0)
+    workers = made.loader._iterator._workers
+    assert len(workers) == 2 and all(worker.is_alive() for worker in workers)
+    started = time.monotonic()
+    del made  # were it in a circle, the garbage collector would come later, and wait five seconds for each
+    assert not any(worker.is_alive() for worker in workers) and time.monotonic() - started < 4
 
 
 def drawn_frames(batches, number):

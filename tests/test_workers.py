@@ -53,9 +53,9 @@ def test_workers_keep_to_cores_of_their_own():
 
 def test_a_dying_worker_is_told_with_what_was_at_work():
     with pytest.raises(Lost, match="A worker process died") as caught:
-        list(each(At25(made_up), items("a", "die", "b", "c", "d"), 2))
+        list(each(At25(made_up), items("a", "die", *("b" * 40)), 2))
     assert 1 in caught.value.in_work
-    assert len(caught.value.in_work) <= 3
+    assert len(caught.value.in_work) < 20  # what was done but not yet fetched counts, what was not yet given does not
 
 
 def test_dask_missing_is_told(monkeypatch):
