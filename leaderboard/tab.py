@@ -284,7 +284,7 @@ def build_tab(folder: Path = table.RESULTS) -> None:
     """The leaderboard as a tab of the page being built, over the files of `folder`."""
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
     shape = table.columns(table.SHOWN)
-    with gr.Tab("Leaderboard") as tab:
+    with gr.Tab("Leaderboard", render_children=True) as tab:  # so that it opens at once
         panels: dict[str, Any] = {"status": gr.HTML(WAITING)}
         with gr.Row(elem_classes="lb-controls"):
             dataset = gr.Dropdown([table.OVERVIEW], label="Dataset", min_width=170)
