@@ -138,6 +138,8 @@ class Loop:
             _tensorboard(self.out, self.machine, first) as board,
             tqdm(initial=first * steps, total=total * steps, unit="step", disable=hidden) as bar,
         ):
+            if self.machine.compiled and not hidden and first < total:
+                tqdm.write("The first step compiles the network, which takes a minute or two.", file=sys.stderr)
             for epoch in range(first, total):
                 bar.set_description(f"epoch {epoch + 1}/{total}")
                 line = self._epoch(epoch, bar)
@@ -301,7 +303,7 @@ def _read_state(path: Path) -> dict[str, Any]:
 
 def _speed_up(model: nn.Module) -> None:
     """What a GPU needs to be fast: TF32 where numbers are float32, the fastest convolutions for the shapes at hand, and
-    their weights with channels last, as the activations are. A compiled network would turn some of these around."""
+    their weights with channels last, as the activations are: else torch.compile turns each block's first ones round."""
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
     model.to(memory_format=torch.channels_last)

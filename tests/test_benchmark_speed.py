@@ -102,6 +102,21 @@ def test_without_onnx_the_rest_of_the_section_is_there(tmp_path, ensemble, monke
     assert not any("ONNX" in ratio["name"] for ratio in report["ratios"])
 
 
+def test_what_does_not_fit_into_memory_is_a_note_and_the_rest_is_there(tmp_path, monkeypatch):
+    rate = speed._training_rate
+
+    def small(clips, sizes, settings, dtype, compiled):
+        if dtype == "fp32":
+            raise UserError("The GPU's memory is too small.")
+        return rate(clips, sizes, settings, dtype, compiled)
+
+    monkeypatch.setattr(speed, "_training_rate", small)
+    report = report_of(tmp_path, "--only", "train")
+    names = {figure["name"] for figure in report["figures"]}
+    assert "train/bf16" in names and "train/fp32" not in names
+    assert "train/fp32 is not measured: The GPU's memory is too small." in report["notes"]
+
+
 def test_pose_compares_all_cores_with_one(tmp_path, monkeypatch):
     pytest.importorskip("dsta.prepare")
     from dsta.prepare import Speed
