@@ -229,7 +229,9 @@ def _device(asked: str) -> torch.device:
     if device.type == "cpu":
         return device
     local = int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()
-    return torch.device("cuda", device.index if device.index is not None else local)
+    device = torch.device("cuda", device.index if device.index is not None else local)
+    torch.cuda.set_device(device)  # else each process would take memory of the first GPU too
+    return device
 
 
 def _precision(asked: str, device: torch.device) -> str:
