@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
+import tables
 from benchmarks import SMALL, crossval_run, network, skeleton_set
-from test_results import check_table
 
 import eval.clock
 import eval.scoring
@@ -15,24 +15,18 @@ from dsta.data import logits
 from dsta.prepared import Row, write_prepared
 from dsta.streams import fuse
 from eval.results import GLOSS_COLUMNS, read_rows
-from eval.run_all import main
 from leaderboard.table import results as shown
 
 NAMES = ("egg", "dog", "cat", "bee", "ant")
 
 
 def run(place, *more, streams=("joint",), name="wlasl50"):
-    arguments = [
-        "--data", place / "data", "--weights", place / "weights", "--runs", place / "runs", "--out", place / "out",
-        "--cache", place / "cache", "--device", "cpu", "--datasets", name, "--streams", *streams, *more,
-    ]  # fmt: skip
-    return main(list(map(str, arguments)))
+    return tables.run(place, "--streams", *streams, *more, datasets=(name,))
 
 
 def table(place):
-    rows = read_rows(place / "out" / "results.csv")
-    check_table(rows)
-    return {(r["streams"], r["fusion"]): r for r in rows}
+    """The rows of a run on one set and protocol."""
+    return {key[2:]: row for key, row in tables.table(place).items()}
 
 
 # ---- all classes of a benchmark --------------------------------------------------------------------------------------
