@@ -1,7 +1,6 @@
 """The one exception that is meant for the person at the keyboard, and how command lines tell it."""
 
 import argparse
-import re
 import sys
 from collections.abc import Callable
 
@@ -22,23 +21,6 @@ def exit_code(work: Callable[[], object]) -> int:
         print(error, file=sys.stderr)
         return 2
     return 0
-
-
-def chosen_device(asked: str, gpus: int) -> str:
-    """`cpu`, `cuda` or `cuda:N`, as asked for on a machine with so many GPUs; `auto` is a GPU where there is one.
-
-    Raises UserError for any other name, and for a GPU that is not there.
-    """
-    if asked == "auto":
-        return "cuda" if gpus else "cpu"
-    found = re.fullmatch(r"cpu|cuda(?::(\d+))?", asked)
-    if not found:
-        raise UserError(f"--device {asked} is not known: give auto, cpu, cuda or cuda:1.")
-    if asked != "cpu" and not gpus:
-        raise UserError("No GPU was found: run with --device cpu.")
-    if found[1] and int(found[1]) >= gpus:
-        raise UserError(f"There is no GPU {asked}: the last one here is cuda:{gpus - 1}.")
-    return asked
 
 
 def at_least(least: int) -> Callable[[str], int]:

@@ -14,6 +14,7 @@ from dsta.checkpoint import CONFIG_FILE, Checkpoint
 from dsta.errors import UserError
 from dsta.loader import ReferenceBatches, SmallBatches, Supply
 from dsta.loop import RESUME_FILE, Judge, Loop, Machine, best_epoch, writing
+from dsta.manifest import read_json
 from dsta.model import DSTA, ModelConfig
 from dsta.recipes import AnyConfig, ReferenceConfig, TrainConfig
 from dsta.sampling import sampling_share
@@ -136,14 +137,19 @@ def fit(
 
 def _finished(task: Task, out: Path) -> Checkpoint | None:
     """The network in `out` when this run has made it and is through. Raises UserError when another run has."""
-    if (out / RESUME_FILE).exists() or not (out / CONFIG_FILE).exists():
+    if not is_finished(out):
         return None
     checkpoint = Checkpoint.load(out)
-    if "state" in checkpoint.provenance:
-        return None
     if task.identity.items() <= checkpoint.provenance.items():
         return checkpoint
     raise UserError(f"{out} holds a finished network, of other clips or settings: give another --out, or delete it.")
+
+
+def is_finished(out: Path) -> bool:
+    """Whether a folder holds a network, and no run that is to go on. Raises UserError when its JSON is damaged."""
+    if (out / RESUME_FILE).exists() or not (out / CONFIG_FILE).exists():
+        return False
+    return "state" not in read_json(out / CONFIG_FILE).get("provenance", {})
 
 
 def interrupted(finished: int, epochs: int) -> str:

@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy.optimize import linear_sum_assignment
 from scipy.special import softmax
 from tqdm import tqdm
@@ -24,7 +23,8 @@ from dsta import findings
 from dsta.checkpoint import Checkpoint, import_command
 from dsta.data import Held, logits, read_held
 from dsta.datasets import BENCHMARKS, DatasetSpec, official
-from dsta.errors import UserError, chosen_device, exit_code
+from dsta.devices import chosen_device
+from dsta.errors import UserError, exit_code
 from dsta.findings import Finding, Way, as_dict, as_table
 from dsta.metrics import log_loss, mcnemar, wilson
 from dsta.model import DSTA
@@ -241,7 +241,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> None:
-    device = chosen_device(args.device, torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    device = chosen_device(args.device)
     network = read_network(args.file)
     if args.window:
         network = replace(network, recipe=replace(network.recipe, window=args.window))

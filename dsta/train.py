@@ -23,10 +23,11 @@ import torch
 
 from dsta.checkpoint import CONFIG_FILE, Checkpoint, origin
 from dsta.data import Clip
+from dsta.devices import chosen_device
 from dsta.distributed import joined
-from dsta.errors import UserError, at_least, chosen_device, exit_code
+from dsta.errors import UserError, at_least, exit_code
 from dsta.files import replace_file
-from dsta.fit import Task, fit, interrupted
+from dsta.fit import Task, fit, interrupted, is_finished
 from dsta.loop import LOG_FILE, RESUME_FILE, Machine
 from dsta.manifest import read_json
 from dsta.model import DSTA
@@ -134,10 +135,10 @@ def _in_turn(work: Callable[[], None]) -> None:
 
 def _tell_stopped(out: Path) -> None:
     """Says what an interrupted run has left, in its checkpoint too."""
+    if is_finished(out):
+        print(f"Stopped when all was done: {out} holds the finished network.", file=sys.stderr)
+        return
     if not (out / RESUME_FILE).exists():
-        if (out / CONFIG_FILE).exists() and "state" not in read_json(out / CONFIG_FILE)["provenance"]:
-            print(f"Stopped when all was done: {out} holds the finished network.", file=sys.stderr)
-            return
         print("Stopped before the first epoch was finished: nothing is kept.", file=sys.stderr)
         return
     finished = len((out / LOG_FILE).read_text(encoding="utf-8").splitlines())
@@ -225,7 +226,7 @@ def _init(args: argparse.Namespace, estimator: str) -> Checkpoint:
 
 def _device(asked: str) -> torch.device:
     """The device of this process: of several on a machine each has its own GPU."""
-    device = torch.device(chosen_device(asked, torch.cuda.device_count()))
+    device = torch.device(chosen_device(asked))
     if device.type == "cpu":
         return device
     local = int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()

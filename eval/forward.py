@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from dsta.checkpoint import Checkpoint
-from dsta.errors import chosen_device
+from dsta.devices import chosen_device
 from dsta.memory import with_room
 from dsta.skeleton import NUM_JOINTS
 from dsta.streams import prepare, views
@@ -36,7 +36,7 @@ class Settings:
     def choose(cls, device: str = "auto", dtype: str = "auto", workers: int | None = None) -> Self:
         """Fills in `auto`: the GPU where there is one, bf16 where it computes in it. Raises UserError."""
         local, processes = int(os.environ.get("LOCAL_RANK", 0)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-        device = chosen_device(device, torch.cuda.device_count() if torch.cuda.is_available() else 0)
+        device = chosen_device(device)
         on_gpu = device.startswith("cuda")
         if on_gpu:
             torch.backends.cudnn.allow_tf32 = False  # fp32 is what it says, in convolutions too

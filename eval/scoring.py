@@ -38,7 +38,7 @@ from eval.results import hash_lines, now
 from eval.robustness import Disturbance, Disturbed
 
 IN_PROCESS = 1000  # so few clips are scored sooner than worker processes start
-_READING = ("checkpoint", "data", "labels", "prepared")
+_READING = ("checkpoint", "data", "devices", "labels", "prepared")
 _CODE = [
     *(Path(__file__).parents[1] / "dsta" / f"{room}.py" for room in ("model", "streams", "skeleton", *_READING)),
     *(Path(__file__).parent / f"{room}.py" for room in ("forward", "robustness", "scoring")),

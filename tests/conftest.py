@@ -11,3 +11,19 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Made-up benchmarks with weights and runs, for the whole table; not to be changed."""
+    from tables import made_world  # here, as it brings all of the evaluation
+
+    return made_world(tmp_path_factory.mktemp("world"))
+
+
+@pytest.fixture
+def place(world, tmp_path):
+    """A copy of it, to be damaged."""
+    from tables import copied
+
+    return copied(world, tmp_path)

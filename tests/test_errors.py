@@ -3,7 +3,8 @@
 import pytest
 
 from dsta import identify
-from dsta.errors import UserError, at_least, chosen_device
+from dsta.devices import chosen_device
+from dsta.errors import UserError, at_least
 
 
 @pytest.mark.parametrize(

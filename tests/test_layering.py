@@ -31,7 +31,8 @@ MAY_IMPORT = {
     "dsta/order": "",
     "dsta/checkpoint": "model streams datasets skeleton upstream hub manifest order",
     "dsta/findings": "",
-    "dsta/identify": "checkpoint upstream data datasets findings metrics model order streams",
+    "dsta/devices": "",
+    "dsta/identify": "checkpoint upstream data datasets devices findings metrics model order streams",
     "dsta/export": "checkpoint streams data onnxgraph recognize skeleton",
     "dsta/onnxgraph": "",
     "dsta/upright": "",
@@ -51,8 +52,8 @@ MAY_IMPORT = {
     "dsta/loader": "augment data distributed memory recipes sampling skeleton streams",
     "dsta/splits": "data datasets",
     "dsta/loop": "distributed model recipes stop streams",
-    "dsta/fit": "checkpoint data loader loop model recipes sampling splits streams",
-    "dsta/train": "checkpoint data distributed fit loop manifest model recipes splits stop streams",
+    "dsta/fit": "checkpoint data loader loop manifest model recipes sampling splits streams",
+    "dsta/train": "checkpoint data devices distributed fit loop manifest model recipes splits stop streams",
     "dsta/draw": "skeleton",
     "dsta/recognize": "checkpoint folded streams keypoints pose data skeleton manifest",
     "dsta/vocabularies": "checkpoint manifest pose recognize streams",
@@ -73,7 +74,7 @@ LIBRARIES = {
     "huggingface_hub": {"dsta/hub"},
     "torch": {f"dsta/{room}" for room in ("data", "model", "folded", "checkpoint", "export", "train")}
     | {"dsta/recognize", "dsta/identify", "dsta/upstream", "dsta/onnxgraph"}
-    | {f"dsta/{room}" for room in ("distributed", "recipes", "loader", "loop", "fit")},
+    | {f"dsta/{room}" for room in ("devices", "distributed", "recipes", "loader", "loop", "fit")},
 }
 
 FOLDERS = ("dsta", "eval", "leaderboard")

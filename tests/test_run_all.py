@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks import STREAMS, crossval_run, skeleton_set
-from tables import ALL, copied, made_world, run, table, unmade
+from tables import ALL, run, table, unmade
 
 import eval.forward
 import eval.scoring
@@ -23,16 +23,6 @@ from dsta.streams import fuse
 from eval.results import DISTURBED_COLUMNS, GLOSS_COLUMNS, lasting, read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return made_world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-def place(world, tmp_path):
-    return copied(world, tmp_path)
 
 
 @pytest.fixture(scope="module")

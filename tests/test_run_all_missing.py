@@ -7,20 +7,10 @@ import shutil
 import numpy as np
 import pytest
 from benchmarks import network
-from tables import ALL, copied, made_world, run, table, unmade
+from tables import ALL, run, table, unmade
 
 import eval.forward
 import eval.scoring
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return made_world(tmp_path_factory.mktemp("world"))
-
-
-@pytest.fixture
-def place(world, tmp_path):
-    return copied(world, tmp_path)
 
 
 def test_what_is_not_there_is_a_row_and_no_failure(place):
