@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from dsta.augment import Augmentation, augment
+from dsta.augment import augment
 from dsta.data import Clip
 from dsta.distributed import Group
 from dsta.errors import UserError
@@ -22,7 +23,7 @@ from dsta.skeleton import CANVAS, INDEX, MIRROR, NUM_JOINTS
 from dsta.streams import Draw, Recipe, Stream, checked, prepare, stream_frames, training_draw
 
 Batch = tuple[Tensor, Tensor]
-"""Network input (N, C, window, 27) float32 and labels (N,)."""
+"""Network input (N, C, window, 27) float32 and labels (N,), or shares of the classes (N, K)."""
 
 FAITHFUL_WORKERS = 4  # upstream `config/train.yaml`, num_worker
 _AHEAD = 8  # batches that a worker has ready
@@ -40,23 +41,37 @@ class Supply:
 def training_batches(
     clips: Sequence[Clip],
     label_of: dict[str, int],
-    stream: Stream,
+    streams: Sequence[Stream],
     recipe: Recipe,
-    augmentation: Augmentation,
-    batch_size: int,
+    config: TrainConfig,
     rng: np.random.Generator,
     part: slice = slice(None),
 ) -> Iterator[Batch]:
-    """One shuffled pass of varied clips in full batches, of each the part that is asked for.
+    """One shuffled pass of varied clips in full batches, of each the part that is asked for: network input
+    (streams, N, C, window, 27), and labels (N,) or, where clips are mixed, shares of the classes (N, K).
 
     One generator draws for all clips in turn, so whoever wants a part varies the whole batch.
     """
-    order = rng.permutation(len(clips))
-    for start in range(0, len(order) - batch_size + 1, batch_size):
-        chosen = [clips[i] for i in order[start : start + batch_size]]
-        varied = [augment(clip.joints, rng, augmentation) for clip in chosen][part]
-        inputs = np.stack([prepare(clip, stream, recipe) for clip in varied])
-        yield torch.from_numpy(inputs).float(), torch.tensor([label_of[clip.gloss] for clip in chosen[part]])
+    order, size = rng.permutation(len(clips)), config.batch_size
+    for start in range(0, len(order) - size + 1, size):
+        chosen = [clips[i] for i in order[start : start + size]]
+        varied = [augment(clip.joints, rng, config.augmentation) for clip in chosen]
+        wanted = slice(None) if config.mixup else part
+        inputs = np.stack([[prepare(clip, stream, recipe) for clip in varied[wanted]] for stream in streams])
+        x, y = torch.from_numpy(inputs).float(), torch.tensor([label_of[clip.gloss] for clip in chosen[wanted]])
+        if config.mixup:
+            own = rng.beta(config.mixup, config.mixup)
+            x, y = (
+                (own * whole + (1 - own) * whole.flip(axis)).narrow(axis, *_extent(part, size))
+                for whole, axis in ((x, 1), (F.one_hot(y, len(label_of)).float(), 0))
+            )
+        yield x, y
+
+
+def _extent(part: slice, size: int) -> tuple[int, int]:
+    """Where a part begins, and how much it is."""
+    start, stop, _ = part.indices(size)
+    return start, stop - start
 
 
 class SmallBatches:
@@ -81,10 +96,12 @@ class SmallBatches:
         yield from DataLoader(_Pass(self, epoch), None, **_how(self.supply, workers))
 
     def drawn(self, epoch: int) -> Iterator[Batch]:
+        return ((x[0], y) for x, y in self.of_streams(epoch, [self.stream]))
+
+    def of_streams(self, epoch: int, streams: Sequence[Stream]) -> Iterator[Batch]:
+        """An epoch as networks of several streams see it: their network input is stacked in front."""
         rng = np.random.default_rng([self.config.seed, epoch])
-        chosen = self._chosen(rng)
-        by, size = self.config.augmentation, self.config.batch_size
-        return training_batches(chosen, self.label_of, self.stream, self.recipe, by, size, rng, self.part)
+        return training_batches(self._chosen(rng), self.label_of, streams, self.recipe, self.config, rng, self.part)
 
     def _chosen(self, rng: np.random.Generator) -> list[Clip]:
         return drawn(self.clips, self.config.per_gloss, self.config.spread, rng)

@@ -90,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("learning-rate", "clip-norm", "per-gloss", "spread"):
         add(f"--{name}", type=float, help="instead of the recipe's")
     add("--batch-size", type=int, help="instead of the recipe's; of all processes together")
+    add("--mixup", type=float, metavar="ALPHA", help="mix clips in pairs, by shares from Beta(ALPHA, ALPHA): small")
     add("--ema", type=float, dest="average", metavar="DECAY", help="score and save an average of the weights: 0.999")
     add("--seed", type=int, help="of everything that is drawn (default 0)")
     add("--select", choices=["val", "last"], help="epoch: best on validation clips, or last (default: see README)")
@@ -198,7 +199,18 @@ def _config(args: argparse.Namespace) -> AnyConfig:
     given = vars(args)
     given |= {"epochs": args.schedule} if args.epochs is None else {}
     given |= {"schedule": args.epochs} if args.schedule is None else {}
-    names = ("epochs", "schedule", "batch_size", "learning_rate", "clip_norm", "per_gloss", "spread", "average", "seed")
+    names = (
+        "epochs",
+        "schedule",
+        "batch_size",
+        "learning_rate",
+        "clip_norm",
+        "per_gloss",
+        "spread",
+        "average",
+        "mixup",
+    )
+    names = (*names, "seed")
     asked = SIZES.get(args.model, {}) | {name: given[name] for name in names if given[name] is not None}
     if args.faithful:
         asked["faithful"] = True

@@ -14,7 +14,6 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,104 +21,26 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-import torch
 
-from dsta.checkpoint import CONFIG_FILE, Checkpoint, origin
-from dsta.data import Clip, file_sha256, logits, read_skeletons
+from dsta.checkpoint import CONFIG_FILE
+from dsta.data import Clip, file_sha256, read_skeletons
+from dsta.devices import chosen_device
 from dsta.errors import UserError, at_least, exit_code
-from dsta.files import replace_file, write_npz
+from dsta.files import replace_file
 from dsta.manifest import read_json
 from dsta.metrics import calibration_error, fit_fusion, hits, log_loss, topk, wilson
-from dsta.sampling import capped, sampling_share
+from dsta.recipes import TrainConfig
+from dsta.sampling import sampling_share
 from dsta.streams import Stream, fuse
-from dsta.train import SMALL_RECIPE, TrainConfig, git_commit, train
-from eval.networks import seen
+from dsta.workers import cores
+from eval.jobs import Job, judged_epochs, run_all
 
-LAST_SHARES = (0.8, 0.9, 1.0)  # of the schedule: the epochs among which the inner fold chooses
 BALANCES = tuple(round(0.1 * i, 1) for i in range(11))
-JUDGED_PER_SOURCE = 10
-LICENCE = "research use only (see the card)"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One network: stream, unseen folds, place, how its last epoch was chosen, and what it begins from."""
-
-    stream: Stream
-    without: tuple[int, ...]
-    out: Path
-    data: tuple[Path, ...]
-    config: TrainConfig
-    inner: bool
-    selection: str = "last epoch"
-    init: Path | None = None
-
-
-def run(job: Job) -> None:
-    """Trains the network, and scores the folds that it has not seen; a finished job is left alone."""
-    scores_file = job.out / "scores.npz"
-    if scores_file.exists() or (not job.without and (job.out / "model.safetensors").exists()):
-        return
-    torch.set_num_threads(1)
-    clips = [clip for folder in job.data for clip in read_skeletons(folder)]
-    seen = [clip for clip in clips if clip.fold not in job.without]
-    unseen = [clip for clip in clips if clip.fold in job.without]
-    if job.inner:
-        unseen = capped(unseen, JUDGED_PER_SOURCE, np.random.default_rng(0))
-    scores: dict[str, np.ndarray] = {"names": np.array([f"{clip.dataset}/{clip.name}" for clip in unseen])}
-    epochs = judged_epochs(job.config) if job.inner else [job.config.epochs]
-
-    def judge(epoch: int, model: torch.nn.Module) -> None:
-        if job.inner and epoch in epochs:
-            np.save(job.out / f"epoch{epoch}.npy", logits(model, [c.joints for c in unseen], job.stream, SMALL_RECIPE))
-
-    made_by = {
-        "datasets": [folder.name for folder in job.data],
-        "without_folds": list(job.without),
-        "selection": job.selection,
-        "commit": git_commit(),
-        "licence": LICENCE,
-    }
-    init = _init(job) if job.init else None
-    if init:
-        made_by["init"] = origin(job.init)
-    glosses = sorted({clip.gloss for clip in clips})
-    trained = train(seen, job.stream, job.out, job.config, SMALL_RECIPE, glosses, made_by, False, judge, init)
-    partial = {epoch: job.out / f"epoch{epoch}.npy" for epoch in epochs}
-    if job.inner:  # a resumed run finds the earlier ones on disk
-        scores |= {f"epoch{epoch}": np.load(path) for epoch, path in partial.items()}
-    elif unseen:
-        scores[f"epoch{epochs[0]}"] = logits(trained.model, [c.joints for c in unseen], job.stream, SMALL_RECIPE)
-    if unseen:
-        write_npz(scores_file, **scores)
-    for path in partial.values():
-        path.unlink(missing_ok=True)
-    print(f"{job.out} done", flush=True)
-
-
-def _init(job: Job) -> Checkpoint:
-    """What the network begins from. Raises UserError when it is of another stream, or may have seen the unseen."""
-    init = Checkpoint.load(job.init)
-    if init.stream != job.stream:
-        raise UserError(f"{job.init} is of the stream {init.stream}: it cannot begin {job.out}.")
-    sets = [folder.name for folder in job.data]
-    why = seen(job.init, init.provenance, sets, job.without)
-    if why:
-        raise UserError(
-            f"{job.init} may have seen other folds of {', '.join(sets)}: begin {job.out} from a run of the same folds, "
-            f"or from weights of other sets. {why}"
-        )
-    return init
 
 
 def _begin(init: Path | None, folder: str, stream: Stream) -> Path | None:
     """Where the network of `folder` finds what it begins from: in a run of the same folds, or in a weights folder."""
     return init and (init / folder if (init / folder).is_dir() else init) / stream
-
-
-def judged_epochs(config: TrainConfig) -> list[int]:
-    """The epochs among which an inner fold chooses."""
-    return sorted({max(1, round(share * config.schedule)) for share in LAST_SHARES})
 
 
 @dataclass(frozen=True)
@@ -243,13 +164,6 @@ def report(out: Path, clips: dict[str, Clip], chosen: dict[int, dict[str, Any]])
     return result
 
 
-def run_all(jobs: Sequence[Job], workers: int) -> None:
-    """Runs the jobs, `workers` at a time, one thread each."""
-    with ProcessPoolExecutor(workers) as pool:
-        for _ in pool.map(run, jobs):
-            pass
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python eval/crossval.py", description=__doc__.splitlines()[0])
     parser.add_argument("--data", nargs="+", required=True, type=Path, metavar="DIR", help="skeleton sets, joined")
@@ -261,13 +175,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--learning-rate", type=float, help="its peak, instead of the recipe's")
     parser.add_argument("--last", action="store_true", help="choose nothing: the last epoch, equal weights")
-    parser.add_argument("--workers", type=at_least(1), default=2)
-    parser.add_argument("--only", choices=["inner", "outer"], help="stop after this part")
+    parser.add_argument("--mixup", type=float, help="mix clips in pairs, by shares drawn from Beta(mixup, mixup)")
+    parser.add_argument("--inner-dim", type=at_least(1), help="channels of the first block, instead of the recipe's")
+    parser.add_argument("--device", default="auto", help="cpu, or a GPU, which trains all networks at once")
+    parser.add_argument("--workers", type=at_least(1), default=cores(), help="processes; by default one a core")
+    parser.add_argument(
+        "--only", choices=["inner", "outer", "all"], help="stop after this part, or train on all folds and do no more"
+    )
     args = parser.parse_args(arguments)
-    config = TrainConfig(args.schedule, args.schedule)
-    asked = {"per_gloss": args.per_gloss, "learning_rate": args.learning_rate}
-    config = replace(config, **{name: value for name, value in asked.items() if value is not None})
-    return exit_code(lambda: crossvalidate(args.data, args.out, config, args.workers, args.only, args.last, args.init))
+
+    def work() -> None:
+        config = TrainConfig(args.schedule, args.schedule)
+        asked = {name: getattr(args, name) for name in ("per_gloss", "learning_rate", "mixup", "inner_dim")}
+        config = replace(config, **{name: value for name, value in asked.items() if value is not None})
+        device = chosen_device(args.device)
+        crossvalidate(args.data, args.out, config, args.workers, args.only, args.last, args.init, device)
+
+    return exit_code(work)
 
 
 def crossvalidate(
@@ -278,17 +202,24 @@ def crossvalidate(
     only: str | None = None,
     last: bool = False,
     init: Path | None = None,
+    device: str = "cpu",
 ) -> None:
-    """Trains, chooses, scores and reports into `out`; `only` ("inner", "outer") stops after that part.
+    """Trains, chooses, scores and reports into `out`.
 
-    last: nothing is chosen, and no networks are trained for it. init: a finished run with whose networks these begin,
-    or a weights folder of other sets, of which all but the classifier stays.
+    only: "inner" and "outer" stop after that part; "all" trains on all folds and does nothing else. last: nothing is
+    chosen, and no networks are trained for it. init: a finished run with whose networks these begin, or a weights
+    folder of other sets, of which all but the classifier stays. device: `cpu`, or a GPU for all networks at once.
     """
     every = [clip for folder in data for clip in read_skeletons(folder)]
     clips = {f"{clip.dataset}/{clip.name}": clip for clip in every}
     folds = sorted({clip.fold for clip in every})
     if len(folds) < 2:
         raise UserError("Cross-validation needs at least two folds: see the column fold of index.csv.")
+
+    # Without a second fold to be left out, there is none that could choose: then nothing is chosen.
+    last = last or only == "all"
+    paired = len(folds) in range(4, 99, 2) and not last
+    pairs = [tuple(folds[i : i + 2]) for i in range(0, len(folds), 2)] if paired else []
 
     def jobs(folder: str, without: tuple[int, ...], config: TrainConfig, inner: bool = False) -> list[Job]:
         selection = "epoch chosen on an inner fold" if pairs and not inner else "last epoch"
@@ -298,10 +229,10 @@ def crossvalidate(
         ]
 
     _begin_run(out, data, config, last, init)
-    # Without a second fold to be left out, there is none that could choose: then nothing is chosen.
-    paired = len(folds) in range(4, 99, 2) and not last
-    pairs = [tuple(folds[i : i + 2]) for i in range(0, len(folds), 2)] if paired else []
-    run_all([job for p in pairs for job in jobs("without{}{}".format(*p), p, config, True)], workers)
+    if only == "all":
+        run_all(jobs("all", (), config), workers, device)
+        return
+    run_all([job for p in pairs for job in jobs("without{}{}".format(*p), p, config, True)], workers, device)
     chosen = {fold: default_choice(clips, config) for fold in folds}
     for pair in pairs:
         folders = {str(stream): out / "without{}{}".format(*pair) / stream for stream in Stream}
@@ -310,11 +241,10 @@ def crossvalidate(
     replace_file(out / "chosen.json", json.dumps(chosen, indent=1).encode())
     if only == "inner":
         return
-    run_all([job for f in folds for job in jobs(f"fold{f}", (f,), chosen_config(config, [chosen[f]]))], workers)
+    last_jobs = [] if only == "outer" else jobs("all", (), chosen_config(config, list(chosen.values())))
+    outer = [job for f in folds for job in jobs(f"fold{f}", (f,), chosen_config(config, [chosen[f]]))]
+    run_all(outer + last_jobs, workers, device)
     replace_file(out / "report.json", json.dumps(report(out, clips, chosen), indent=1).encode())
-    if only == "outer":
-        return
-    run_all(jobs("all", (), chosen_config(config, list(chosen.values()))), workers)
 
 
 def _begin_run(out: Path, data: Sequence[Path], config: TrainConfig, last: bool, init: Path | None) -> None:

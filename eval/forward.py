@@ -17,7 +17,7 @@ from dsta.checkpoint import Checkpoint
 from dsta.devices import chosen_device
 from dsta.memory import with_room
 from dsta.skeleton import NUM_JOINTS
-from dsta.streams import prepare, views
+from dsta.streams import Recipe, Stream, prepare, views
 
 Advance = Callable[[int], Any]
 
@@ -90,7 +90,7 @@ def _scores(checkpoint: Checkpoint, clips: "Picked", settings: Settings, batch: 
     each = batch * recipe.views * recipe.channels * recipe.window * NUM_JOINTS * 4
     workers = with_room(min(settings.workers, batches), 2, each) if settings.on_gpu else {}
     loader = DataLoader(
-        _Inputs(checkpoint, clips),
+        Inputs(checkpoint.stream, recipe, clips),
         batch,
         pin_memory=settings.on_gpu,
         multiprocessing_context="fork" if workers else None,  # the data is shared; workers never touch the GPU
@@ -103,11 +103,11 @@ def _scores(checkpoint: Checkpoint, clips: "Picked", settings: Settings, batch: 
         yield scores.float().view(*inputs.shape[:2], -1).mean(1)
 
 
-class _Inputs(Dataset):
+class Inputs(Dataset):
     """Network input of clips: (views, C, window, 27) float32 each."""
 
-    def __init__(self, checkpoint: Checkpoint, clips: Sequence[np.ndarray]) -> None:
-        self.stream, self.recipe, self.clips = checkpoint.stream, checkpoint.recipe, clips
+    def __init__(self, stream: Stream, recipe: Recipe, clips: Sequence[np.ndarray]) -> None:
+        self.stream, self.recipe, self.clips = stream, recipe, clips
 
     def __len__(self) -> int:
         return len(self.clips)

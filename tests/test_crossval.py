@@ -14,14 +14,17 @@ from dsta import train as training
 from dsta.checkpoint import Checkpoint
 from dsta.data import read_skeletons
 from dsta.errors import UserError
+from dsta.fit import fit
 from dsta.manifest import read_json
 from dsta.streams import Stream
 from eval import crossval
+from eval import jobs as module
 
 SCHEDULE = 8  # the shortest of which the three judged epochs differ: 6, 7 and 8
 SETS = {"alpha": "abc", "beta": "bcd"}  # they share two glosses; only beta knows d
 VOCABULARY = list("abcd")
 
+SMALL = training.Recipe(window=4, bone="direct", normalise="shoulders", views=2)
 tiny = partial(training.TrainConfig, inner_dim=8, depth=1, batch_size=24)
 
 
@@ -43,27 +46,26 @@ def write_set(folder, glosses, relabel=None):
 
 
 class Spy:
-    """Stands in for `train`: remembers which clips went into which folder."""
+    """Stands in for `fit`: remembers which clips went into which folder."""
 
     def __init__(self):
         self.saw = {}
 
-    def __call__(self, clips, stream, out, config, *args, **more):
+    def __call__(self, task, out, *args, **more):
+        clips = task.material.train
         self.saw[out.relative_to(out.parents[1]).as_posix()] = {f"{c.dataset}/{c.name}" for c in clips}
-        return training.train(clips, stream, out, config, *args, **more)
+        return fit(task, out, *args, **more)
 
 
 def cross_validate(data, out, *options):
     """`crossval.main` in this process with tiny networks; returns what each network saw."""
     spy = Spy()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crossval, "train", spy)
-        patch.setattr(crossval, "run_all", lambda jobs, workers: [crossval.run(job) for job in jobs])
-        patch.setattr(
-            crossval, "SMALL_RECIPE", training.Recipe(window=4, bone="direct", normalise="shoulders", views=2)
-        )
+        patch.setattr(module, "fit", spy)
+        patch.setattr(crossval, "run_all", lambda jobs, *_: [module.run(job) for job in jobs])
+        patch.setattr(module, "SMALL_RECIPE", SMALL)
         patch.setattr(crossval, "TrainConfig", tiny)
-        patch.setattr(crossval, "git_commit", lambda: "")
+        patch.setattr(module, "git_commit", lambda: "")
         arguments = ["--data", *map(str, data), "--out", str(out), "--schedule", str(SCHEDULE), *options]
         assert crossval.main(arguments) == 0
     return spy.saw
@@ -87,6 +89,41 @@ def clips(data):
     return {f"{clip.dataset}/{clip.name}": clip for folder in data for clip in read_skeletons(folder)}
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_on_one_device_all_at_once_the_networks_become_the_same(data, tmp_path, monkeypatch, workers):
+    """What a GPU does, done on a CPU: the same networks, scores and files, up to rounding."""
+    monkeypatch.setattr(module, "SMALL_RECIPE", SMALL)
+    config = tiny(epochs=2, schedule=2, batch_size=8)
+    settings = [(Stream.JOINT, (0, 1), True), (Stream.BONE, (2,), False), (Stream.JOINT, (), False)]
+
+    def jobs(way):
+        return [module.Job(s, w, tmp_path / way / str(i), tuple(data), config, inner) for i, (s, w, inner) in made]
+
+    made = list(enumerate(settings))
+    for job in jobs("alone"):
+        module.run(job)
+    module.run_stacked(jobs("stacked"), torch.device("cpu"), workers)
+    for i, (_, without, _) in made:
+        alone, stacked = (tmp_path / way / str(i) for way in ("alone", "stacked"))
+        assert {path.name for path in alone.iterdir()} == {path.name for path in stacked.iterdir()}
+        a, b = Checkpoint.load(alone).provenance, Checkpoint.load(stacked).provenance
+        assert a == b and a["without_folds"] == list(without)
+        if without:
+            expected, found = scores_of(alone), scores_of(stacked)
+            assert expected.keys() == found.keys() and expected["names"].tolist() == found["names"].tolist()
+            for name in expected.keys() - {"names"}:
+                assert found[name] == pytest.approx(expected[name], abs=0.1 * float(expected[name].std()))
+    module.run_stacked([job for job in jobs("stacked") if not job.done], torch.device("cpu"), 0)  # nothing is left
+
+
+def test_the_last_networks_alone_can_be_asked_for(data, tmp_path):
+    saw = cross_validate(data, tmp_path / "out", "--only", "all")
+    assert sorted(saw) == sorted(f"all/{stream}" for stream in Stream)
+    made = Checkpoint.load(tmp_path / "out" / "all" / "bone").provenance
+    assert made["selection"] == "last epoch" and made["training"]["epochs"] == SCHEDULE
+    assert not (tmp_path / "out" / "report.json").exists()
+
+
 def scores_of(folder):
     with np.load(folder / "scores.npz") as file:
         return {key: file[key] for key in file.files}
@@ -95,7 +132,7 @@ def scores_of(folder):
 @pytest.mark.parametrize("schedule", [1, 2, 3, 5])
 def test_short_schedules_judge_each_epoch_once(data, tmp_path, schedule):
     config = tiny(epochs=schedule, schedule=schedule)
-    crossval.run(crossval.Job(Stream.JOINT, (0, 1), tmp_path / "joint", tuple(data), config, True))
+    module.run(module.Job(Stream.JOINT, (0, 1), tmp_path / "joint", tuple(data), config, True))
     epochs = {round(share * schedule) for share in (0.8, 0.9, 1.0)}
     assert set(scores_of(tmp_path / "joint")) == {"names"} | {f"epoch{epoch}" for epoch in epochs}
 
@@ -200,13 +237,13 @@ def test_a_folds_own_labels_do_not_choose_for_it(finished, relabelled):
 
 def test_a_run_killed_after_training_goes_on(data, tmp_path):
     config = tiny(epochs=2, schedule=2)
-    job = crossval.Job(Stream.JOINT, (0, 1), tmp_path / "joint", tuple(data), config, False)
+    job = module.Job(Stream.JOINT, (0, 1), tmp_path / "joint", tuple(data), config, False)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "replace", failing_rename("scores.npz"))
         with pytest.raises(OSError, match="killed"):
-            crossval.run(job)
+            module.run(job)
     assert not (tmp_path / "joint" / "scores.npz").exists()
-    crossval.run(job)
+    module.run(job)
     assert len(scores_of(tmp_path / "joint")["names"]) == 24
 
 
@@ -268,12 +305,12 @@ def test_where_it_is_not_wanted_nothing_is_chosen(data, tmp_path, monkeypatch):
 def test_networks_go_on_from_those_of_an_earlier_run(data, tmp_path, finished):
     first = finished[0] / "fold0" / "joint"
     config = tiny(epochs=1, schedule=1, learning_rate=1e-9)
-    job = crossval.Job(Stream.JOINT, (0,), tmp_path / "joint", tuple(data), config, False, init=first)
+    job = module.Job(Stream.JOINT, (0,), tmp_path / "joint", tuple(data), config, False, init=first)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crossval, "SMALL_RECIPE", Checkpoint.load(first).recipe)
-        crossval.run(job)
+        patch.setattr(module, "SMALL_RECIPE", Checkpoint.load(first).recipe)
+        module.run(job)
         with pytest.raises(UserError, match="may have seen other folds"):
-            crossval.run(replace(job, without=(1,), out=tmp_path / "other"))
+            module.run(replace(job, without=(1,), out=tmp_path / "other"))
     before, after = Checkpoint.load(first), Checkpoint.load(tmp_path / "joint")
     assert after.provenance["init"]["weights_sha256"] == read_json(first / "config.json")["weights_sha256"]
     for name, tensor in before.model.named_parameters():
@@ -289,12 +326,12 @@ def test_networks_begin_from_weights_of_other_sets_only(data, tmp_path, monkeypa
     assert sorted({name.split("/")[0] for name in saw}) == ["fold0", "fold1"]
     begun = read_json(out / "fold0" / "bone" / "config.json")["provenance"]["init"]
     assert begun["datasets"] == [folder.name for folder in data] and begun["without_folds"] == []
-    job = crossval.Job(Stream.BONE, (0,), tmp_path / "same", tuple(data), tiny(), False, init=weights / "bone")
+    job = module.Job(Stream.BONE, (0,), tmp_path / "same", tuple(data), tiny(), False, init=weights / "bone")
     with pytest.raises(UserError, match="may have seen other folds of alpha, beta"):
-        crossval.run(job)
+        module.run(job)
     again = replace(job, data=(other,), without=(1,), init=out / "fold0" / "bone")
     with pytest.raises(UserError, match="may have seen other folds of other"):
-        crossval.run(again)
+        module.run(again)
 
 
 def test_networks_of_two_runs_are_not_mixed(data, tmp_path, monkeypatch, capsys):

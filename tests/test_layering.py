@@ -53,6 +53,7 @@ MAY_IMPORT = {
     "dsta/splits": "data datasets",
     "dsta/loop": "distributed model recipes stop streams",
     "dsta/fit": "checkpoint data loader loop manifest model recipes sampling splits streams",
+    "dsta/stacked": "fit loader loop memory model recipes",
     "dsta/train": "checkpoint data devices distributed fit loop manifest model recipes splits stop streams",
     "dsta/draw": "skeleton",
     "dsta/recognize": "checkpoint folded streams keypoints pose data skeleton manifest",
@@ -74,7 +75,7 @@ LIBRARIES = {
     "huggingface_hub": {"dsta/hub"},
     "torch": {f"dsta/{room}" for room in ("data", "model", "folded", "checkpoint", "export", "train")}
     | {"dsta/recognize", "dsta/identify", "dsta/upstream", "dsta/onnxgraph"}
-    | {f"dsta/{room}" for room in ("devices", "distributed", "recipes", "loader", "loop", "fit")},
+    | {f"dsta/{room}" for room in ("devices", "distributed", "recipes", "loader", "loop", "fit", "stacked")},
 }
 
 FOLDERS = ("dsta", "eval", "leaderboard")

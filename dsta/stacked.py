@@ -1,0 +1,299 @@
+"""Many small networks of one shape, trained as one: alone, each would leave a GPU idle.
+
+Parameters are stacked (M, …) and the network is mapped over them (`torch.func`), so that a step of all takes little
+longer than a step of one. Each keeps its own clips, epochs, learning rate and clipping of gradients, and becomes what
+`dsta.fit` makes of it, up to rounding.
+"""
+
+import json
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.func import functional_call, vmap
+from torch.utils.data import DataLoader, Dataset
+from tqdm import tqdm
+
+from dsta.files import replace_file
+from dsta.fit import Task
+from dsta.loader import SmallBatches, Supply
+from dsta.loop import LOG_FILE
+from dsta.memory import with_room
+from dsta.model import DSTA
+from dsta.recipes import TrainConfig
+
+WARM_UP = 3  # steps before one is recorded, as torch's notes on CUDA graphs ask for
+_AHEAD = 2  # epochs of a lesson that a worker has ready
+
+
+@dataclass(frozen=True)
+class Course:
+    """One network's way: what it is trained for, its folder, and what is done with it after some of its epochs.
+
+    after_epoch: called with the number of finished epochs, when that is in `marks`, and the network in evaluation mode.
+    """
+
+    task: Task
+    out: Path
+    marks: Collection[int] = ()
+    after_epoch: Callable[[int, DSTA], None] | None = None
+
+    @property
+    def config(self) -> TrainConfig:
+        return self.task.config
+
+    @cached_property
+    def batches(self) -> SmallBatches:
+        task = self.task
+        label_of = {gloss: i for i, gloss in enumerate(task.material.glosses)}
+        return SmallBatches(task.material.train, label_of, task.stream, task.recipe, task.config, Supply())
+
+    @property
+    def steps(self) -> int:
+        """Steps of an epoch."""
+        return self.batches.steps
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0; 0 when the network is finished."""
+        epoch, done = divmod(step, self.steps)
+        return self.config.rate(epoch, done / self.steps) if epoch < self.config.epochs else 0.0
+
+
+def train_stacked(courses: Sequence[Course], device: torch.device, workers: int = 0, progress: bool = True) -> None:
+    """Trains the networks together and writes the checkpoint of each one's last epoch, and its log.
+
+    workers: processes that vary clips; 0 is this one. The networks must have one shape, batch size, label smoothing,
+    weight decay and clipping, else ValueError.
+    """
+    for course in courses:
+        course.out.mkdir(parents=True, exist_ok=True)
+    stack = Stack(courses, device)
+    lessons = _lessons(courses)
+    ends = [course.steps * course.config.epochs for course in courses]
+    records = torch.zeros(max(ends), 2, len(courses), device=device)
+    draws = _draws(lessons, workers, pin=device.type == "cuda")
+    held: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * len(lessons)
+    places = [_place(course, lessons) for course in courses]
+    for step in tqdm(range(max(ends)), unit="step", disable=not progress):
+        for i, lesson in enumerate(lessons):
+            if step % lesson.steps == 0 and step < lesson.steps * lesson.epochs:
+                held[i] = tuple(part.to(device, non_blocking=True) for part in next(draws))
+        at = [step % course.steps for course in courses]
+        x = [held[i][0][k, s] for (i, s), k in zip(places, at, strict=True)]
+        y = [held[i][1][k] for (i, _), k in zip(places, at, strict=True)]
+        records[step] = stack.step(x, y, [course.rate(step) for course in courses])
+        for i, course in enumerate(courses):
+            epoch, rest = divmod(step + 1, course.steps)
+            if not rest and course.after_epoch and epoch in course.marks and epoch <= course.config.epochs:
+                course.after_epoch(epoch, stack.network(i))
+            if step + 1 == ends[i]:
+                course.task.checkpoint(stack.network(i)).save(course.out)
+    _write_logs(courses, records.cpu().numpy(), ends)
+
+
+class Stack:
+    """Networks side by side with their optimiser, on one device. On a GPU a step is recorded once and replayed."""
+
+    def __init__(self, courses: Sequence[Course], device: torch.device) -> None:
+        self.courses, self.config = courses, _common(courses)
+        self.on_gpu = device.type == "cuda"
+        if self.on_gpu:
+            torch.set_float32_matmul_precision("high")
+            torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
+        models = [course.task.network() for course in courses]
+        shape = models[0].config
+        if any(model.config != shape for model in models):
+            raise ValueError("networks of different shapes cannot be stacked")
+        self.count, self.shape = len(models), shape
+        self.base = DSTA(shape).to("meta").train()
+        states = [model.state_dict() for model in models]
+        whole = {name: torch.stack([state[name] for state in states]).to(device) for name in states[0]}
+        names = [name for name, _ in models[0].named_parameters()]
+        self.buffers = {name: tensor for name, tensor in whole.items() if name not in set(names)}
+        self.decaying = [name for name in names if states[0][name].ndim > 1]
+        self.free = [name for name in names if states[0][name].ndim <= 1]
+        # One long row a network and kind, so that clipping and the optimiser take few kernels; parameters look into it.
+        self.rows = [torch.cat([whole[n].flatten(1) for n in part], 1) for part in (self.decaying, self.free)]
+        self.parameters: dict[str, Tensor] = {}
+        for row, part in zip(self.rows, (self.decaying, self.free), strict=True):
+            pieces = row.split([whole[name][0].numel() for name in part], 1)
+            for name, piece in zip(part, pieces, strict=True):
+                self.parameters[name] = piece.view(whole[name].shape).detach().requires_grad_()
+        groups = [{"params": [row], "weight_decay": decay} for row, decay in zip(self.rows, self._decays, strict=True)]
+        # Its step is linear in the rate: it takes the step of rate 1, of which each network keeps its own share.
+        self.optimizer = torch.optim.AdamW(groups, lr=1.0, fused=True, capturable=self.on_gpu)
+        recipe, size = courses[0].task.recipe, self.config.batch_size
+        self.x = torch.zeros(self.count, size, recipe.channels, recipe.window, 27, device=device)
+        self.y = torch.zeros(self.count, size, shape.num_classes, device=device)
+        self.rates = torch.zeros(self.count, device=device)
+        self.told = torch.zeros(2, self.count, device=device)
+        self.graph = self._recorded() if self.on_gpu else None
+
+    @property
+    def _decays(self) -> tuple[float, float]:
+        return self.config.weight_decay, 0.0
+
+    def step(self, x: Sequence[Tensor], y: Sequence[Tensor], rates: Sequence[float]) -> Tensor:
+        """A step of all networks, each with its batch and learning rate; (2, M) mean loss and accuracy of each."""
+        torch.stack(list(x), out=self.x)
+        torch.stack(list(y), out=self.y)
+        self.rates.copy_(torch.tensor(rates), non_blocking=True)
+        if self.graph is None:
+            self._step()
+        else:
+            self.graph.replay()
+        return self.told
+
+    def network(self, i: int) -> DSTA:
+        """A copy of one of the networks, in evaluation mode on the CPU."""
+        model = DSTA(self.shape)
+        whole = self.parameters | self.buffers
+        model.load_state_dict({name: whole[name][i].detach().cpu() for name in model.state_dict()})
+        return model.eval()
+
+    def _step(self) -> None:
+        scores = vmap(lambda p, b, x: functional_call(self.base, (p, b), (x,)))(self.parameters, self.buffers, self.x)
+        smoothing = self.config.label_smoothing
+        losses = F.cross_entropy(scores.mT, self.y.mT, label_smoothing=smoothing, reduction="none").mean(1)
+        gradients = dict(
+            zip(self.parameters, torch.autograd.grad(losses.sum(), [*self.parameters.values()]), strict=True)
+        )
+        with torch.no_grad():
+            for row, part in zip(self.rows, (self.decaying, self.free), strict=True):
+                row.grad = torch.cat([gradients[name].flatten(1) for name in part], 1)
+            if self.config.clip_norm:
+                norm = sum(row.grad.square().sum(1) for row in self.rows).sqrt()
+                share = (self.config.clip_norm / (norm + 1e-6)).clamp(max=1.0)
+                for row in self.rows:
+                    row.grad *= share[:, None]
+            before = [row.clone() for row in self.rows]
+            self.optimizer.step()
+            for row, old in zip(self.rows, before, strict=True):
+                row.copy_(torch.lerp(old, row, self.rates[:, None]))
+            self.told[0] = losses
+            self.told[1] = (scores.argmax(-1) == self.y.argmax(-1)).float().mean(1)
+
+    def _recorded(self) -> torch.cuda.CUDAGraph:
+        """The step as a CUDA graph. What the warm-up changes, statistics and moments, is put back."""
+        kept = {name: tensor.clone() for name, tensor in self.buffers.items()}
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                self._step()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            self._step()
+        for name, tensor in kept.items():
+            self.buffers[name].copy_(tensor)
+        for state in self.optimizer.state.values():
+            for tensor in state.values():
+                tensor.zero_()
+        return graph
+
+
+@dataclass
+class Lesson:
+    """Courses that see the same varied clips, each its own streams of them."""
+
+    courses: list[Course]
+
+    @property
+    def steps(self) -> int:
+        return self.courses[0].steps
+
+    @property
+    def epochs(self) -> int:
+        return max(course.config.epochs for course in self.courses)
+
+    @cached_property
+    def streams(self) -> list[Any]:
+        return sorted({course.task.stream for course in self.courses})
+
+    def epoch(self, epoch: int) -> tuple[Tensor, Tensor]:
+        """Network input (steps, streams, N, C, window, 27) and shares of the classes (steps, N, K) of an epoch."""
+        first = self.courses[0]
+        xs, ys = zip(*first.batches.of_streams(epoch, self.streams), strict=True)
+        y = torch.stack(ys)
+        return torch.stack(xs), y if y.is_floating_point() else F.one_hot(y, len(first.task.material.glosses)).float()
+
+
+def _lessons(courses: Sequence[Course]) -> list[Lesson]:
+    found: dict[str, Lesson] = {}
+    for course in courses:
+        task, config = course.task, course.config
+        drawn = (config.batch_size, config.per_gloss, config.spread, config.augmentation, config.mixup, config.seed)
+        key = repr((id(task.material.train), task.material.glosses, drawn))
+        found.setdefault(key, Lesson([])).courses.append(course)
+    return list(found.values())
+
+
+def _place(course: Course, lessons: Sequence[Lesson]) -> tuple[int, int]:
+    """Which lesson a course is of, and which of its streams it sees."""
+    i = next(i for i, lesson in enumerate(lessons) if any(course is other for other in lesson.courses))
+    return i, lessons[i].streams.index(course.task.stream)
+
+
+class _Drawn(Dataset):
+    """Epochs of lessons, in the order in which `train_stacked` wants them."""
+
+    def __init__(self, lessons: Sequence[Lesson]) -> None:
+        self.lessons = lessons
+        wanted = [(e * lesson.steps, i, e) for i, lesson in enumerate(lessons) for e in range(lesson.epochs)]
+        self.order = [(i, e) for _, i, e in sorted(wanted)]
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, at: int) -> tuple[Tensor, Tensor]:
+        lesson, epoch = self.order[at]
+        return self.lessons[lesson].epoch(epoch)
+
+
+def _draws(lessons: Sequence[Lesson], workers: int, pin: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    drawn = _Drawn(lessons)
+    first = lessons[0]
+    recipe, config = first.courses[0].task.recipe, first.courses[0].config
+    clip = recipe.channels * recipe.window * 27 * 4
+    each = max(lesson.steps * len(lesson.streams) for lesson in lessons) * config.batch_size * clip
+    room = with_room(workers, _AHEAD, each) if workers else {}
+    forked = {"multiprocessing_context": "fork", "worker_init_fn": _one_thread} if room else {}
+    return iter(DataLoader(drawn, None, pin_memory=pin, generator=torch.Generator(), **room, **forked))
+
+
+def _one_thread(worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+def _common(courses: Sequence[Course]) -> TrainConfig:
+    """The settings that all networks of a stack share. Raises ValueError where they do not."""
+    config = courses[0].config
+    for course in courses:
+        for name in ("batch_size", "label_smoothing", "weight_decay", "clip_norm"):
+            if getattr(course.config, name) != getattr(config, name):
+                raise ValueError(f"networks with another {name} cannot be stacked")
+        if course.config.average or course.task.recipe != courses[0].task.recipe:
+            raise ValueError("networks with a moving average, or with different recipes, cannot be stacked")
+    return config
+
+
+def _write_logs(courses: Sequence[Course], records: np.ndarray, ends: Sequence[int]) -> None:
+    for i, course in enumerate(courses):
+        means = records[: ends[i], :, i].reshape(course.config.epochs, course.steps, 2).mean(1)
+        lines = [
+            {
+                "epoch": e,
+                "loss": float(loss),
+                "accuracy": float(accuracy),
+                "rate": course.rate((e + 1) * course.steps - 1),
+            }
+            for e, (loss, accuracy) in enumerate(means)
+        ]
+        replace_file(course.out / LOG_FILE, "".join(json.dumps(line) + "\n" for line in lines).encode())

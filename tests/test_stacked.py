@@ -1,0 +1,122 @@
+"""Networks trained as one: each becomes what it becomes alone."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from test_loop import QUIET, clips
+
+from dsta.checkpoint import Checkpoint
+from dsta.fit import Task, fit
+from dsta.loop import LOG_FILE
+from dsta.recipes import TrainConfig
+from dsta.splits import Material
+from dsta.stacked import Course, Stack, train_stacked
+from dsta.streams import Recipe, Stream
+
+RECIPE = Recipe(window=6, bone="direct", normalise="shoulders", hand_local=True, views=2)
+CONFIG = TrainConfig(3, 4, batch_size=4, balance=0.5, inner_dim=8, depth=2)
+CPU = torch.device("cpu")
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def task(count=16, stream=Stream.JOINT, config=CONFIG, **more):
+    return Task(Material(clips(count), (), ("down", "up"), "hrnet-wholebody"), stream, config, RECIPE, **more)
+
+
+def varied_tasks():
+    """Networks that differ in whatever may differ: clips and so steps of an epoch, stream, epochs, rate, seed."""
+    other = replace(CONFIG, epochs=2, schedule=2, learning_rate=2e-3, seed=3)
+    return [task(), task(24, Stream.BONE_MOTION), task(16, Stream.BONE, other), task(12, config=other)]
+
+
+def said(folder):
+    """Logits of made-up input, normalised by itself: a bias before a norm, whose gradient is rounding, adds nothing."""
+    x = torch.randn(8, 5, 6, 27, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return Checkpoint.load(folder).model.train()(x)
+
+
+@pytest.mark.parametrize(("mixup", "workers"), [(0.0, 0), (0.4, 2)])
+def test_each_network_becomes_what_it_becomes_alone(tmp_path, mixup, workers):
+    tasks = [replace(t, config=replace(t.config, mixup=mixup)) for t in varied_tasks()]
+    train_stacked([Course(t, tmp_path / f"stacked{i}") for i, t in enumerate(tasks)], CPU, workers, progress=False)
+    for i, each in enumerate(tasks):
+        fit(each, tmp_path / f"alone{i}", QUIET)
+        stacked, alone = (
+            [json.loads(line) for line in (tmp_path / f"{way}{i}" / LOG_FILE).read_text().splitlines()]
+            for way in ("stacked", "alone")
+        )
+        assert len(stacked) == each.config.epochs
+        for a, b in zip(stacked, alone, strict=True):
+            assert a["loss"] == pytest.approx(b["loss"], rel=2e-3)
+            assert (a["epoch"], a["rate"]) == (b["epoch"], pytest.approx(b["rate"]))
+        found, expected = said(tmp_path / f"stacked{i}"), said(tmp_path / f"alone{i}")
+        assert (found - expected).abs().max() < 0.03 * expected.std()
+        same = ("stream", "glosses", "estimator", "recipe", "provenance")
+        of = [Checkpoint.load(tmp_path / f"{way}{i}") for way in ("stacked", "alone")]
+        assert all(getattr(of[0], name) == getattr(of[1], name) for name in same)
+
+
+def test_the_first_step_is_that_of_one_network_alone(tmp_path):
+    """Before rounding has grown: gradients, clipping, decay and rate of each network are its own."""
+    rate, clip = 0.003, 0.05
+    tasks = [task(config=replace(CONFIG, clip_norm=clip, seed=seed, weight_decay=0.5)) for seed in (0, 1)]
+    courses = [Course(t, tmp_path) for t in tasks]
+    stack = Stack(courses, CPU)
+    batches = [next(iter(course.batches.epoch(0))) for course in courses]
+    hot = [torch.nn.functional.one_hot(y, 2).float() for _, y in batches]
+    told = stack.step([x for x, _ in batches], hot, [rate, 0.0])
+    for i, (x, y) in enumerate(batches):
+        model = tasks[i].network().train()
+        optimizer = tasks[i].config.optimizer(model)
+        scores = model(x)
+        loss = torch.nn.functional.cross_entropy(scores, y, label_smoothing=CONFIG.label_smoothing)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), clip)
+        for group in optimizer.param_groups:
+            group["lr"] = (rate, 0.0)[i]
+        optimizer.step()
+        found = stack.network(i)
+        assert told[0, i].item() == pytest.approx(loss.item(), rel=1e-5)
+        assert told[1, i].item() == pytest.approx((scores.argmax(1) == y).float().mean().item())
+        for name, tensor in model.state_dict().items():
+            rounding = 2 * rate if name.endswith("bias") else 2e-5  # as above; Adam's first step is the rate's sign
+            assert torch.allclose(found.state_dict()[name].double(), tensor.double(), rtol=1e-4, atol=rounding), name
+
+
+def test_marks_are_told_with_the_network_of_that_epoch(tmp_path):
+    told = []
+    course = Course(task(), tmp_path / "a", (1, 3), lambda epoch, model: told.append((epoch, model)))
+    train_stacked([course, Course(task(24), tmp_path / "b")], CPU, progress=False)
+    assert [epoch for epoch, _ in told] == [1, 3] and not told[0][1].training
+    last, whole = told[1][1].state_dict(), Checkpoint.load(tmp_path / "a").model.state_dict()
+    assert all(torch.equal(last[name], whole[name]) for name in last if name != "classifier.bias")
+    assert not torch.equal(last["classifier.bias"], whole["classifier.bias"])  # balance is taken out at the end
+    assert not torch.equal(told[0][1].state_dict()["classifier.weight"], last["classifier.weight"])
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [({"inner_dim": 16}, "shapes"), ({"weight_decay": 0.1}, "weight_decay"), ({"average": 0.9}, "moving average")],
+)
+def test_what_cannot_be_stacked_is_refused(tmp_path, change, match):
+    others = [task(), task(config=replace(CONFIG, **change))]
+    with pytest.raises(ValueError, match=match):
+        train_stacked([Course(t, tmp_path / str(i)) for i, t in enumerate(others)], CPU, progress=False)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_recorded_step_is_the_step(tmp_path):
+    courses = [Course(t, Path(f"{tmp_path}/{i}")) for i, t in enumerate(varied_tasks())]
+    on_cpu, on_gpu = Stack(courses, CPU), Stack(courses, torch.device("cuda"))
+    for epoch in range(2):
+        batches = [next(iter(course.batches.epoch(epoch))) for course in courses]
+        hot = [torch.nn.functional.one_hot(y, 2).float() for _, y in batches]
+        rates = [1e-3] * len(courses)
+        expected = on_cpu.step([x for x, _ in batches], hot, rates)
+        found = on_gpu.step([x.cuda() for x, _ in batches], [y.cuda() for y in hot], rates)
+        assert torch.allclose(found.cpu(), expected, rtol=0.02, atol=0.02)
