@@ -34,7 +34,7 @@ LAST_SHARES = (0.8, 0.9, 1.0)  # of the schedule: the epochs among which the inn
 JUDGED_PER_SOURCE = 10
 LICENCE = "research use only (see the card)"
 ESTIMATOR = "mediapipe-holistic"
-_AT_ONCE = 128  # clips that are scored at once on a GPU
+_AT_ONCE = 512  # clips that are scored at once on a GPU
 
 
 @dataclass(frozen=True)
