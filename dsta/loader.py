@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
@@ -23,7 +22,7 @@ from dsta.skeleton import CANVAS, INDEX, MIRROR, NUM_JOINTS
 from dsta.streams import Draw, Recipe, Stream, checked, prepare, stream_frames, training_draw
 
 Batch = tuple[Tensor, Tensor]
-"""Network input (N, C, window, 27) float32 and labels (N,), or shares of the classes (N, K)."""
+"""Network input (N, C, window, 27) float32 and labels (N,)."""
 
 FAITHFUL_WORKERS = 4  # upstream `config/train.yaml`, num_worker
 _AHEAD = 8  # batches that a worker has ready
@@ -48,30 +47,16 @@ def training_batches(
     part: slice = slice(None),
 ) -> Iterator[Batch]:
     """One shuffled pass of varied clips in full batches, of each the part that is asked for: network input
-    (streams, N, C, window, 27), and labels (N,) or, where clips are mixed, shares of the classes (N, K).
+    (streams, N, C, window, 27) and labels (N,).
 
     One generator draws for all clips in turn, so whoever wants a part varies the whole batch.
     """
     order, size = rng.permutation(len(clips)), config.batch_size
     for start in range(0, len(order) - size + 1, size):
         chosen = [clips[i] for i in order[start : start + size]]
-        varied = [augment(clip.joints, rng, config.augmentation) for clip in chosen]
-        wanted = slice(None) if config.mixup else part
-        inputs = np.stack([[prepare(clip, stream, recipe) for clip in varied[wanted]] for stream in streams])
-        x, y = torch.from_numpy(inputs).float(), torch.tensor([label_of[clip.gloss] for clip in chosen[wanted]])
-        if config.mixup:
-            own = rng.beta(config.mixup, config.mixup)
-            x, y = (
-                (own * whole + (1 - own) * whole.flip(axis)).narrow(axis, *_extent(part, size))
-                for whole, axis in ((x, 1), (F.one_hot(y, len(label_of)).float(), 0))
-            )
-        yield x, y
-
-
-def _extent(part: slice, size: int) -> tuple[int, int]:
-    """Where a part begins, and how much it is."""
-    start, stop, _ = part.indices(size)
-    return start, stop - start
+        varied = [augment(clip.joints, rng, config.augmentation) for clip in chosen][part]
+        inputs = np.stack([[prepare(clip, stream, recipe) for clip in varied] for stream in streams])
+        yield torch.from_numpy(inputs).float(), torch.tensor([label_of[clip.gloss] for clip in chosen[part]])
 
 
 class SmallBatches:

@@ -156,10 +156,7 @@ class Loop:
         return on_cpu and isinstance(self.config, ReferenceConfig)
 
     def _epoch(self, epoch: int, bar: tqdm) -> Line:
-        """One pass; the log's line: mean loss and accuracy on the training clips as they were varied, and seconds.
-
-        Of mixed clips the larger share counts as the label.
-        """
+        """One pass; the log's line: mean loss and accuracy on the training clips as they were varied, and seconds."""
         machine, config = self.machine, self.config
         started = time.perf_counter()
         self.model.train()
@@ -173,7 +170,7 @@ class Loop:
             x, y = (part.to(machine.device, non_blocking=True) for part in (x, y))
             loss, scores = self._stepping(x, y, keep, rate)
             losses.append(loss)  # numbers stay on the device: reading one would wait for it
-            correct += (scores.argmax(1) == (y.argmax(1) if y.ndim > 1 else y)).sum()
+            correct += (scores.argmax(1) == y).sum()
             count += len(y)
             bar.update()
         totals = torch.cat([torch.stack(losses).double(), correct.double()[None]])

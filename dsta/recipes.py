@@ -38,8 +38,6 @@ class TrainConfig:
         frequent glosses win when in doubt, 1 all (post-hoc logit adjustment, arXiv 2007.07314).
     clip_norm: most that the gradient's norm may be, 0 for no limit.
     average: decay of the moving average of the weights, which is then what is scored and saved; 0 for none.
-    mixup: clips of a batch are mixed in pairs, by a share drawn from Beta(mixup, mixup), and so are their labels
-        (arXiv 1710.09412); 0 for not at all.
     """
 
     epochs: int = 50
@@ -54,7 +52,6 @@ class TrainConfig:
     spread: float = 0.5
     balance: float = 0.0
     average: float = 0.0
-    mixup: float = 0.0
     seed: int = 0
     inner_dim: int = 16
     depth: int = 3
@@ -147,7 +144,6 @@ _ALLOWED: dict[str, tuple[Callable[[float], bool], str]] = {
     "clip_norm": (lambda value: 0 <= value < math.inf, "0 (no limit) or above"),
     "label_smoothing": (lambda value: 0 <= value < 1, "from 0 to below 1"),
     "average": (lambda value: 0 <= value < 1, "from 0 (none) to below 1"),
-    "mixup": (lambda value: 0 <= value < math.inf, "0 (none) or above"),
     "per_gloss": (lambda value: 0 < value < math.inf, "above 0"),
     "spread": (lambda value: 0 <= value <= 1, "from 0 to 1"),
     "seed": (lambda value: 0 <= value < 2**63, "0 or above"),

@@ -130,7 +130,7 @@ class Stack:
         self.optimizer = torch.optim.AdamW(groups, lr=1.0, fused=True, capturable=self.on_gpu)
         recipe, size = courses[0].task.recipe, self.config.batch_size
         self.x = torch.zeros(self.count, size, recipe.channels, recipe.window, 27, device=device)
-        self.y = torch.zeros(self.count, size, shape.num_classes, device=device)
+        self.y = torch.zeros(self.count, size, dtype=torch.int64, device=device)
         self.rates = torch.zeros(self.count, device=device)
         self.told = torch.zeros(2, self.count, device=device)
         self.graph = self._recorded() if self.on_gpu else None
@@ -160,7 +160,7 @@ class Stack:
     def _step(self) -> None:
         scores = vmap(lambda p, b, x: functional_call(self.base, (p, b), (x,)))(self.parameters, self.buffers, self.x)
         smoothing = self.config.label_smoothing
-        losses = F.cross_entropy(scores.mT, self.y.mT, label_smoothing=smoothing, reduction="none").mean(1)
+        losses = F.cross_entropy(scores.mT, self.y, label_smoothing=smoothing, reduction="none").mean(1)
         gradients = dict(
             zip(self.parameters, torch.autograd.grad(losses.sum(), [*self.parameters.values()]), strict=True)
         )
@@ -177,7 +177,7 @@ class Stack:
             for row, old in zip(self.rows, before, strict=True):
                 row.copy_(torch.lerp(old, row, self.rates[:, None]))
             self.told[0] = losses
-            self.told[1] = (scores.argmax(-1) == self.y.argmax(-1)).float().mean(1)
+            self.told[1] = (scores.argmax(-1) == self.y).float().mean(1)
 
     def _recorded(self) -> torch.cuda.CUDAGraph:
         """The step as a CUDA graph. What the warm-up changes, statistics and moments, is put back."""
@@ -218,18 +218,16 @@ class Lesson:
         return sorted({course.task.stream for course in self.courses})
 
     def epoch(self, epoch: int) -> tuple[Tensor, Tensor]:
-        """Network input (steps, streams, N, C, window, 27) and shares of the classes (steps, N, K) of an epoch."""
-        first = self.courses[0]
-        xs, ys = zip(*first.batches.of_streams(epoch, self.streams), strict=True)
-        y = torch.stack(ys)
-        return torch.stack(xs), y if y.is_floating_point() else F.one_hot(y, len(first.task.material.glosses)).float()
+        """Network input (steps, streams, N, C, window, 27) and labels (steps, N) of an epoch."""
+        xs, ys = zip(*self.courses[0].batches.of_streams(epoch, self.streams), strict=True)
+        return torch.stack(xs), torch.stack(ys)
 
 
 def _lessons(courses: Sequence[Course]) -> list[Lesson]:
     found: dict[str, Lesson] = {}
     for course in courses:
         task, config = course.task, course.config
-        drawn = (config.batch_size, config.per_gloss, config.spread, config.augmentation, config.mixup, config.seed)
+        drawn = (config.batch_size, config.per_gloss, config.spread, config.augmentation, config.seed)
         key = repr((id(task.material.train), task.material.glosses, drawn))
         found.setdefault(key, Lesson([])).courses.append(course)
     return list(found.values())

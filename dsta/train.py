@@ -22,7 +22,6 @@ from typing import Any
 import torch
 
 from dsta.checkpoint import CONFIG_FILE, Checkpoint, origin
-from dsta.data import Clip
 from dsta.devices import chosen_device
 from dsta.distributed import joined
 from dsta.errors import UserError, at_least, exit_code
@@ -30,39 +29,12 @@ from dsta.files import replace_file
 from dsta.fit import Task, fit, interrupted, is_finished
 from dsta.loop import LOG_FILE, RESUME_FILE, Machine
 from dsta.manifest import read_json
-from dsta.model import DSTA
 from dsta.recipes import SMALL_RECIPE, AnyConfig, ReferenceConfig, TrainConfig
 from dsta.splits import Material, Request, find_spec, read_material, tell
 from dsta.stop import Stop
 from dsta.streams import Recipe, Stream
 
 SIZES = {"paper": {"inner_dim": 64, "depth": 4}, "compact": {"inner_dim": 16, "depth": 3}}
-
-
-def train(
-    clips: Sequence[Clip],
-    stream: Stream,
-    out: str | Path,
-    config: TrainConfig | None = None,
-    recipe: Recipe = SMALL_RECIPE,
-    glosses: Sequence[str] | None = None,
-    provenance: dict[str, Any] | None = None,
-    progress: bool = True,
-    after_epoch: Callable[[int, DSTA], None] | None = None,
-    init: Checkpoint | None = None,
-) -> Checkpoint:
-    """Trains on all clips of small sets and writes the checkpoint of the last epoch to `out`.
-
-    Interrupted, the next call with the same arguments continues after the last finished epoch, on the same curve:
-    each epoch draws from a generator seeded by (seed, epoch). Each epoch's loss is a line of `out/log.jsonl`.
-    glosses: the vocabulary, by default that of the clips; one without a clip keeps its place and is never predicted.
-    after_epoch: called with the number of finished epochs and the network, in evaluation mode and not yet balanced.
-    init: what to begin from, instead of a fresh network of the configuration's size.
-    """
-    vocabulary = tuple(sorted(glosses or {clip.gloss for clip in clips}))
-    material = Material(clips, (), vocabulary, "mediapipe-holistic")
-    task = Task(material, stream, config or TrainConfig(), recipe, init, provenance or {})
-    return fit(task, out, Machine(progress=progress), after_epoch=after_epoch)
 
 
 def git_commit() -> str:
@@ -90,7 +62,6 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("learning-rate", "clip-norm", "per-gloss", "spread"):
         add(f"--{name}", type=float, help="instead of the recipe's")
     add("--batch-size", type=int, help="instead of the recipe's; of all processes together")
-    add("--mixup", type=float, metavar="ALPHA", help="mix clips in pairs, by shares from Beta(ALPHA, ALPHA): small")
     add("--ema", type=float, dest="average", metavar="DECAY", help="score and save an average of the weights: 0.999")
     add("--seed", type=int, help="of everything that is drawn (default 0)")
     add("--select", choices=["val", "last"], help="epoch: best on validation clips, or last (default: see README)")
@@ -199,18 +170,7 @@ def _config(args: argparse.Namespace) -> AnyConfig:
     given = vars(args)
     given |= {"epochs": args.schedule} if args.epochs is None else {}
     given |= {"schedule": args.epochs} if args.schedule is None else {}
-    names = (
-        "epochs",
-        "schedule",
-        "batch_size",
-        "learning_rate",
-        "clip_norm",
-        "per_gloss",
-        "spread",
-        "average",
-        "mixup",
-    )
-    names = (*names, "seed")
+    names = ("epochs", "schedule", "batch_size", "learning_rate", "clip_norm", "per_gloss", "spread", "average", "seed")
     asked = SIZES.get(args.model, {}) | {name: given[name] for name in names if given[name] is not None}
     if args.faithful:
         asked["faithful"] = True

@@ -175,7 +175,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--learning-rate", type=float, help="its peak, instead of the recipe's")
     parser.add_argument("--last", action="store_true", help="choose nothing: the last epoch, equal weights")
-    parser.add_argument("--mixup", type=float, help="mix clips in pairs, by shares drawn from Beta(mixup, mixup)")
     parser.add_argument("--inner-dim", type=at_least(1), help="channels of the first block, instead of the recipe's")
     parser.add_argument("--device", default="auto", help="cpu, or a GPU, which trains all networks at once")
     parser.add_argument("--workers", type=at_least(1), default=cores(), help="processes; by default one a core")
@@ -186,7 +185,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def work() -> None:
         config = TrainConfig(args.schedule, args.schedule)
-        asked = {name: getattr(args, name) for name in ("per_gloss", "learning_rate", "mixup", "inner_dim")}
+        asked = {name: getattr(args, name) for name in ("per_gloss", "learning_rate", "inner_dim")}
         config = replace(config, **{name: value for name, value in asked.items() if value is not None})
         device = chosen_device(args.device)
         crossvalidate(args.data, args.out, config, args.workers, args.only, args.last, args.init, device)

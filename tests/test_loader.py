@@ -2,7 +2,6 @@
 
 import random
 import time
-from functools import partial
 
 import numpy as np
 import pytest
@@ -34,8 +33,8 @@ def clips(count, **more):
 # --- small sets
 
 
-def batches(given, size, seed=0, part=slice(None), **config):
-    rng, config = np.random.default_rng(seed), TrainConfig(batch_size=size, **config)
+def batches(given, size, seed=0, part=slice(None)):
+    rng, config = np.random.default_rng(seed), TrainConfig(batch_size=size)
     return [(x[0], y) for x, y in training_batches(given, LABELS, [Stream.BONE], RECIPE, config, rng, part)]
 
 
@@ -64,22 +63,6 @@ def test_batches_repeat_with_their_generator():
     assert not torch.equal(first[0][0], other[0][0])
 
 
-def test_mixed_clips_are_pairs_with_their_labels_in_the_same_shares():
-    given = clips(6)
-    rng = np.random.default_rng(3)
-    order = rng.permutation(6)
-    plain = [prepare(augment(given[i].joints, rng, Augmentation()), "bone", RECIPE) for i in order]
-    own = rng.beta(0.4, 0.4)
-    ((x, y),) = batches(given, 6, seed=3, mixup=0.4)
-    for row, share, first, second in zip(x, y, range(6), range(6)[::-1], strict=True):
-        expected = own * plain[first] + (1 - own) * plain[second]
-        assert np.allclose(row.numpy(), expected, atol=1e-5)
-        of = {0: 0.0, 1: 0.0}
-        of[order[first] % 2] += own
-        of[order[second] % 2] += 1 - own
-        assert share.tolist() == pytest.approx([of[0], of[1]], abs=1e-6)
-
-
 def test_streams_of_a_batch_see_the_same_varied_clips():
     rng = np.random.default_rng(0)
     config = TrainConfig(batch_size=4)
@@ -90,11 +73,9 @@ def test_streams_of_a_batch_see_the_same_varied_clips():
     assert torch.equal(both[:1], joint)
 
 
-@pytest.mark.parametrize("mixup", [0.0, 0.4])
-def test_parts_of_a_batch_are_parts_of_the_whole_one(mixup):
+def test_parts_of_a_batch_are_parts_of_the_whole_one():
     given = clips(9)
-    of = partial(batches, given, 4, mixup=mixup)
-    whole, left, right = of(), of(part=slice(0, 2)), of(part=slice(2, 4))
+    whole, left, right = batches(given, 4), batches(given, 4, part=slice(0, 2)), batches(given, 4, part=slice(2, 4))
     for (x, y), a, b in zip(whole, left, right, strict=True):
         assert torch.equal(torch.cat([a[0], b[0]]), x) and torch.equal(torch.cat([a[1], b[1]]), y)
 

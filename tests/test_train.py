@@ -11,8 +11,11 @@ from dsta import loader
 from dsta.checkpoint import Checkpoint
 from dsta.data import Clip, logits
 from dsta.errors import UserError
+from dsta.fit import Task, fit
+from dsta.loop import RESUME_FILE, Machine
+from dsta.recipes import TrainConfig
+from dsta.splits import Material
 from dsta.streams import Recipe, Stream
-from dsta.train import RESUME_FILE, TrainConfig, train
 
 RECIPE = Recipe(window=4, bone="direct", normalise="shoulders")
 CONFIG = TrainConfig(epochs=3, schedule=3, batch_size=4, inner_dim=8, depth=1)
@@ -28,8 +31,9 @@ def clips(count=8, folds=1):
     ]
 
 
-def run(out, config=CONFIG, given=None, **more):
-    return train(given or clips(), Stream.JOINT, out, config, RECIPE, progress=False, **more)
+def run(out, config=CONFIG, given=None, stream=Stream.JOINT, glosses=("down", "up"), provenance=None, **more):
+    material = Material(given or clips(), (), tuple(sorted(glosses)), "mediapipe-holistic")
+    return fit(Task(material, stream, config, RECIPE, None, provenance or {}), out, Machine(progress=False), **more)
 
 
 def test_a_separable_problem_is_learned(tmp_path):
@@ -114,7 +118,7 @@ def test_a_begun_run_of_something_else_is_not_continued(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "a", after_epoch=stop)
     with pytest.raises(UserError):
-        train(clips(), Stream.BONE, tmp_path / "a", CONFIG, RECIPE, progress=False)
+        run(tmp_path / "a", stream=Stream.BONE)
 
 
 def test_what_is_written_is_what_was_trained(tmp_path):
