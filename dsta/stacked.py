@@ -20,6 +20,7 @@ from torch.func import functional_call, vmap
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from dsta.errors import UserError
 from dsta.files import replace_file
 from dsta.fit import Task
 from dsta.loader import SmallBatches, Supply
@@ -69,7 +70,7 @@ def train_stacked(courses: Sequence[Course], device: torch.device, workers: int 
     """Trains the networks together and writes the checkpoint of each one's last epoch, and its log.
 
     workers: processes that vary clips; 0 is this one. The networks must have one shape, batch size, label smoothing,
-    weight decay and clipping, else ValueError.
+    weight decay and clipping, else ValueError. Raises UserError when a loss is no longer a number.
     """
     for course in courses:
         course.out.mkdir(parents=True, exist_ok=True)
@@ -93,6 +94,11 @@ def train_stacked(courses: Sequence[Course], device: torch.device, workers: int 
             if not rest and course.after_epoch and epoch in course.marks and epoch <= course.config.epochs:
                 course.after_epoch(epoch, stack.network(i))
             if step + 1 == ends[i]:
+                if not records[: ends[i], 0, i].isfinite().all():
+                    raise UserError(
+                        f"The loss of {course.out} was not a number: lower --learning-rate. The networks that were "
+                        "finished before are kept."
+                    )
                 course.task.checkpoint(stack.network(i)).save(course.out)
     _write_logs(courses, records.cpu().numpy(), ends)
 

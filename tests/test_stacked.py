@@ -9,6 +9,7 @@ import torch
 from test_loop import QUIET, clips
 
 from dsta.checkpoint import Checkpoint
+from dsta.errors import UserError
 from dsta.fit import Task, fit
 from dsta.loop import LOG_FILE
 from dsta.recipes import TrainConfig
@@ -106,6 +107,15 @@ def test_what_cannot_be_stacked_is_refused(tmp_path, change, match):
     others = [task(), task(config=replace(CONFIG, **change))]
     with pytest.raises(ValueError, match=match):
         train_stacked([Course(t, tmp_path / str(i)) for i, t in enumerate(others)], CPU, progress=False)
+
+
+def test_a_network_whose_loss_is_no_number_is_not_written(tmp_path):
+    broken = replace(CONFIG, learning_rate=1e30, clip_norm=5.0)
+    courses = [Course(task(12), tmp_path / "good"), Course(task(16, config=broken), tmp_path / "bad")]
+    with pytest.raises(UserError, match="bad was not a number"):
+        train_stacked(courses, CPU, progress=False)
+    assert Checkpoint.load(tmp_path / "good").model  # it was through before
+    assert not (tmp_path / "bad" / "config.json").exists()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
