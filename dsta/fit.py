@@ -98,7 +98,7 @@ def fit(
     A finished run is not trained again. Raises UserError when `out` holds a finished network of another run.
     """
     out, machine, material = Path(out), machine or Machine(), task.material
-    finished = machine.group.from_leader(_finished(task, out) if machine.group.leads else None)
+    finished = machine.group.from_leader(finished_network(task, out) if machine.group.leads else None)
     if finished:
         if machine.group.leads and machine.progress:
             tell([f"{out} holds the finished network of this run: nothing is left to do."])
@@ -135,7 +135,7 @@ def fit(
     return checkpoint if machine.group.leads else task.checkpoint(loop.result)
 
 
-def _finished(task: Task, out: Path) -> Checkpoint | None:
+def finished_network(task: Task, out: Path) -> Checkpoint | None:
     """The network in `out` when this run has made it and is through. Raises UserError when another run has."""
     if not is_finished(out):
         return None

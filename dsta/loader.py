@@ -219,12 +219,12 @@ def _steps(clips: int, batch_size: int) -> int:
 
 
 def _how(supply: Supply, workers: dict[str, int]) -> dict[str, object]:
-    forked = {**workers, "multiprocessing_context": "fork", "worker_init_fn": _leave_signals} if workers else {}
+    forked = {**workers, "multiprocessing_context": "fork", "worker_init_fn": leave_signals} if workers else {}
     # Its own generator: the loader takes a number from it, which must not shift the network's random numbers.
     return {"pin_memory": supply.pin, "generator": torch.Generator(), **forked}
 
 
-def _leave_signals(worker: int) -> None:
+def leave_signals(worker: int) -> None:
     """Ctrl-C goes to all processes of a terminal; the training process decides what becomes of its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -116,7 +116,7 @@ class Loop:
         self.judge, self.judge_every, self.keep, self.after_epoch = judge, judge_every, keep, after_epoch
         self.model = model.to(self.machine.device)
         if self.machine.device.type == "cuda":
-            _speed_up(self.model)
+            speed_up(self.model)
         if self.machine.group.size > 1 or self._rounds_badly():
             synchronise(self.model, self.machine.group)
         self.optimizer = config.optimizer(self.model)
@@ -301,7 +301,7 @@ def _read_state(path: Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read ({error}): delete it to begin anew.") from error
 
 
-def _speed_up(model: nn.Module) -> None:
+def speed_up(model: nn.Module) -> None:
     """What a GPU needs to be fast: TF32 where numbers are float32, the fastest convolutions for the shapes at hand, and
     their weights with channels last, as the activations are: else torch.compile turns each block's first ones round."""
     torch.set_float32_matmul_precision("high")

@@ -20,11 +20,12 @@ from torch.func import functional_call, vmap
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
+from dsta.checkpoint import Checkpoint
 from dsta.errors import UserError
 from dsta.files import replace_file
 from dsta.fit import Task
-from dsta.loader import SmallBatches, Supply
-from dsta.loop import LOG_FILE
+from dsta.loader import SmallBatches, Supply, leave_signals
+from dsta.loop import LOG_FILE, RESUME_FILE, speed_up, writing
 from dsta.memory import with_room
 from dsta.model import DSTA
 from dsta.recipes import TrainConfig
@@ -35,15 +36,17 @@ _AHEAD = 2  # epochs of a lesson that a worker has ready
 
 @dataclass(frozen=True)
 class Course:
-    """One network's way: what it is trained for, its folder, and what is done with it after some of its epochs.
+    """One network's way: what it is trained for, its folder, and what is done with it.
 
     after_epoch: called with the number of finished epochs, when that is in `marks`, and the network in evaluation mode.
+    at_end: called with the checkpoint once that is written.
     """
 
     task: Task
     out: Path
     marks: Collection[int] = ()
     after_epoch: Callable[[int, DSTA], None] | None = None
+    at_end: Callable[[Checkpoint], None] | None = None
 
     @property
     def config(self) -> TrainConfig:
@@ -67,20 +70,24 @@ class Course:
 
 
 def train_stacked(courses: Sequence[Course], device: torch.device, workers: int = 0, progress: bool = True) -> None:
-    """Trains the networks together and writes the checkpoint of each one's last epoch, and its log.
+    """Trains the networks together; as each is through, its log and the checkpoint of its last epoch are written.
 
-    workers: processes that vary clips; 0 is this one. The networks must have one shape, batch size, label smoothing,
-    weight decay and clipping, else ValueError. Raises UserError when a loss is no longer a number.
+    workers: processes that vary clips; 0 is this one. On a GPU numbers are float32 in TF32. What is interrupted begins
+    anew, and validation clips are not looked at. The networks must have one shape, recipe, batch size, label smoothing,
+    weight decay and clipping, and no moving average, else ValueError. Raises UserError when a loss is no longer a
+    number, or the disk is full.
     """
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)  # streams and graphs are those of the current one
     for course in courses:
-        course.out.mkdir(parents=True, exist_ok=True)
-    stack = Stack(courses, device)
-    lessons = _lessons(courses)
+        with writing(course.out):
+            course.out.mkdir(parents=True, exist_ok=True)
+    stack, lessons = Stack(courses, device), _lessons(courses)
     ends = [course.steps * course.config.epochs for course in courses]
+    places = [_place(course, lessons) for course in courses]
     records = torch.zeros(max(ends), 2, len(courses), device=device)
     draws = _draws(lessons, workers, pin=device.type == "cuda")
     held: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * len(lessons)
-    places = [_place(course, lessons) for course in courses]
     for step in tqdm(range(max(ends)), unit="step", disable=not progress):
         for i, lesson in enumerate(lessons):
             if step % lesson.steps == 0 and step < lesson.steps * lesson.epochs:
@@ -91,16 +98,30 @@ def train_stacked(courses: Sequence[Course], device: torch.device, workers: int 
         records[step] = stack.step(x, y, [course.rate(step) for course in courses])
         for i, course in enumerate(courses):
             epoch, rest = divmod(step + 1, course.steps)
-            if not rest and course.after_epoch and epoch in course.marks and epoch <= course.config.epochs:
+            if rest or step >= ends[i]:
+                continue
+            if not records[step, 0, i].isfinite():
+                raise UserError(f"The loss of {course.out} is not a number after epoch {epoch}: lower --learning-rate.")
+            if course.after_epoch and epoch in course.marks:
                 course.after_epoch(epoch, stack.network(i))
             if step + 1 == ends[i]:
-                if not records[: ends[i], 0, i].isfinite().all():
-                    raise UserError(
-                        f"The loss of {course.out} was not a number: lower --learning-rate. The networks that were "
-                        "finished before are kept."
-                    )
-                course.task.checkpoint(stack.network(i)).save(course.out)
-    _write_logs(courses, records.cpu().numpy(), ends)
+                _finish(course, stack.network(i), records[: ends[i], :, i].cpu().numpy())
+
+
+def _finish(course: Course, model: DSTA, records: np.ndarray) -> None:
+    """Writes the log, of losses and accuracies (steps, 2), and the checkpoint, which makes the network finished."""
+    means = records.reshape(course.config.epochs, course.steps, 2).mean(1)
+    lines = []
+    for epoch, (loss, accuracy) in enumerate(means.tolist()):
+        rate = course.rate((epoch + 1) * course.steps - 1)
+        lines.append(json.dumps({"epoch": epoch, "loss": loss, "accuracy": accuracy, "rate": rate}) + "\n")
+    checkpoint = course.task.checkpoint(model)
+    with writing(course.out):
+        replace_file(course.out / LOG_FILE, "".join(lines).encode())
+        checkpoint.save(course.out)
+        (course.out / RESUME_FILE).unlink(missing_ok=True)  # of a run on a CPU that was not brought to its end
+    if course.at_end:
+        course.at_end(checkpoint)
 
 
 class Stack:
@@ -109,15 +130,14 @@ class Stack:
     def __init__(self, courses: Sequence[Course], device: torch.device) -> None:
         self.courses, self.config = courses, _common(courses)
         self.on_gpu = device.type == "cuda"
-        if self.on_gpu:
-            torch.set_float32_matmul_precision("high")
-            torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
         models = [course.task.network() for course in courses]
         shape = models[0].config
         if any(model.config != shape for model in models):
             raise ValueError("networks of different shapes cannot be stacked")
         self.count, self.shape = len(models), shape
         self.base = DSTA(shape).to("meta").train()
+        if self.on_gpu:
+            speed_up(self.base)
         states = [model.state_dict() for model in models]
         whole = {name: torch.stack([state[name] for state in states]).to(device) for name in states[0]}
         names = [name for name, _ in models[0].named_parameters()]
@@ -268,12 +288,8 @@ def _draws(lessons: Sequence[Lesson], workers: int, pin: bool) -> Iterator[tuple
     clip = recipe.channels * recipe.window * 27 * 4
     each = max(lesson.steps * len(lesson.streams) for lesson in lessons) * config.batch_size * clip
     room = with_room(workers, _AHEAD, each) if workers else {}
-    forked = {"multiprocessing_context": "fork", "worker_init_fn": _one_thread} if room else {}
+    forked = {"multiprocessing_context": "fork", "worker_init_fn": leave_signals} if room else {}
     return iter(DataLoader(drawn, None, pin_memory=pin, generator=torch.Generator(), **room, **forked))
-
-
-def _one_thread(worker: int) -> None:
-    torch.set_num_threads(1)
 
 
 def _common(courses: Sequence[Course]) -> TrainConfig:
@@ -286,18 +302,3 @@ def _common(courses: Sequence[Course]) -> TrainConfig:
         if course.config.average or course.task.recipe != courses[0].task.recipe:
             raise ValueError("networks with a moving average, or with different recipes, cannot be stacked")
     return config
-
-
-def _write_logs(courses: Sequence[Course], records: np.ndarray, ends: Sequence[int]) -> None:
-    for i, course in enumerate(courses):
-        means = records[: ends[i], :, i].reshape(course.config.epochs, course.steps, 2).mean(1)
-        lines = [
-            {
-                "epoch": e,
-                "loss": float(loss),
-                "accuracy": float(accuracy),
-                "rate": course.rate((e + 1) * course.steps - 1),
-            }
-            for e, (loss, accuracy) in enumerate(means)
-        ]
-        replace_file(course.out / LOG_FILE, "".join(json.dumps(line) + "\n" for line in lines).encode())

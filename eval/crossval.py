@@ -29,6 +29,7 @@ from dsta.errors import UserError, at_least, exit_code
 from dsta.files import replace_file
 from dsta.manifest import read_json
 from dsta.metrics import calibration_error, fit_fusion, hits, log_loss, topk, wilson
+from dsta.model import ModelConfig
 from dsta.recipes import TrainConfig
 from dsta.sampling import sampling_share
 from dsta.streams import Stream, fuse
@@ -179,7 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="auto", help="cpu, or a GPU, which trains all networks at once")
     parser.add_argument("--workers", type=at_least(1), default=cores(), help="processes; by default one a core")
     parser.add_argument(
-        "--only", choices=["inner", "outer", "all"], help="stop after this part, or train on all folds and do no more"
+        "--only",
+        choices=["inner", "outer", "all"],
+        help="stop after this part; all: train on all folds and do nothing else, into an --out of its own",
     )
     args = parser.parse_args(arguments)
 
@@ -227,6 +230,7 @@ def crossvalidate(
             for s in Stream
         ]
 
+    ModelConfig(1, inner_dim=config.inner_dim)  # a size that cannot be is told before anything is written
     _begin_run(out, data, config, last, init)
     if only == "all":
         run_all(jobs("all", (), config), workers, device)
@@ -240,10 +244,11 @@ def crossvalidate(
     replace_file(out / "chosen.json", json.dumps(chosen, indent=1).encode())
     if only == "inner":
         return
-    last_jobs = [] if only == "outer" else jobs("all", (), chosen_config(config, list(chosen.values())))
     outer = [job for f in folds for job in jobs(f"fold{f}", (f,), chosen_config(config, [chosen[f]]))]
-    run_all(outer + last_jobs, workers, device)
+    of_all = [] if only == "outer" else jobs("all", (), chosen_config(config, list(chosen.values())))
+    run_all(outer if device == "cpu" else outer + of_all, workers, device)  # a GPU has room for both at once
     replace_file(out / "report.json", json.dumps(report(out, clips, chosen), indent=1).encode())
+    run_all(of_all, workers, device)
 
 
 def _begin_run(out: Path, data: Sequence[Path], config: TrainConfig, last: bool, init: Path | None) -> None:

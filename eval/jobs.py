@@ -18,11 +18,13 @@ from dsta.checkpoint import Checkpoint, origin
 from dsta.data import Clip, logits, read_skeletons
 from dsta.errors import UserError
 from dsta.files import write_npz
-from dsta.fit import Task, fit
+from dsta.fit import Task, finished_network, fit
 from dsta.loop import Machine
+from dsta.memory import with_room
 from dsta.model import DSTA
 from dsta.recipes import SMALL_RECIPE, TrainConfig
 from dsta.sampling import capped
+from dsta.skeleton import NUM_JOINTS
 from dsta.splits import Material
 from dsta.stacked import Course, train_stacked
 from dsta.streams import Stream
@@ -69,8 +71,8 @@ class Job:
         names = {(clip.dataset, clip.name) for clip in few}
         return [i for i in places if (clips[i].dataset, clips[i].name) in names]
 
-    def task(self, clips: Sequence[Clip], seen: Sequence[Clip], device: str) -> Task:
-        """What is to be trained, on the clips of `seen`; `clips` are all, whose glosses are the vocabulary."""
+    def task(self, clips: Sequence[Clip], shown: Sequence[Clip], device: str) -> Task:
+        """What is to be trained, on the clips of `shown`; `clips` are all, whose glosses are the vocabulary."""
         made_by = {
             "datasets": [folder.name for folder in self.data],
             "without_folds": list(self.without),
@@ -82,7 +84,7 @@ class Job:
         init = _init(self) if self.init else None
         if init:
             made_by["init"] = origin(self.init)
-        material = Material(seen, (), tuple(sorted({clip.gloss for clip in clips})), ESTIMATOR)
+        material = Material(shown, (), tuple(sorted({clip.gloss for clip in clips})), ESTIMATOR)
         return Task(material, self.stream, self.config, SMALL_RECIPE, init, made_by)
 
     def keep_scores(self, epoch: int, scores: np.ndarray) -> None:
@@ -139,34 +141,43 @@ def run_stacked(jobs: Sequence[Job], device: torch.device, workers: int) -> None
         return
     clips = [clip for folder in jobs[0].data for clip in read_skeletons(folder)]
     seen_by = {without: [c for c in clips if c.fold not in without] for without in {job.without for job in jobs}}
-    inputs = {stream: _inputs(clips, stream, workers) for stream in {job.stream for job in jobs}}
+    inputs = {stream: _inputs(clips, stream, workers) for stream in {job.stream for job in jobs if job.without}}
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
     def score(job: Job, epoch: int, model: DSTA) -> None:
         if job.without:
             job.keep_scores(epoch, _scores(model.to(device), inputs[job.stream], job.unseen(clips), device))
 
-    def course(job: Job) -> Course:
-        task = job.task(clips, seen_by[job.without], name)
-        return Course(task, job.out, job.epochs if job.inner else (), partial(score, job))
+    def end(job: Job, checkpoint: Checkpoint) -> None:
+        if not job.inner:
+            score(job, job.config.epochs, checkpoint.model)
+        job.finish(clips)
 
+    courses: dict[str, list[Course]] = {}  # networks that begin from others may have several sizes
     try:
-        train_stacked([course(job) for job in jobs], device, workers)
+        for job in jobs:
+            task = job.task(clips, seen_by[job.without], name)
+            trained = finished_network(task, job.out)
+            if trained and all((job.out / f"epoch{epoch}.npy").exists() for epoch in job.epochs if job.inner):
+                end(job, trained)  # killed before it had scored
+                continue
+            course = Course(task, job.out, job.epochs if job.inner else (), partial(score, job), partial(end, job))
+            courses.setdefault(repr(task.init and task.init.model.config), []).append(course)
+        for stack in courses.values():
+            train_stacked(stack, device, workers)
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"The GPU's memory is too small for {len(jobs)} networks at once: give --device cpu."
         ) from error
-    for job in jobs:
-        if not job.inner:
-            score(job, job.config.epochs, Checkpoint.load(job.out).model)
-        job.finish(clips)
 
 
 def _inputs(clips: Sequence[Clip], stream: Stream, workers: int) -> Tensor:
     """(N, views, C, window, 27) network input of all clips, prepared by `workers` processes."""
-    forked = {"num_workers": workers, "multiprocessing_context": "fork"} if workers else {}
+    each = _AT_ONCE * SMALL_RECIPE.views * SMALL_RECIPE.channels * SMALL_RECIPE.window * NUM_JOINTS * 4
+    room = with_room(workers, 2, each) if workers else {}
+    forked = {"multiprocessing_context": "fork"} if room else {}
     prepared = Inputs(stream, SMALL_RECIPE, [clip.joints for clip in clips])
-    return torch.cat([*DataLoader(prepared, _AT_ONCE, generator=torch.Generator(), **forked)])
+    return torch.cat([*DataLoader(prepared, _AT_ONCE, generator=torch.Generator(), **room, **forked)])
 
 
 @torch.inference_mode()

@@ -116,6 +116,61 @@ def test_on_one_device_all_at_once_the_networks_become_the_same(data, tmp_path, 
     module.run_stacked([job for job in jobs("stacked") if not job.done], torch.device("cpu"), 0)  # nothing is left
 
 
+def test_a_stack_that_was_killed_goes_on_with_what_is_left(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SMALL_RECIPE", SMALL)
+    config, whole, trained = tiny(epochs=1, schedule=1, batch_size=8), module.train_stacked, []
+    # The first has fewer epochs than the second; the third was trained before, but killed before it had scored.
+    configs = [config, replace(config, epochs=2, schedule=2), config]
+    jobs = [
+        module.Job(Stream.JOINT, (fold,), tmp_path / str(fold), tuple(data), c, False) for fold, c in enumerate(configs)
+    ]
+
+    def spy(courses, *args):
+        trained.append([course.out.name for course in courses])
+        whole(courses, *args)
+
+    def run(*, killed_at=None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "train_stacked", spy)
+            if killed_at:
+                patch.setattr(Path, "replace", failing_rename(killed_at))
+            module.run_stacked([job for job in jobs if not job.done], torch.device("cpu"), 0)
+
+    with pytest.raises(OSError, match="killed"):
+        jobs, every = jobs[2:], jobs
+        run(killed_at="scores.npz")
+    jobs = every[:2]
+    with pytest.raises(UserError, match="not a number"):
+        jobs[1] = replace(jobs[1], config=replace(jobs[1].config, learning_rate=1e30))
+        run()
+    jobs = every
+    run()
+    assert trained == [["2"], ["0", "1"], ["1"]]
+    assert all(job.done for job in jobs)
+
+
+def test_streams_of_several_sizes_are_stacks_of_their_own(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SMALL_RECIPE", SMALL)
+    other = write_set(tmp_path / "other", "ab")
+    first = [
+        module.Job(s, (), tmp_path / "first" / s, (other,), tiny(1, 1, batch_size=8, inner_dim=size), False)
+        for s, size in ((Stream.JOINT, 8), (Stream.BONE, 16))
+    ]
+    for job in first:
+        module.run(job)
+    jobs = [
+        replace(job, without=(0,), data=tuple(data), out=tmp_path / "out" / job.stream, init=job.out) for job in first
+    ]
+    module.run_stacked(jobs, torch.device("cpu"), 0)
+    assert [Checkpoint.load(job.out).model.config.inner_dim for job in jobs] == [8, 16]
+
+
+def test_a_size_that_cannot_be_is_refused_before_anything_is_written(data, tmp_path, capsys):
+    given = ["--data", str(data[0]), "--out", str(tmp_path / "out"), "--inner-dim", "12"]
+    assert crossval.main(given) == 2
+    assert "inner_dim" in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
 def test_the_last_networks_alone_can_be_asked_for(data, tmp_path):
     saw = cross_validate(data, tmp_path / "out", "--only", "all")
     assert sorted(saw) == sorted(f"all/{stream}" for stream in Stream)

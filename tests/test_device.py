@@ -238,7 +238,7 @@ def test_channels_last_weights_are_the_same_network():
     before = logits(model, given, Stream.JOINT, Recipe(window=8))
     flags = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark
     try:
-        module._speed_up(model)
+        module.speed_up(model)
     finally:
         torch.set_float32_matmul_precision(flags[0])
         torch.backends.cudnn.allow_tf32, torch.backends.cudnn.benchmark = flags[1:]

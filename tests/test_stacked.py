@@ -8,10 +8,11 @@ import pytest
 import torch
 from test_loop import QUIET, clips
 
+from dsta import stacked as module
 from dsta.checkpoint import Checkpoint
 from dsta.errors import UserError
-from dsta.fit import Task, fit
-from dsta.loop import LOG_FILE
+from dsta.fit import Task, fit, is_finished
+from dsta.loop import LOG_FILE, RESUME_FILE
 from dsta.recipes import TrainConfig
 from dsta.splits import Material
 from dsta.stacked import Course, Stack, train_stacked
@@ -110,12 +111,38 @@ def test_what_cannot_be_stacked_is_refused(tmp_path, change, match):
 
 
 def test_a_network_whose_loss_is_no_number_is_not_written(tmp_path):
-    broken = replace(CONFIG, learning_rate=1e30, clip_norm=5.0)
-    courses = [Course(task(12), tmp_path / "good"), Course(task(16, config=broken), tmp_path / "bad")]
-    with pytest.raises(UserError, match="bad was not a number"):
-        train_stacked(courses, CPU, progress=False)
-    assert Checkpoint.load(tmp_path / "good").model  # it was through before
+    broken = replace(CONFIG, learning_rate=1e30, epochs=4)
+    ended = []
+    good = Course(task(12, config=replace(CONFIG, epochs=1)), tmp_path / "good", at_end=ended.append)
+    bad = Course(task(16, config=broken), tmp_path / "bad", at_end=ended.append)
+    with pytest.raises(UserError, match=r"bad is not a number after epoch 1: lower --learning-rate"):
+        train_stacked([good, bad], CPU, progress=False)
+    assert len(ended) == 1 and Checkpoint.load(tmp_path / "good").provenance == ended[0].provenance
     assert not (tmp_path / "bad" / "config.json").exists()
+
+
+def test_what_is_through_is_whole_and_stays(tmp_path):
+    """Log and checkpoint are there when the end is told; what an unfinished run on a CPU has left is gone."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / RESUME_FILE).write_bytes(b"half a run")
+
+    def end(checkpoint):
+        assert is_finished(tmp_path / "a") and len((tmp_path / "a" / LOG_FILE).read_text().splitlines()) == 3
+        raise KeyboardInterrupt
+
+    courses = [Course(task(), tmp_path / "a", at_end=end), Course(task(24), tmp_path / "b")]
+    with pytest.raises(KeyboardInterrupt):
+        train_stacked(courses, CPU, progress=False)
+    assert is_finished(tmp_path / "a") and not is_finished(tmp_path / "b")
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module, "replace_file", full)
+    with pytest.raises(UserError, match="cannot be written"):
+        train_stacked([Course(task(config=replace(CONFIG, epochs=1)), tmp_path / "a")], CPU, progress=False)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -128,3 +155,10 @@ def test_a_recorded_step_is_the_step(tmp_path):
         expected = on_cpu.step([x for x, _ in batches], [y for _, y in batches], rates)
         found = on_gpu.step([x.cuda() for x, _ in batches], [y.cuda() for _, y in batches], rates)
         assert torch.allclose(found.cpu(), expected, rtol=0.02, atol=0.02)
+    x = torch.randn(8, 5, 6, 27, generator=torch.Generator().manual_seed(0))
+    for i in range(len(courses)):  # what the warm-up has changed is put back
+        a, b = on_cpu.network(i), on_gpu.network(i)
+        assert b.input_norm.num_batches_tracked == 2
+        assert torch.allclose(a.input_norm.running_var, b.input_norm.running_var, rtol=0.02)
+        with torch.no_grad():
+            assert torch.allclose(a(x), b(x), rtol=0.05, atol=0.05)
