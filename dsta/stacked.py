@@ -29,6 +29,7 @@ from dsta.loop import LOG_FILE, RESUME_FILE, speed_up, writing
 from dsta.memory import with_room
 from dsta.model import DSTA
 from dsta.recipes import TrainConfig
+from dsta.skeleton import NUM_JOINTS
 
 WARM_UP = 3  # steps before one is recorded, as torch's notes on CUDA graphs ask for
 _AHEAD = 2  # epochs of a lesson that a worker has ready
@@ -151,19 +152,16 @@ class Stack:
             pieces = row.split([whole[name][0].numel() for name in part], 1)
             for name, piece in zip(part, pieces, strict=True):
                 self.parameters[name] = piece.view(whole[name].shape).detach().requires_grad_()
-        groups = [{"params": [row], "weight_decay": decay} for row, decay in zip(self.rows, self._decays, strict=True)]
+        decays = (self.config.weight_decay, 0.0)  # matrices only, as `TrainConfig.optimizer` has it
+        groups = [{"params": [row], "weight_decay": decay} for row, decay in zip(self.rows, decays, strict=True)]
         # Its step is linear in the rate: it takes the step of rate 1, of which each network keeps its own share.
         self.optimizer = torch.optim.AdamW(groups, lr=1.0, fused=True, capturable=self.on_gpu)
         recipe, size = courses[0].task.recipe, self.config.batch_size
-        self.x = torch.zeros(self.count, size, recipe.channels, recipe.window, 27, device=device)
+        self.x = torch.zeros(self.count, size, recipe.channels, recipe.window, NUM_JOINTS, device=device)
         self.y = torch.zeros(self.count, size, dtype=torch.int64, device=device)
         self.rates = torch.zeros(self.count, device=device)
         self.told = torch.zeros(2, self.count, device=device)
         self.graph = self._recorded() if self.on_gpu else None
-
-    @property
-    def _decays(self) -> tuple[float, float]:
-        return self.config.weight_decay, 0.0
 
     def step(self, x: Sequence[Tensor], y: Sequence[Tensor], rates: Sequence[float]) -> Tensor:
         """A step of all networks, each with its batch and learning rate; (2, M) mean loss and accuracy of each."""
@@ -184,9 +182,11 @@ class Stack:
         return model.eval()
 
     def _step(self) -> None:
+        """Reads x, y and rates, and leaves what it has to say in `told`: a graph knows tensors by their place."""
         scores = vmap(lambda p, b, x: functional_call(self.base, (p, b), (x,)))(self.parameters, self.buffers, self.x)
         smoothing = self.config.label_smoothing
-        losses = F.cross_entropy(scores.mT, self.y, label_smoothing=smoothing, reduction="none").mean(1)
+        losses = F.cross_entropy(scores.flatten(0, 1), self.y.flatten(), label_smoothing=smoothing, reduction="none")
+        losses = losses.view(self.y.shape).mean(1)
         gradients = dict(
             zip(self.parameters, torch.autograd.grad(losses.sum(), [*self.parameters.values()]), strict=True)
         )
@@ -285,7 +285,7 @@ def _draws(lessons: Sequence[Lesson], workers: int, pin: bool) -> Iterator[tuple
     drawn = _Drawn(lessons)
     first = lessons[0]
     recipe, config = first.courses[0].task.recipe, first.courses[0].config
-    clip = recipe.channels * recipe.window * 27 * 4
+    clip = recipe.channels * recipe.window * NUM_JOINTS * 4
     each = max(lesson.steps * len(lesson.streams) for lesson in lessons) * config.batch_size * clip
     room = with_room(workers, _AHEAD, each) if workers else {}
     forked = {"multiprocessing_context": "fork", "worker_init_fn": leave_signals} if room else {}

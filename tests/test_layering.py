@@ -53,7 +53,7 @@ MAY_IMPORT = {
     "dsta/splits": "data datasets",
     "dsta/loop": "distributed model recipes stop streams",
     "dsta/fit": "checkpoint data loader loop manifest model recipes sampling splits streams",
-    "dsta/stacked": "fit loader loop memory model recipes",
+    "dsta/stacked": "checkpoint fit loader loop memory model recipes skeleton",
     "dsta/train": "checkpoint data devices distributed fit loop manifest model recipes splits stop streams",
     "dsta/draw": "skeleton",
     "dsta/recognize": "checkpoint folded streams keypoints pose data skeleton manifest",
