@@ -85,7 +85,10 @@ def train_stacked(courses: Sequence[Course], device: torch.device, workers: int 
             course.out.mkdir(parents=True, exist_ok=True)
     stack, lessons = Stack(courses, device), _lessons(courses)
     ends = [course.steps * course.config.epochs for course in courses]
-    places = [_place(course, lessons) for course in courses]
+    place_of = {
+        id(c): (i, lesson.streams.index(c.task.stream)) for i, lesson in enumerate(lessons) for c in lesson.courses
+    }
+    places = [place_of[id(course)] for course in courses]  # its lesson, and which of the lesson's streams it sees
     records = torch.zeros(max(ends), 2, len(courses), device=device)
     draws = _draws(lessons, workers, pin=device.type == "cuda")
     held: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * len(lessons)
@@ -143,16 +146,11 @@ class Stack:
         whole = {name: torch.stack([state[name] for state in states]).to(device) for name in states[0]}
         names = [name for name, _ in models[0].named_parameters()]
         self.buffers = {name: tensor for name, tensor in whole.items() if name not in set(names)}
-        self.decaying = [name for name in names if states[0][name].ndim > 1]
-        self.free = [name for name in names if states[0][name].ndim <= 1]
-        # One long row a network and kind, so that clipping and the optimiser take few kernels; parameters look into it.
-        self.rows = [torch.cat([whole[n].flatten(1) for n in part], 1) for part in (self.decaying, self.free)]
-        self.parameters: dict[str, Tensor] = {}
-        for row, part in zip(self.rows, (self.decaying, self.free), strict=True):
-            pieces = row.split([whole[name][0].numel() for name in part], 1)
-            for name, piece in zip(part, pieces, strict=True):
-                self.parameters[name] = piece.view(whole[name].shape).detach().requires_grad_()
-        decays = (self.config.weight_decay, 0.0)  # matrices only, as `TrainConfig.optimizer` has it
+        matrices = [name for name in names if states[0][name].ndim > 1]  # they decay, as in `TrainConfig.optimizer`
+        self.kinds = (matrices, [name for name in names if name not in set(matrices)])
+        self.rows = [torch.cat([whole[name].flatten(1) for name in kind], 1) for kind in self.kinds]
+        self.parameters = self._views({name: tensor.shape for name, tensor in whole.items()})
+        decays = (self.config.weight_decay, 0.0)
         groups = [{"params": [row], "weight_decay": decay} for row, decay in zip(self.rows, decays, strict=True)]
         # Its step is linear in the rate: it takes the step of rate 1, of which each network keeps its own share.
         self.optimizer = torch.optim.AdamW(groups, lr=1.0, fused=True, capturable=self.on_gpu)
@@ -163,10 +161,19 @@ class Stack:
         self.told = torch.zeros(2, self.count, device=device)
         self.graph = self._recorded() if self.on_gpu else None
 
-    def step(self, x: Sequence[Tensor], y: Sequence[Tensor], rates: Sequence[float]) -> Tensor:
+    def _views(self, shapes: dict[str, torch.Size]) -> dict[str, Tensor]:
+        """The parameters, as views into one long row a network and kind: clipping and optimiser take few kernels."""
+        found = {}
+        for row, kind in zip(self.rows, self.kinds, strict=True):
+            pieces = row.split([shapes[name][1:].numel() for name in kind], 1)
+            for name, piece in zip(kind, pieces, strict=True):
+                found[name] = piece.view(shapes[name]).detach().requires_grad_()
+        return found
+
+    def step(self, x: list[Tensor], y: list[Tensor], rates: list[float]) -> Tensor:
         """A step of all networks, each with its batch and learning rate; (2, M) mean loss and accuracy of each."""
-        torch.stack(list(x), out=self.x)
-        torch.stack(list(y), out=self.y)
+        torch.stack(x, out=self.x)
+        torch.stack(y, out=self.y)
         self.rates.copy_(torch.tensor(rates), non_blocking=True)
         if self.graph is None:
             self._step()
@@ -191,8 +198,8 @@ class Stack:
             zip(self.parameters, torch.autograd.grad(losses.sum(), [*self.parameters.values()]), strict=True)
         )
         with torch.no_grad():
-            for row, part in zip(self.rows, (self.decaying, self.free), strict=True):
-                row.grad = torch.cat([gradients[name].flatten(1) for name in part], 1)
+            for row, kind in zip(self.rows, self.kinds, strict=True):
+                row.grad = torch.cat([gradients[name].flatten(1) for name in kind], 1)
             if self.config.clip_norm:
                 norm = sum(row.grad.square().sum(1) for row in self.rows).sqrt()
                 share = (self.config.clip_norm / (norm + 1e-6)).clamp(max=1.0)
@@ -257,12 +264,6 @@ def _lessons(courses: Sequence[Course]) -> list[Lesson]:
         key = repr((id(task.material.train), task.material.glosses, drawn))
         found.setdefault(key, Lesson([])).courses.append(course)
     return list(found.values())
-
-
-def _place(course: Course, lessons: Sequence[Lesson]) -> tuple[int, int]:
-    """Which lesson a course is of, and which of its streams it sees."""
-    i = next(i for i, lesson in enumerate(lessons) if any(course is other for other in lesson.courses))
-    return i, lessons[i].streams.index(course.task.stream)
 
 
 class _Drawn(Dataset):

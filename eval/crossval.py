@@ -187,6 +187,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
 
     def work() -> None:
+        if args.init and args.inner_dim:
+            raise UserError("--init brings its own model size: leave --inner-dim out.")
         config = TrainConfig(args.schedule, args.schedule)
         asked = {name: getattr(args, name) for name in ("per_gloss", "learning_rate", "inner_dim")}
         config = replace(config, **{name: value for name, value in asked.items() if value is not None})
