@@ -6,51 +6,23 @@ Nothing on the page is loaded from the internet, and the server keeps nothing of
 travel inside the page, and the upload is deleted as soon as it is recognised.
 """
 
-import base64
-import json
 import logging
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import numpy as np
 from gradio.utils import get_upload_folder
 
-from dsta import draw, vocabularies
-from dsta.errors import UserError
-from dsta.recognize import Recognition, as_dict
+from dsta.common import UserError
+from dsta.page import draw, vocabularies
+from dsta.page.panels import ABOUT, EMPTY, HEADER, PRIVACY, answer_html, counted, pictures_html
+from dsta.page.vocabularies import Vocabulary
 from dsta.video import read_frames
-from dsta.vocabularies import Vocabulary
 from leaderboard import tab as leaderboard
 
-STREAMS = {"joint": "Joints", "bone": "Bones", "joint_motion": "Joint motion", "bone_motion": "Bone motion"}
 PICTURE_SIDE = 480  # longest side of the moving picture, in pixels
 
-HEADER = """<header><h1>Which sign is this?</h1><p>A short video of one sign goes in, the most likely words come out –
-recognised from 27 joints of the body and hands, with everything the network saw on show.</p></header>"""
-PRIVACY = """<p class="quiet small">The server deletes your video as soon as it is recognised, within the hour in any
-case. Pictures and results exist only in your browser.</p>"""
-EMPTY = """<div class="card"><h3>How to film a sign</h3><ul>
-<li><b>One sign</b>, 1 to 4 seconds: start and end with the hands down.</li>
-<li><b>From the waist up</b>, one person, facing the camera.</li>
-<li><b>Both hands in view</b> all the time, in good light.</li></ul>
-<p class="quiet">The five closest signs then appear here, and the skeleton that the network saw.</p>{}</div>"""
-ABOUT = """### What it is
-DSTA-SLR recognises **isolated signs**{} from the movement of joints.
-### How it works
-1. A pose estimator finds 27 joints in each frame: nose, shoulders, elbows, wrists, and ten points of each hand.
-2. Four streams are made of them: joints, bones, and the motion of both.
-3. A network for each stream has learnt which joints belong together, and how they move.
-4. The four answers are averaged; where none stands out, the page says that it is not sure.
-### What it cannot do
-It knows only the signs listed below, one at a time, as the people in its training data make them. It reads no
-sentences, finger-spelling or facial grammar and is **not an interpreter**: do not rely on it where an error matters.
-### Licence and citation
-Code: Apache-2.0. Weights that come along: research use only.
-
-Lianyu Hu, Liqing Gao, Zekang Liu, Wei Feng: *Dynamic Spatial-Temporal Aggregation for Skeleton-Aware Sign Language
-Recognition*, LREC-COLING 2024, [arXiv:2403.12519](https://arxiv.org/abs/2403.12519)."""
 
 CSS = """
 .dark { --color-accent: #2dd4bf; --loader-color: #2dd4bf } .html-container { padding: 0 !important }
@@ -121,12 +93,6 @@ def vocabulary(name: str) -> Vocabulary:
         raise UserError(f"The weights {name} are no longer there: open the page again and choose others.") from error
 
 
-def counted(number: int, of: Vocabulary) -> str:
-    """'71 American signs', or '12 signs of “mine”' where the language is not known; as HTML."""
-    signs = "sign" if number == 1 else "signs"
-    return f"{number} {escape(of.kind)} {signs}" if of.kind else f"{number} {signs} of “{escape(of.folder.name)}”"
-
-
 def recognise(
     video: str | None,
     name: str,
@@ -157,56 +123,7 @@ def recognise(
             Path(video).unlink(missing_ok=True)
 
 
-def percent(share: float) -> str:
-    """0.4231 -> '42%', as HTML; what is neither nothing nor everything is never rounded to it."""
-    return "&lt;1%" if 0 < share < 0.01 else "&gt;99%" if 0.99 < share < 1 else f"{share:.0%}"
-
-
-def data_uri(content: bytes, kind: str = "image/webp") -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
-
-
-def answer_html(result: Recognition, file: str, among: Vocabulary) -> str:
-    """The ranked glosses, and how far to trust them; a link holds the whole answer as JSON. Files' text is escaped."""
-    quality, sure = result.quality, result.quality["confident"]
-    verdict = "Best match among" if sure else "<b>Not sure.</b> The closest of"
-    verdict = f"{verdict} {counted(len(result.predictions), among)}"
-    bar = '<li><b>{}</b><span>{}</span><i style="width:{:.1f}%"></i></li>'
-    bars = [bar.format(escape(p.gloss), percent(p.score), 100 * p.score) for p in result.predictions[:5]]
-    notes = [f'<p class="note">{escape(note)}</p>' for note in quality["notes"]]
-    parts = [f"{part.replace('_', ' ')} seen: {percent(quality[part])}" for part in ("body", "left_hand", "right_hand")]
-    chips = [f"<span>{chip}</span>" for chip in (f"{quality['seconds']:.1f} s, {quality['frames']} frames", *parts)]
-    time = ", ".join(f"{escape(step)} {seconds:.1f} s" for step, seconds in result.timings.items())
-    streams = ""
-    for name, predictions in result.streams.items():
-        cells = [f"<td>{escape(p.gloss)} <small>{percent(p.score)}</small></td>" for p in predictions[:3]]
-        streams += f"<tr><th>{STREAMS.get(name, escape(name))}</th>{''.join(cells)}</tr>"
-    text = json.dumps(as_dict(file, result, len(result.predictions)))
-    whole = data_uri(text.encode(), "application/json")
-    return f"""<div class="card{"" if sure else " unsure"}"><p class="quiet">{verdict}</p>
-<h2>{escape(result.predictions[0].gloss)}</h2><ol>{"".join(bars)}</ol>
-{"".join(notes)}<p class="chips">{"".join(chips)}</p>
-<details><summary>What each of the four streams said</summary><table>{streams}</table></details>
-<p class="quiet small">Time: {time}. <a download="result.json" href="{whole}">Save as JSON</a></p></div>"""
-
-
-def pictures_html(result: Recognition, frames: list[np.ndarray]) -> str:
-    """The moving video with its skeleton, and still frames of what the network saw."""
-    wide, tall = (data_uri(draw.to_webp([draw.filmstrip(result.seen, *shape)])) for shape in ((6, 2), (3, 4)))
-    still = data_uri(draw.to_webp([frames[len(frames) // 2]]))
-    moving = data_uri(draw.to_webp(frames, fps=len(frames) / max(result.quality["seconds"], 0.1)))
-    colours = {"signer’s left": draw.LEFT, "signer’s right": draw.RIGHT}
-    legend = "".join(f'<span><i style="background:rgb{rgb}"></i>{side}</span>' for side, rgb in colours.items())
-    return f"""<div class="card"><div class="pictures">
-<figure><picture><source media="(prefers-reduced-motion: reduce)" srcset="{still}">
-<img src="{moving}" alt="The video with its skeleton"></picture><figcaption>Found in the video</figcaption></figure>
-<figure class="strip"><picture><source media="(max-width: 640px)" srcset="{tall}">
-<img src="{wide}" alt="The skeleton alone, frame by frame"></picture>
-<figcaption>What the network saw: {min(12, len(result.seen))} of {len(result.seen)} frames</figcaption></figure></div>
-<p class="legend">{legend}<span>faint: less certain</span><span>missing: not seen</span></p></div>"""
-
-
-def look(name: str) -> tuple[str, str, str, dict[str, Any], str]:
+def describe_vocabulary(name: str) -> tuple[str, str, str, dict[str, Any], str]:
     """Of a vocabulary -> the empty answer panel, About, the list of its signs, the fold of its card, the card."""
     try:
         among = vocabulary(name)
@@ -262,7 +179,7 @@ def build() -> gr.Blocks:
             return [gr.update(visible=not used), gr.update(visible=bool(used))]
 
         def start(name: str, used: Any = None) -> tuple[Any, ...]:
-            return look(name)[0], "", *buttons(used)
+            return describe_vocabulary(name)[0], "", *buttons(used)
 
         asked, panels, begin = [video, choice], [answer, pictures], [go.click, video.upload, video.stop_recording]
         run = gr.on(begin, recognise, asked, panels, js=ON_START, show_progress_on=answer, **private)
@@ -274,9 +191,14 @@ def build() -> gr.Blocks:
         again.click(lambda: None, None, video, **private)
         gr.on([again.click, video.clear], start, choice, [*panels, go, again], **private)
         texts = [answer, about, signs, fold, card]
-        page.load(offer, None, choice, **quiet).then(look, choice, texts, **quiet)
+        page.load(offer, None, choice, **quiet).then(describe_vocabulary, choice, texts, **quiet)
         # The video stays: it may be recognised among other signs.
-        choice.input(lambda name: (*look(name), "", *buttons(None)), choice, [*texts, pictures, go, again], **quiet)
+        choice.input(
+            lambda name: (*describe_vocabulary(name), "", *buttons(None)),
+            choice,
+            [*texts, pictures, go, again],
+            **quiet,
+        )
     return page.queue(default_concurrency_limit=1, max_size=20)
 
 

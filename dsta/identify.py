@@ -11,26 +11,120 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.special import softmax
 from tqdm import tqdm
 
-from dsta import findings
-from dsta.checkpoint import Checkpoint, import_command
-from dsta.data import Held, logits, read_held
-from dsta.datasets import BENCHMARKS, DatasetSpec, official
-from dsta.devices import chosen_device
-from dsta.errors import UserError, exit_code
-from dsta.findings import Finding, Way, as_dict, as_table
+from dsta.checkpoint import Checkpoint, from_upstream, read_upstream
+from dsta.checkpoint.importing import import_command, write_order
+from dsta.common import UserError, exit_code
+from dsta.common.device import DeviceSettings, chosen_device
+from dsta.data import BENCHMARKS, ClipSet, DatasetSpec, official, read_clip_set
+from dsta.data.clips import PickedClips
 from dsta.metrics import log_loss, mcnemar, wilson
 from dsta.model import DSTA
-from dsta.order import write_order
+from dsta.score import score
 from dsta.streams import Recipe, Stream
-from dsta.upstream import from_upstream, read_upstream
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One way of reading the network, and how many of the clips it then gets right.
+
+    bone: the rule, or None for the joint streams, which have no bones. top1, renamed: shares of right clips, as the
+    classes are and with them renamed; each with its 95 % Wilson interval. log_loss: mean, in nats, as the classes are.
+    """
+
+    stream: str
+    bone: str | None
+    top1: float
+    top1_95: tuple[float, float]
+    renamed: float
+    renamed_95: tuple[float, float]
+    log_loss: float
+
+    def __str__(self) -> str:
+        return f"{self.stream} with {self.bone} bones" if self.bone else self.stream
+
+
+@dataclass(frozen=True)
+class Identification:
+    """What was found. verdict: `identified`, `undecided`, `permuted` or `unknown`; sentence: the same in words.
+
+    ways: the best first. classes: of a permuted network, its class -> the data's class, learned on all clips; only of
+    classes that have clips.
+    """
+
+    verdict: str
+    sentence: str
+    ways: tuple[Reading, ...]
+    clips: int
+    chance: float
+    classes: dict[int, int]
+
+
+def identified_sentence(best: Reading, others: Sequence[Reading], chance: float, claimed: str = "") -> str:
+    """The sentence of a network whose classes are in the data's order.
+
+    others: ways that the clips do not tell from the best. claimed: the stream that its configuration says.
+    """
+    if others:
+        tied = [best, *others]
+        likelier = min(tied, key=lambda way: way.log_loss)
+        return (
+            f"It is {' or '.join(f'{way} ({way.top1:.1%})' for way in tied)}: these clips do not tell them apart, "
+            f"though {likelier} has the lowest log-loss. Use more clips (--clips)."
+        )
+    agrees = f"as its configuration says ({claimed})" if claimed == best.stream else ""
+    word = f", {agrees or f'though its configuration says {claimed}'}" if claimed else ""
+    return f"It is {best}: {best.top1:.1%} right, where chance is {chance:.1%}{word}."
+
+
+def permuted_sentence(best: Reading, others: Sequence[Reading]) -> str:
+    """The sentence of a network whose classes are in another order."""
+    which = " or ".join(map(str, [best, *others]))
+    return (
+        f"It is {which}, its classes in another order than this data's: {best.top1:.1%} right as they are, but "
+        f"{best.renamed:.1%} once an order learned on half of the clips is applied to the other half."
+    )
+
+
+def unknown_sentence(best: Reading, renamed: Reading, chance: float, clips: int, estimator: str = "") -> str:
+    """The sentence of a network that no way of reading makes better than chance. estimator: of its keypoints."""
+    return (
+        f"None is above chance ({chance:.1%}): the best, {best}, gets {best.top1:.1%}, and another order of the "
+        f"classes brings no more than {renamed.renamed:.1%}. Usual causes: clips of another keypoint estimator than "
+        f"the network's{f' ({estimator})' if estimator else ''}, coordinates that are not pixels of a "
+        f"512 x 512 picture, weights for other signs or without training{', or too few clips' if clips < 100 else ''}."
+    )
+
+
+def as_text_table(finding: Identification, normalise: str) -> str:
+    """The lines that the command line prints."""
+    lines = [f"{'stream':13}{'bone rule':10}{'top-1':>8}  {'[95 %]':16}{'log-loss':>8}{'renamed':>10}  [95 %]"]
+    for way in finding.ways:
+        top1, renamed = ("[{:.1%}, {:.1%}]".format(*interval) for interval in (way.top1_95, way.renamed_95))
+        left = f"{way.stream:13}{way.bone or '–':10}{way.top1:8.1%}  {top1:16}"
+        lines.append(f"{left}{way.log_loss:8.2f}{way.renamed:10.1%}  {renamed}")
+    rules = "" if normalise == "nose" else " Input normalised by the shoulders has one bone rule, direct."
+    lines.append(
+        f"{finding.clips} clips; chance {finding.chance:.1%}. The bone rule does not matter to the joint "
+        f"streams.{rules} renamed: with an order of the classes learned on the other half of the clips."
+    )
+    return "\n".join([*lines, finding.sentence])
+
+
+def as_json_object(file: str, finding: Identification) -> dict[str, Any]:
+    """The object that `--json` prints."""
+    values = asdict(finding)
+    values.pop("classes")
+    return {"file": file, **values}
+
 
 CLIPS = 400
 OF_A_CLASS = 4  # clips that make a class's place in another order visible
@@ -50,7 +144,7 @@ class Unlabelled:
     stream: str = ""
 
 
-def read_network(path: str | Path) -> Unlabelled:
+def read_unlabelled(path: str | Path) -> Unlabelled:
     """The network of an upstream file or of one of our weights folders. Raises UserError."""
     path = Path(path)
     if path.is_dir():
@@ -65,7 +159,7 @@ def ways(recipe: Recipe) -> list[tuple[Stream, str | None]]:
     return [(stream, rule) for stream in Stream for rule in (rules if stream.is_bone else (None,))]
 
 
-def labelled(network: Unlabelled, held: Held) -> tuple[np.ndarray, np.ndarray]:
+def labelled(network: Unlabelled, held: ClipSet) -> tuple[np.ndarray, np.ndarray]:
     """(positions, labels) of the clips that the network can be judged on, the labels in its own classes.
 
     Where both name their classes the names decide; an upstream file's are the benchmark's. Raises UserError when they
@@ -91,7 +185,7 @@ def labelled(network: Unlabelled, held: Held) -> tuple[np.ndarray, np.ndarray]:
     return np.arange(len(held)), held.labels
 
 
-def _benchmark(held: Held) -> DatasetSpec | None:
+def _benchmark(held: ClipSet) -> DatasetSpec | None:
     return BENCHMARKS.get(held.folder.resolve().name.replace("MLASL", "MSASL"))
 
 
@@ -100,7 +194,7 @@ def _official_glosses(spec: DatasetSpec) -> list[str]:
     return [names[label] for label in sorted(names)]
 
 
-def sample(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
+def choose_clips(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
     """Sorted positions of about `most` random clips; 0 is all.
 
     Each class gives the same share of its clips, but at least OF_A_CLASS if it has them; where that is too much, it is
@@ -121,36 +215,32 @@ def sample(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
 
 def identify(
     network: Unlabelled,
-    held: Held,
+    held: ClipSet,
     clips: int = CLIPS,
     seed: int = 0,
     device: str = "cpu",
     batch_size: int = 32,
     progress: bool = True,
-) -> Finding:
+) -> Identification:
     """Scores the network in every way on the same random clips, and says which way stands out. Raises UserError."""
     positions, labels = labelled(network, held)
-    picked = sample(labels, clips, seed)
-    positions, labels = positions[picked], labels[picked]
+    chosen = choose_clips(labels, clips, seed)
+    positions, labels = positions[chosen], labels[chosen]
     model = network.model.to(device).eval()
     found = ways(network.recipe)
     direct, renamed, losses, order = [], [], [], []
+    picked, settings = PickedClips(held.joints, positions), DeviceSettings(device, batch=batch_size)
     with tqdm(total=len(found) * len(labels), unit="clip", disable=not progress) as bar:
         for stream, rule in found:
             recipe = replace(network.recipe, bone=rule or network.recipe.bone)
-            rows = []
-            for start in range(0, len(labels), batch_size):
-                batch = [held.joints[i].astype(np.float32) for i in positions[start : start + batch_size]]
-                rows.append(logits(model, batch, stream, recipe, batch_size, device))
-                bar.update(len(batch))
-            scores = np.concatenate(rows)
+            scores = score(model, picked, stream, recipe, settings, bar.update).logits
             direct.append(scores.argmax(1) == labels)
             renamed.append(renamed_hits(scores, labels, seed))
             losses.append(log_loss(scores, labels))
             order.append(assignment(scores, labels))
     n = len(labels)
     scored = [
-        Way(stream, rule, float(d.mean()), wilson(int(d.sum()), n), float(r.mean()), wilson(int(r.sum()), n), loss)
+        Reading(stream, rule, float(d.mean()), wilson(int(d.sum()), n), float(r.mean()), wilson(int(r.sum()), n), loss)
         for (stream, rule), d, r, loss in zip(found, direct, renamed, losses, strict=True)
     ]
     chance = max(1 / network.model.config.num_classes, float(np.bincount(labels).max() / n))
@@ -183,12 +273,12 @@ def renamed_hits(scores: np.ndarray, labels: np.ndarray, seed: int = 0) -> np.nd
 
 def _judge(
     network: Unlabelled,
-    scored: list[Way],
+    scored: list[Reading],
     direct: np.ndarray,
     renamed: np.ndarray,
     order: list[dict[int, int]],
     chance: float,
-) -> Finding:
+) -> Identification:
     """direct, renamed: (ways, N) bool. Finds which way stands out, as the classes are or renamed."""
     n = direct.shape[1]
     best, best_renamed = (
@@ -203,17 +293,17 @@ def _judge(
     if above and not (gained and far):
         others = [i for i in range(len(scored)) if i != best and not _better(direct[best], direct[i])]
         verdict = "undecided" if others else "identified"
-        sentence = findings.identified(scored[best], [scored[i] for i in others], chance, network.stream)
+        sentence = identified_sentence(scored[best], [scored[i] for i in others], chance, network.stream)
     elif gained and far:
         others = [i for i in range(len(scored)) if i != best_renamed and not _better(renamed[best_renamed], renamed[i])]
         verdict, classes = "permuted", order[best_renamed]
-        sentence = findings.permuted(scored[best_renamed], [scored[i] for i in others])
+        sentence = permuted_sentence(scored[best_renamed], [scored[i] for i in others])
     else:
         verdict = "unknown"
-        sentence = findings.unknown(scored[best], scored[best_renamed], chance, n, network.estimator)
+        sentence = unknown_sentence(scored[best], scored[best_renamed], chance, n, network.estimator)
     measure = "renamed" if verdict == "permuted" else "top1"
     best_first = sorted(scored, key=lambda way: (-getattr(way, measure), way.log_loss))
-    return Finding(verdict, sentence, tuple(best_first), n, chance, classes)
+    return Identification(verdict, sentence, tuple(best_first), n, chance, classes)
 
 
 def _better(a: np.ndarray, b: np.ndarray) -> bool:
@@ -242,16 +332,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     device = chosen_device(args.device)
-    network = read_network(args.file)
+    network = read_unlabelled(args.file)
     if args.window:
         network = replace(network, recipe=replace(network.recipe, window=args.window))
-    held = read_held(args.data, args.split)
+    held = read_clip_set(args.data, args.split)
     if network.estimator and network.estimator != held.estimator:
         print(
             f"Note: the network is for keypoints of {network.estimator}, these are {held.estimator}'s.", file=sys.stderr
         )
     finding = identify(network, held, args.clips, args.seed, device)
-    print(json.dumps(as_dict(args.file, finding)) if args.json else as_table(finding, network.recipe.normalise))
+    print(
+        json.dumps(as_json_object(args.file, finding))
+        if args.json
+        else as_text_table(finding, network.recipe.normalise)
+    )
     if args.order and finding.classes:
         write_order(args.order, finding.classes, network.model.config.num_classes)
     elif args.order:
@@ -260,7 +354,7 @@ def _run(args: argparse.Namespace) -> None:
         print(*_next_steps(args, network, held, finding), sep="", end="")
 
 
-def _next_steps(args: argparse.Namespace, network: Unlabelled, held: Held, finding: Finding) -> Iterator[str]:
+def _next_steps(args: argparse.Namespace, network: Unlabelled, held: ClipSet, finding: Identification) -> Iterator[str]:
     """The lines that say how what was found is used."""
     permuted, is_folder = finding.verdict == "permuted", Path(args.file).is_dir()
     if permuted:

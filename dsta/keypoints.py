@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
-from dsta.errors import UserError
+from dsta.common import UserError
 from dsta.skeleton import BONES, CANVAS, INDEX, JOINTS, NUM_JOINTS
 
 if TYPE_CHECKING:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.optimize import minimize
@@ -173,3 +174,20 @@ def mcnemar(only_a: int, only_b: int) -> float:
     """McNemar's exact two-sided p, from the clips that only A and only B got right."""
     total = only_a + only_b
     return min(1.0, 2 * float(bdtr(min(only_a, only_b), total, 0.5))) if total else 1.0
+
+
+def figures(scores: np.ndarray, labels: np.ndarray, rank: np.ndarray) -> dict[str, Any]:
+    """The four accuracies of logits (N, K) with 95 % intervals, log-loss and calibration error."""
+    found: dict[str, Any] = {"n": len(labels), "num_classes": len(np.unique(labels))}
+    for k in (1, 5):
+        hit = rank < k
+        low, high = wilson(int(hit.sum()), len(hit))
+        share = float(hit.mean())
+        found |= dict(zip(with_bounds(f"top{k}_instance"), (share, min(low, share), max(high, share)), strict=True))
+        rates = class_rates(hit, labels)
+        found |= dict(zip(with_bounds(f"top{k}_class"), (float(rates.mean()), *class_bootstrap(rates)), strict=True))
+    return found | {"log_loss": log_loss(scores, labels), "ece": calibration_error(scores, labels)}
+
+
+def with_bounds(name: str) -> tuple[str, str, str]:
+    return name, f"{name}_lo", f"{name}_hi"

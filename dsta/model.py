@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsta.errors import UserError
+from dsta.common import UserError
 from dsta.skeleton import NUM_JOINTS, adjacency
 
 EPS = 1e-5
@@ -277,6 +277,10 @@ class DSTA(nn.Module):
         nn.init.normal_(self.classifier.weight, std=math.sqrt(2 / config.num_classes))
 
     def forward(self, x: Tensor, keep: float | Tensor = 1.0) -> Tensor:
+        return self.classifier(self.embed(x, keep))
+
+    def embed(self, x: Tensor, keep: float | Tensor = 1.0) -> Tensor:
+        """The pooled features before the classifier: (N, in_channels, T, 27) -> (N, D)."""
         n, c, t, v = x.shape
         if (c, v) != (self.config.in_channels, NUM_JOINTS):
             raise ValueError(f"expected (N, {self.config.in_channels}, T, {NUM_JOINTS}), got {tuple(x.shape)}")
@@ -284,4 +288,4 @@ class DSTA(nn.Module):
         x = x.view(n, v, c, t).permute(0, 3, 1, 2).contiguous()
         for block in self.blocks:
             x = block(x, keep)
-        return self.classifier(x.mean((1, 2)))
+        return x.mean((1, 2))

@@ -10,24 +10,22 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from dsta.checkpoint import CONFIG_FILE, Checkpoint
-from dsta.data import logits
-from dsta.errors import UserError
+from dsta.checkpoint import DEFAULT_WEIGHTS, Ensemble
+from dsta.common import UserError
 from dsta.keypoints import Pose
-from dsta.manifest import check_manifest, read_json
+from dsta.score import score_streams
 from dsta.skeleton import CANVAS, INDEX, LEFT_HAND, RIGHT_HAND
-from dsta.streams import Stream, fuse, kept_frames, resample, sample_positions, seen
+from dsta.streams import fuse, kept_frames, resample, sample_positions, seen
 
-WEIGHTS = Path(__file__).resolve().parents[1] / "weights" / "asl71"
-ENSEMBLE_FILE = "ensemble.json"
+if TYPE_CHECKING:
+    from dsta.video import Frame, Progress
+
 FRAMES_PER_SECOND = 15.0  # of the joints that are looked for in a video; networks with longer windows may want more
 POSE_SUFFIXES = (".npz", ".pose")
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -57,118 +55,89 @@ class Recognition:
 
 
 class Recognizer:
-    """An ensemble of streams with its fusion weights, temperature and threshold."""
+    """An ensemble of streams, and what it makes of a video, a `Pose` or a clip."""
 
-    def __init__(
-        self, checkpoints: Sequence[Checkpoint], fusion: dict[str, float], temperature: float, threshold: float
-    ) -> None:
-        self.checkpoints = {str(checkpoint.stream): checkpoint for checkpoint in checkpoints}
-        self.fusion, self.temperature, self.threshold = fusion, temperature, threshold
-        first = checkpoints[0]
-        self.glosses, self.estimator = first.glosses, first.estimator
-        if set(fusion) != set(self.checkpoints):
-            raise UserError(f"{ENSEMBLE_FILE} names other streams than the weights that were found: restore it.")
-        if any((other.glosses, other.estimator) != (self.glosses, self.estimator) for other in checkpoints[1:]):
-            raise UserError("The streams' weights have different glosses or keypoints: they are not of one ensemble.")
+    def __init__(self, ensemble: Ensemble) -> None:
+        self.ensemble = ensemble
 
     @classmethod
-    def load(cls, folder: str | Path = WEIGHTS, device: str = "cpu") -> "Recognizer":
-        """The ensemble in `folder`, or the single stream when it holds one. Raises UserError when it cannot be used.
+    def load(cls, folder: str | Path = DEFAULT_WEIGHTS, device: str = "cpu") -> Self:
+        """The ensemble in `folder`, or the single stream when it holds one. Raises UserError when it cannot be used."""
+        return cls(Ensemble.load(folder, device))
 
-        Streams that were trained into `folder/joint` and so on, but not yet fitted to one another, count alike.
-        """
-        folder = Path(folder)
-        if not folder.is_dir():
-            raise UserError(f"There is no weights folder {folder}: give one with {ENSEMBLE_FILE} or {CONFIG_FILE}.")
-        check_manifest(folder)
-        if (folder / CONFIG_FILE).exists():
-            checkpoint = Checkpoint.load(folder, device)
-            return cls([checkpoint], {str(checkpoint.stream): 1.0}, 1.0, 0.0)
-        fusion, temperature, threshold = _read_ensemble(folder)
-        checkpoints = [Checkpoint.load(folder / stream, device) for stream in fusion]
-        return cls(checkpoints, fusion, temperature, threshold)
+    @property
+    def glosses(self) -> tuple[str, ...]:
+        """The vocabulary, in the order of the logits."""
+        return self.ensemble.glosses
 
-    def recognize(self, source: str | Path | Pose | np.ndarray, progress: Progress | None = None) -> Recognition:
+    def recognize(
+        self,
+        source: str | Path | Pose | np.ndarray,
+        progress: "Progress | None" = None,
+        on_frame: "Callable[[Frame], object] | None" = None,
+    ) -> Recognition:
         """Recognises the sign in a video or skeleton file, a Pose, or a clip (T, 27, 3) in canvas pixels.
 
-        progress is called with a step's name and the share of it that is done.
+        progress: called with a step's name and the share of it that is done. on_frame: called with each frame of a
+        video in which joints are looked for.
         Raises UserError when the source cannot be read or shows no person or no hand.
         """
         progress = progress or (lambda step, share: None)
         started = time.perf_counter()
-        pose, clip = self._joints(source, progress)
+        pose, clip = self._joints(source, progress, on_frame)
         found = time.perf_counter()
         name = Path(source).name if isinstance(source, str | Path) else "this clip"
         quality = _quality(clip, pose.fps, name)
         progress("Running the network", 0.0)
-        scores = {
-            stream: logits(checkpoint.model, [clip], stream, checkpoint.recipe, device=self._device(checkpoint))
-            for stream, checkpoint in self.checkpoints.items()
-        }
-        fused = self._ranked(fuse(scores, self.fusion))
+        scores = {stream: said.logits for stream, said in score_streams(self.ensemble, [clip]).items()}
+        fused = self._ranked(fuse(scores, self.ensemble.fusion))
         progress("Running the network", 1.0)
-        if fused[0].score < self.threshold:
+        if fused[0].score < self.ensemble.threshold:
             quality["confident"] = False
             quality["notes"].append(
                 f"The best score is only {fused[0].score:.0%}: the sign may be none of the {len(self.glosses)} known."
             )
-        recipe = next(iter(self.checkpoints.values())).recipe
+        recipe = self.ensemble.first.recipe
         kept = clip[kept_frames(clip, recipe)]
         return Recognition(
             predictions=fused,
-            streams={stream: self._ranked(score) for stream, score in scores.items()},
+            streams={stream: self._ranked(logits) for stream, logits in scores.items()},
             quality=quality,
             timings={"joints": found - started, "network": time.perf_counter() - found},
             pose=pose,
             seen=resample(kept, sample_positions(len(kept), recipe)),
         )
 
-    def _joints(self, source: str | Path | Pose | np.ndarray, progress: Progress) -> tuple[Pose, np.ndarray]:
+    def _joints(
+        self,
+        source: str | Path | Pose | np.ndarray,
+        progress: "Progress",
+        on_frame: "Callable[[Frame], object] | None",
+    ) -> tuple[Pose, np.ndarray]:
         if isinstance(source, np.ndarray):
             clip = np.asarray(source, np.float32)
-            return Pose(clip, FRAMES_PER_SECOND, CANVAS, CANVAS, self.estimator), clip
+            return Pose(clip, FRAMES_PER_SECOND, CANVAS, CANVAS, self.ensemble.estimator), clip
         if not isinstance(source, Pose):
             path = Path(source)
             if path.suffix.lower() in POSE_SUFFIXES:
                 source = Pose.load(path)
             else:
-                from dsta.pose import extract  # here, so that skeletons need neither mediapipe nor av
+                from dsta.video import extract  # here, so that skeletons need neither mediapipe nor av
 
-                source = extract(path, fps=FRAMES_PER_SECOND, progress=progress)
-        if source.estimator != self.estimator:
+                source = extract(path, fps=FRAMES_PER_SECOND, progress=progress, on_frame=on_frame)
+        if source.estimator != self.ensemble.estimator:
             raise UserError(
-                f"The joints are from {source.estimator}, but these weights were trained on {self.estimator}: "
+                f"The joints are from {source.estimator}, but these weights were trained on {self.ensemble.estimator}: "
                 "extract them again from the video."
             )
         return source, source.clip()
 
     def _ranked(self, scores: np.ndarray) -> tuple[Prediction, ...]:
-        scaled = scores[0].astype(np.float64) / self.temperature
+        scaled = scores[0].astype(np.float64) / self.ensemble.temperature
         probability = np.exp(scaled - scaled.max())
         probability /= probability.sum()
         order = np.argsort(-probability, kind="stable")
         return tuple(Prediction(self.glosses[i], float(probability[i])) for i in order)
-
-    @staticmethod
-    def _device(checkpoint: Checkpoint) -> Any:
-        return next(checkpoint.model.parameters()).device
-
-
-def _read_ensemble(folder: Path) -> tuple[dict[str, float], float, float]:
-    """Fusion weights, temperature and threshold of a weights folder."""
-    if not (folder / ENSEMBLE_FILE).exists():
-        trained = {str(stream): 1.0 for stream in Stream if (folder / stream / CONFIG_FILE).exists()}
-        if trained:
-            return trained, 1.0, 0.0
-    ensemble = read_json(folder / ENSEMBLE_FILE)
-    try:
-        fusion = {str(Stream(stream)): float(weight) for stream, weight in ensemble["fusion"].items()}
-        temperature, threshold = float(ensemble["temperature"]), float(ensemble["threshold"])
-        if not (fusion and min(fusion.values()) >= 0 and sum(fusion.values()) > 0 and temperature > 0):
-            raise ValueError("weights must be positive and so must the temperature")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"{folder / ENSEMBLE_FILE} is not an ensemble of dsta ({error!r}): restore it.") from error
-    return fusion, temperature, threshold
 
 
 def _quality(clip: np.ndarray, fps: float, name: str) -> dict[str, Any]:
@@ -228,7 +197,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 0, or 2 when the weights or any file could not be used."""
     parser = argparse.ArgumentParser(prog="python -m dsta.recognize", description="Recognise the sign in each file.")
     parser.add_argument("files", nargs="+", metavar="FILE", help="a video, or a skeleton (.npz, .pose)")
-    parser.add_argument("--weights", default=WEIGHTS, metavar="DIR", help="default: the American signs that come along")
+    parser.add_argument(
+        "--weights", default=DEFAULT_WEIGHTS, metavar="DIR", help="default: the American signs that come along"
+    )
     parser.add_argument("--top-k", type=int, default=5, metavar="K", help="glosses to print (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object per file and line")
     args = parser.parse_args(arguments)

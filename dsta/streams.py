@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple, Self, get_args, get_type_hints
 
 import numpy as np
 
-from dsta.errors import UserError
+from dsta.common import UserError
 from dsta.skeleton import BONES, CANVAS, INDEX, LEFT_HAND, MIRROR, NUM_JOINTS, PARENTS, RIGHT_HAND
 
 _HAND_ROOTS = (LEFT_HAND[0], RIGHT_HAND[0])

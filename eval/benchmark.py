@@ -25,18 +25,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch
 
-from dsta.errors import UserError, exit_code
-from dsta.files import replace_file
-from dsta.train import git_commit
+from dsta.checkpoint import git_commit
+from dsta.common import UserError, exit_code, replace_file
+from dsta.common.device import DeviceSettings
 from eval.clock import Sheet, Skipped
-from eval.forward import Settings
 from eval.speed import SECTIONS, Bench, Sizes
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = ("numpy", "onnxruntime", "mediapipe")
 
 
-def provenance(settings: Settings, command: str, quick: bool) -> dict[str, Any]:
+def provenance(settings: DeviceSettings, command: str, quick: bool) -> dict[str, Any]:
     """What the figures depend on, apart from the code that is named by the commit."""
     commit = git_commit()
     versions = {name: _version(name) for name in LIBRARIES}
@@ -56,7 +55,7 @@ def provenance(settings: Settings, command: str, quick: bool) -> dict[str, Any]:
     }
 
 
-def run(bench: Bench, only: Collection[str]) -> dict[str, Any]:
+def run_sections(bench: Bench, only: Collection[str]) -> dict[str, Any]:
     """Runs the sections in their order; the machine's comes first where others are set against it."""
     sections = {}
     for name, measure in SECTIONS.items():
@@ -79,7 +78,7 @@ def run(bench: Bench, only: Collection[str]) -> dict[str, Any]:
     }
 
 
-def as_table(report: dict[str, Any]) -> str:
+def report_text(report: dict[str, Any]) -> str:
     """The lines that are printed: figures, ratios, what was left out, and where it was."""
     rows = [(figure["name"], f"{_short(figure['value'])} {figure['unit']}") for figure in report["figures"]]
     rows += [(ratio["name"], f"× {_short(ratio['value'])}") for ratio in report["ratios"]]
@@ -124,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = shlex.join(["python", "eval/benchmark.py", *(sys.argv[1:] if arguments is None else arguments)])
 
     def work() -> None:
-        settings = Settings.choose(args.device)
+        settings = DeviceSettings.choose(args.device)
         if args.out and not args.out.parent.is_dir():
             raise UserError(f"{args.out} cannot be written: its folder does not exist; give another --out.")
         only = {*args.only, "machine"} if {"infer", "train"} & set(args.only) else set(args.only)
@@ -134,8 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             bench.sheet.notes.append(
                 f"Other work ran here (load {origin['load']}): what waits for cores is slower for it."
             )
-        report = {"provenance": origin, **run(bench, only)}
-        print(as_table(report))
+        report = {"provenance": origin, **run_sections(bench, only)}
+        print(report_text(report))
         if args.out:
             try:
                 replace_file(args.out, (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode())

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from dsta.memory import peak_mb
-from eval.forward import Settings
+from dsta.common.device import DeviceSettings
+from dsta.common.machine import peak_mb
 
 
 class Skipped(Exception):
@@ -58,7 +58,7 @@ class Sheet:
             self.ratios.append(Ratio(name, of, to, a.value / b.value))
 
 
-def seconds_each(work: Callable[[], Any], settings: Settings, budget: float) -> float:
+def seconds_each(work: Callable[[], Any], settings: DeviceSettings, budget: float) -> float:
     """Median seconds of a call after two that warm up, over at least three and about `budget` seconds of calls."""
     times: list[float] = []
     for _ in range(2):
@@ -78,7 +78,7 @@ class Peak:
     mb is None where the system cannot tell the peak of a part of a process (only Linux can).
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: DeviceSettings) -> None:
         self.settings, self.mb = settings, None
 
     def __enter__(self) -> "Peak":
@@ -96,7 +96,7 @@ class Peak:
             self.mb = peak_mb()
 
 
-def _wait(settings: Settings) -> None:
+def _wait(settings: DeviceSettings) -> None:
     if settings.on_gpu:
         torch.cuda.synchronize(settings.device)
 

@@ -19,10 +19,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from dsta.errors import UserError, exit_code
+from dsta.common import UserError, exit_code
 from dsta.metrics import Paired, paired
-from eval.results import FUSIONS, KEY, OUT, PROTOCOLS, RESULTS_FILE, STREAMS, Row, read_rows, streams_name
 from eval.rows import predictions_file
+from leaderboard.results import FUSIONS, KEY, OUT, PROTOCOLS, RESULTS_FILE, STREAMS, Row, read_rows, streams_name
 
 
 def find_row(spec: str, rows: Sequence[Row]) -> Row:
@@ -127,10 +127,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--results", type=Path, default=OUT, metavar="DIR", help="default: leaderboard/results")
     parser.add_argument("--cache", type=Path, default=Path(".cache/eval"), metavar="DIR")
     args = parser.parse_args(arguments)
-    return exit_code(lambda: report(args.results, args.cache, (args.a, args.b), args.top_k))
+    return exit_code(lambda: print_comparison(args.results, args.cache, (args.a, args.b), args.top_k))
 
 
-def report(results: Path, cache: Path, specs: tuple[str, str], top_k: int) -> None:
+def print_comparison(results: Path, cache: Path, specs: tuple[str, str], top_k: int) -> None:
     """Prints the two rows and the finding. Raises UserError."""
     rows = read_rows(results / RESULTS_FILE)
     pair = [find_row(spec, rows) for spec in specs]

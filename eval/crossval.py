@@ -23,18 +23,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from dsta.checkpoint import CONFIG_FILE
-from dsta.data import Clip, file_sha256, read_skeletons
-from dsta.devices import chosen_device
-from dsta.errors import UserError, at_least, exit_code
-from dsta.files import replace_file
-from dsta.manifest import read_json
+from dsta.common import UserError, at_least, exit_code, file_sha256, read_json, replace_file
+from dsta.common.device import chosen_device
+from dsta.common.machine import cores
+from dsta.data import Clip, read_skeletons
 from dsta.metrics import calibration_error, fit_fusion, hits, log_loss, topk, wilson
 from dsta.model import ModelConfig
-from dsta.recipes import TrainConfig
-from dsta.sampling import sampling_share
 from dsta.streams import Stream, fuse
-from dsta.workers import cores
-from eval.jobs import Job, judged_epochs, run_all
+from dsta.train import TrainConfig
+from dsta.train.folds import FoldRun, judged_epochs, train_fold_networks
+from dsta.train.sampling import sampling_share
 
 BALANCES = tuple(round(0.1 * i, 1) for i in range(11))
 
@@ -45,7 +43,7 @@ def _begin(init: Path | None, folder: str, stream: Stream) -> Path | None:
 
 
 @dataclass(frozen=True)
-class Held:
+class HeldOut:
     """Held-out clips of one set with the logits of each stream, within the set's own glosses.
 
     stands_for: how many of the fold's clips each one stands for, where only some of a gloss and source were scored.
@@ -59,7 +57,7 @@ class Held:
 
 def held_out(
     folders: dict[str, Path], epoch: int, clips: dict[str, Clip], dataset: str, fold: int, vocabulary: list[str]
-) -> Held:
+) -> HeldOut:
     """What the networks in `folders` (stream -> folder) say of a set's clips of a fold, within the set's glosses."""
     own = sorted({clip.gloss for clip in clips.values() if clip.dataset == dataset})
     columns = [vocabulary.index(gloss) for gloss in own]
@@ -73,10 +71,10 @@ def held_out(
     groups = [(clips[names[i]].gloss, clips[names[i]].source) for i in chosen]
     whole = Counter((c.gloss, c.source) for c in clips.values() if (c.dataset, c.fold) == (dataset, fold))
     scored = Counter(groups)
-    return Held(labels, by_stream, own, np.array([whole[group] / scored[group] for group in groups]))
+    return HeldOut(labels, by_stream, own, np.array([whole[group] / scored[group] for group in groups]))
 
 
-def choose(
+def choose_inside(
     folders: dict[str, Path], pair: tuple[int, int], clips: dict[str, Clip], config: TrainConfig
 ) -> dict[str, Any]:
     """What does best on the inner fold, `pair[1]`: epoch and balance, and per set fusion weights and temperature."""
@@ -105,7 +103,7 @@ def choose(
     return chosen
 
 
-def balanced_loss(scores: np.ndarray, held: Held) -> float:
+def balanced_loss(scores: np.ndarray, held: HeldOut) -> float:
     """Mean of the log-loss over clips and the log-loss over glosses: both kinds of accuracy count alike."""
     rare = 1 / np.bincount(held.labels)[held.labels]
     return (log_loss(scores, held.labels, held.stands_for) + log_loss(scores, held.labels, rare)) / 2
@@ -225,32 +223,36 @@ def crossvalidate(
     paired = len(folds) in range(4, 99, 2) and not last
     pairs = [tuple(folds[i : i + 2]) for i in range(0, len(folds), 2)] if paired else []
 
-    def jobs(folder: str, without: tuple[int, ...], config: TrainConfig, inner: bool = False) -> list[Job]:
+    def jobs(folder: str, without: tuple[int, ...], config: TrainConfig, inner: bool = False) -> list[FoldRun]:
         selection = "epoch chosen on an inner fold" if pairs and not inner else "last epoch"
         return [
-            Job(s, without, out / folder / s, tuple(data), config, inner, selection, _begin(init, folder, s))
+            FoldRun(s, without, out / folder / s, tuple(data), config, inner, selection, _begin(init, folder, s))
             for s in Stream
         ]
 
     ModelConfig(1, inner_dim=config.inner_dim)  # a size that cannot be is told before anything is written
     _begin_run(out, data, config, last, init)
     if only == "all":
-        run_all(jobs("all", (), config), workers, device)
+        train_fold_networks(jobs("all", (), config), workers, device)
         return
-    run_all([job for p in pairs for job in jobs("without{}{}".format(*p), p, config, True)], workers, device)
+    train_fold_networks(
+        [job for p in pairs for job in jobs("without{}{}".format(*p), p, config, True)], workers, device
+    )
     chosen = {fold: default_choice(clips, config) for fold in folds}
     for pair in pairs:
         folders = {str(stream): out / "without{}{}".format(*pair) / stream for stream in Stream}
         for fold, judge in (pair, pair[::-1]):
-            chosen[fold] = choose(folders, (fold, judge), clips, config)
+            chosen[fold] = choose_inside(folders, (fold, judge), clips, config)
     replace_file(out / "chosen.json", json.dumps(chosen, indent=1).encode())
     if only == "inner":
         return
     outer = [job for f in folds for job in jobs(f"fold{f}", (f,), chosen_config(config, [chosen[f]]))]
     of_all = [] if only == "outer" else jobs("all", (), chosen_config(config, list(chosen.values())))
-    run_all(outer if device == "cpu" else outer + of_all, workers, device)  # a GPU has room for both at once
+    train_fold_networks(
+        outer if device == "cpu" else outer + of_all, workers, device
+    )  # a GPU has room for both at once
     replace_file(out / "report.json", json.dumps(report(out, clips, chosen), indent=1).encode())
-    run_all(of_all, workers, device)
+    train_fold_networks(of_all, workers, device)
 
 
 def _begin_run(out: Path, data: Sequence[Path], config: TrainConfig, last: bool, init: Path | None) -> None:

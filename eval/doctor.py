@@ -18,14 +18,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from dsta.data import Held, read_held
-from dsta.datasets import BENCHMARKS, SMALL_SETS, DatasetSpec, clip_key, dataset, official, spellings
-from dsta.errors import UserError
+from dsta.common import UserError
+from dsta.data import BENCHMARKS, SMALL_SETS, ClipSet, DatasetSpec, clip_key, dataset, official, read_clip_set
+from dsta.data.benchmarks import MANY_KNOWN, known_share, spellings
+from dsta.data.overlap import content_hash, content_hashes, same_clips, shared_between_groups
 from dsta.metrics import wilson
 from dsta.skeleton import LEFT_HAND, RIGHT_HAND
 from dsta.streams import seen
 
-MANY = 0.5  # share of clip names that must be in the official list for it to be taken as this data's list
 STOPS = ("error", "mismatch")
 
 
@@ -49,11 +49,11 @@ class Content:
     handless_clips: float
 
 
-def look(joints: Sequence[np.ndarray]) -> Content:
+def read_content(joints: Sequence[np.ndarray]) -> Content:
     """Reads all clips once."""
     hashes, with_nan, with_inf, frames, handless, without = [], 0, 0, 0, 0, 0
     for clip in joints:
-        hashes.append(hash(clip.tobytes()))
+        hashes.append(content_hash(clip))
         if not np.isfinite(clip).all():
             with_nan += bool(np.isnan(clip).any())
             with_inf += bool(np.isinf(clip).any())
@@ -62,13 +62,13 @@ def look(joints: Sequence[np.ndarray]) -> Content:
     return Content(hashes, with_nan, with_inf, handless / frames, without / len(hashes))
 
 
-def examine(held: Held, spec: DatasetSpec) -> list[Finding]:
+def examine(held: ClipSet, spec: DatasetSpec) -> list[Finding]:
     """All findings on a data set before it is scored."""
-    content = look(held.joints)
+    content = read_content(held.joints)
     return [*_counts(held, spec), *_values(held, content), *_names(held, spec), *_duplicates(held, content)]
 
 
-def _counts(held: Held, spec: DatasetSpec) -> Iterator[Finding]:
+def _counts(held: ClipSet, spec: DatasetSpec) -> Iterator[Finding]:
     expected = spec.size(spec.released)
     if expected is not None and len(held) != expected:
         yield Finding("warning", f"{len(held)} clips, where the official lists have {expected} ({spec.released}).")
@@ -85,7 +85,7 @@ def _counts(held: Held, spec: DatasetSpec) -> Iterator[Finding]:
         yield Finding("fine", f"{len(held)} clips of {classes} classes, as it should be.")
 
 
-def _values(held: Held, content: Content) -> Iterator[Finding]:
+def _values(held: ClipSet, content: Content) -> Iterator[Finding]:
     if content.with_nan:
         text = f"{content.with_nan} of {len(held)} clips hold NaN: set joints that were not found to (0, 0, 0)."
         yield Finding("error", text)
@@ -99,13 +99,7 @@ def _values(held: Held, content: Content) -> Iterator[Finding]:
     )
 
 
-def known_share(names: Sequence[str], spec: DatasetSpec) -> float:
-    """Share of the clip names that the official list knows."""
-    known = official(spec.name)
-    return sum(clip_key(name) in known for name in names) / len(names)
-
-
-def _names(held: Held, spec: DatasetSpec) -> Iterator[Finding]:
+def _names(held: ClipSet, spec: DatasetSpec) -> Iterator[Finding]:
     repeated = [name for name, count in Counter(held.names).items() if count > 1]
     if repeated:
         yield Finding("warning", f"{len(repeated)} clip names occur more than once, such as {repeated[0]}.")
@@ -113,7 +107,7 @@ def _names(held: Held, spec: DatasetSpec) -> Iterator[Finding]:
     if not known:
         return
     share = known_share(held.names, spec)
-    if share < MANY:
+    if share < MANY_KNOWN:
         yield Finding("warning", f"Only {share:.0%} of the clip names are in the official list: no protocol `test`.")
         return
     found = [
@@ -135,12 +129,12 @@ def _names(held: Held, spec: DatasetSpec) -> Iterator[Finding]:
         yield Finding("warning", f"{other} of {len(found)} labels are not those of the official list ({how}).")
 
 
-def _duplicates(held: Held, content: Content) -> Iterator[Finding]:
+def _duplicates(held: ClipSet, content: Content) -> Iterator[Finding]:
     if (held.folds >= 0).any():
-        yield from _shared("another fold", _across_folds(held, content))
+        yield from _shared("another fold", shared_between_groups(content.hashes, held.folds.tolist()))
         return
     try:
-        train = read_held(held.folder, "train")
+        train = read_clip_set(held.folder, "train")
     except UserError:
         yield Finding("fine", "There are no training clips here to compare with.")
         return
@@ -148,15 +142,7 @@ def _duplicates(held: Held, content: Content) -> Iterator[Finding]:
     shared = sum(clip_key(name) in names for name in held.names)
     if shared:
         yield Finding("warning", f"{shared} of the clips to score are in training too, by name.")
-    contents = set(look(train.joints).hashes)
-    yield from _shared("training", sum(value in contents for value in content.hashes))
-
-
-def _across_folds(held: Held, content: Content) -> int:
-    folds: dict[int, set[int]] = {}
-    for value, fold in zip(content.hashes, held.folds, strict=True):
-        folds.setdefault(value, set()).add(int(fold))
-    return sum(len(folds[value]) > 1 for value in content.hashes)
+    yield from _shared("training", len(same_clips(content.hashes, content_hashes(train.joints))))
 
 
 def _shared(where: str, count: int) -> Iterator[Finding]:
@@ -236,7 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _examined(folder: Path, spec: DatasetSpec) -> list[Finding]:
     try:
-        return examine(read_held(folder, "val+test"), spec)
+        return examine(read_clip_set(folder, "val+test"), spec)
     except UserError as error:
         return [Finding("error", str(error))]
 

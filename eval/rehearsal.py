@@ -8,44 +8,28 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from tqdm import tqdm
 
-from dsta.checkpoint import Checkpoint
-from dsta.datasets import DatasetSpec
+from dsta.common.device import DeviceSettings
+from dsta.data import DatasetSpec
+from dsta.data.synthetic import RandomClips
 from dsta.model import DSTA, ModelConfig
-from dsta.skeleton import NUM_JOINTS
-from dsta.streams import Recipe, Stream
+from dsta.score import score
+from dsta.streams import Recipe
 from eval.clock import Peak
-from eval.forward import Settings, forward
-from eval.results import write_rows
+from leaderboard.results import write_rows
 
-FRAMES = 150  # of the released WLASL arrays
-COLUMNS = (
+REHEARSAL_COLUMNS = (
     "dataset", "stream", "n", "num_classes", "seconds", "clips_per_second", "peak_memory_mb", "parameters", "device",
     "dtype", "torch", "commit", "dirty", "date", "command",
 )  # fmt: skip
 
 
-class MadeUp(Sequence[np.ndarray]):
-    """Clips (150, 27, 3) float32 of a seeded generator, the same every time."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, i: Any) -> np.ndarray:
-        clip = np.random.default_rng([7, int(i)]).random((FRAMES, NUM_JOINTS, 3), np.float32)
-        return clip * np.array([512, 512, 1], np.float32)
-
-
 def rehearse(
     specs: Sequence[DatasetSpec],
     streams: Sequence[str],
-    settings: Settings,
+    settings: DeviceSettings,
     out: Path,
     provenance: Mapping[str, Any],
     most: int = 0,
@@ -61,7 +45,7 @@ def rehearse(
             for stream in streams:
                 bar.set_description(f"rehearsal {spec.name} {stream}")
                 rows.append(_timed(spec, stream, counts[spec.name], settings, bar) | dict(provenance))
-                write_rows(out / "rehearsal.csv", rows, COLUMNS)
+                write_rows(out / "rehearsal.csv", rows, REHEARSAL_COLUMNS)
     seconds, clips = sum(row["seconds"] for row in rows), sum(row["n"] for row in rows)
     memory = max(row["peak_memory_mb"] or 0.0 for row in rows)
     return (
@@ -70,14 +54,12 @@ def rehearse(
     )
 
 
-def _timed(spec: DatasetSpec, stream: str, count: int, settings: Settings, bar: tqdm) -> dict[str, Any]:
+def _timed(spec: DatasetSpec, stream: str, count: int, settings: DeviceSettings, bar: tqdm) -> dict[str, Any]:
     torch.manual_seed(0)
-    glosses = tuple(map(str, range(spec.num_classes)))
     model = DSTA(ModelConfig(spec.num_classes)).eval().to(settings.device)
-    checkpoint = Checkpoint(model, Stream(stream), Recipe(), glosses, "rehearsal", {})
     with Peak(settings) as peak:
         started = time.perf_counter()
-        forward(checkpoint, MadeUp(count), settings, bar.update)
+        score(model, RandomClips(count), stream, Recipe(), settings, bar.update)
         seconds = time.perf_counter() - started
     return {
         "dataset": spec.name,

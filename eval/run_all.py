@@ -25,14 +25,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from tqdm import tqdm
 
-from dsta.data import Held
-from dsta.datasets import BENCHMARKS, SMALL_SETS, DatasetSpec, dataset
-from dsta.errors import UserError, at_least
-from dsta.files import replace_file
-from eval import doctor, rows
-from eval.networks import Network, Plan, Unscored, find_run
+from dsta.common import UserError, at_least, replace_file
+from dsta.common.device import DeviceSettings
+from dsta.data import BENCHMARKS, SMALL_SETS, ClipSet, DatasetSpec, dataset
+from eval import doctor, protocols, rows
+from eval.cache import ScoringEngine, ScoringWork
+from eval.plan import Network, Plan, Unscored, find_run
 from eval.rehearsal import rehearse
-from eval.results import (
+from eval.robustness import DISTURBANCES, Disturbance
+from leaderboard.results import (
     OUT,
     RESULTS_FILE,
     STREAMS,
@@ -45,8 +46,6 @@ from eval.results import (
     write_dataset,
     write_robustness,
 )
-from eval.robustness import DISTURBANCES, Disturbance
-from eval.scoring import Engine, Settings, Work
 
 Result = TypeVar("Result")
 FAILURES = ("mismatch", "error")
@@ -70,7 +69,7 @@ class Run:
     """One call: where things are, what is asked for, and the engine that scores."""
 
     args: argparse.Namespace
-    engine: Engine
+    engine: ScoringEngine
     command: str
 
     @cached_property
@@ -102,8 +101,8 @@ class Run:
                 plan.failed[stream] = why
         return plan
 
-    def work(self, plan: Plan, network: Network, disturbance: Disturbance | None) -> Work:
-        return Work(plan.held.folder, network.folder, network.sha256, plan.positions(network), disturbance)
+    def work(self, plan: Plan, network: Network, disturbance: Disturbance | None) -> ScoringWork:
+        return ScoringWork(plan.held.folder, network.folder, network.sha256, plan.positions(network), disturbance)
 
     @property
     def disturbances(self) -> tuple[Disturbance | None, ...]:
@@ -115,7 +114,7 @@ class Run:
         works = [self.work(plan, network, d) for network in networks for d in self.disturbances]
         return sum(len(work.positions) for work in works if not self.engine.cached(work))
 
-    def score(self, plan: Plan, bar: tqdm, disturbance: Disturbance | None, stream: str) -> rows.Scores:
+    def score(self, plan: Plan, bar: tqdm, disturbance: Disturbance | None, stream: str) -> rows.StreamScores:
         """One stream of a data set, each clip by the network that may score it."""
         held, parts = plan.held, []
         pooled = np.full((len(held), len(held.glosses) or plan.spec.num_classes), np.nan, np.float32)
@@ -129,9 +128,9 @@ class Run:
             parts.append(scored)
         if not np.isfinite(pooled).all():
             raise UserError(f"The network of {stream} gives scores that are no numbers: the weights are damaged.")
-        return rows.Scores(pooled, parts)
+        return rows.StreamScores(pooled, parts)
 
-    def scores(self, plan: Plan, bar: tqdm, disturbance: Disturbance | None) -> dict[str, rows.Scores]:
+    def scores(self, plan: Plan, bar: tqdm, disturbance: Disturbance | None) -> dict[str, rows.StreamScores]:
         """All streams; one that fails is in `plan.failed`."""
         found = {}
         for stream in plan.networks:
@@ -148,16 +147,16 @@ class Run:
         logits = {d: {stream: s.logits for stream, s in scores.items()} for d, scores in disturbed.items()}
         provenance = self.provenance(self.engine.data_sha256(plan.held))
         results, glosses, robust = [], [], []
-        readings, val = rows.readings(plan)
+        readings, val = protocols.protocol_clips(plan)
         for reading in readings:
-            for streams in rows.combos(self.streams):
+            for streams in protocols.stream_combinations(self.streams):
                 scores = {stream: disturbed[None].get(stream) for stream in streams}
                 why = next((plan.failed[stream] for stream in streams if stream in plan.failed), None)
                 try:
                     if why:
                         raise why
-                    for mix in rows.mixes(plan, streams, reading.protocol, val, logits[None]):
-                        judged = rows.judge(plan, reading, mix, logits[None])
+                    for mix in protocols.fusion_rules(plan, streams, reading.protocol, val, logits[None]):
+                        judged = protocols.fused_scores(plan, reading, mix, logits[None])
                         results.append(rows.result_row(plan, judged, scores, provenance))
                         glosses += rows.gloss_rows(plan, judged, streams)
                         rows.save_predictions(self.args.cache, results[-1], plan.held, judged)
@@ -182,7 +181,7 @@ class Run:
         return results
 
 
-def examined(held: Held, spec: DatasetSpec, cache: Path, engine: Engine) -> list[doctor.Finding]:
+def examined(held: ClipSet, spec: DatasetSpec, cache: Path, engine: ScoringEngine) -> list[doctor.Finding]:
     """The doctor's findings, kept until the data changes."""
     train = [path for path in held.folder.glob("train_*") if path.is_file()]
     stamps = {path.name: f"{path.stat().st_size} {path.stat().st_mtime_ns}" for path in train}
@@ -225,7 +224,7 @@ def run_all(run: Run, specs: Sequence[DatasetSpec]) -> int:
     return int(bool(statuses & set(FAILURES)))
 
 
-def parser() -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog="python eval/run_all.py", description=__doc__.splitlines()[0])
     add = result.add_argument
     add("--data", nargs="+", type=Path, default=[Path("data")], metavar="DIR", help="folders that hold the data sets")
@@ -246,12 +245,12 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
-    args = parser().parse_args(arguments)
+    args = _parser().parse_args(arguments)
     command = shlex.join(["python", "eval/run_all.py", *(sys.argv[1:] if arguments is None else arguments)])
     try:
         names = args.datasets or [*BENCHMARKS, *SMALL_SETS]
         specs = [dataset(name) for name in dict.fromkeys(names)]
-        engine = Engine(Settings.choose(args.device, args.dtype, args.workers), args.cache)
+        engine = ScoringEngine(DeviceSettings.choose(args.device, args.dtype, args.workers), args.cache)
         run = Run(args, engine, command)
         run.streams  # noqa: B018 - a wrong name is told before anything is done
     except UserError as error:

@@ -11,21 +11,21 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from dsta.checkpoint import Checkpoint
-from dsta.data import Clip, logits, read_skeletons
-from dsta.errors import UserError
-from dsta.export import made_up_clips
-from dsta.loader import ReferenceBatches, Supply
-from dsta.loop import Loop, Machine
-from dsta.manifest import read_json
+from dsta.checkpoint import Ensemble
+from dsta.common import UserError
+from dsta.common.device import DeviceSettings
+from dsta.data import Clip, read_skeletons
+from dsta.data.prepared import UPSTREAM_FRAMES
+from dsta.data.synthetic import wandering_clips
 from dsta.model import DSTA, ModelConfig
-from dsta.recipes import ReferenceConfig
+from dsta.score import score_streams
 from dsta.skeleton import NUM_JOINTS
 from dsta.streams import Recipe, Stream, fuse, prepare, views
+from dsta.train import Compute, ReferenceConfig
+from dsta.train.batches import ReferenceBatches, Workers
+from dsta.train.loop import Loop
 from eval.clock import Peak, Sheet, Skipped, seconds_each
-from eval.forward import Settings
 
-FRAMES = 150  # of the released WLASL arrays
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -49,7 +49,7 @@ class Sizes:
     seconds: float
 
     @classmethod
-    def chosen(cls, settings: Settings, quick: bool) -> "Sizes":
+    def chosen(cls, settings: DeviceSettings, quick: bool) -> "Sizes":
         if quick:
             return cls(128, 2**20, ModelConfig(5, inner_dim=8, depth=2), 12, 2, 4, 2, 2, 0.02)
         full = ModelConfig(2000)
@@ -62,7 +62,7 @@ class Sizes:
 class Bench:
     """What the sections are given."""
 
-    settings: Settings
+    settings: DeviceSettings
     sizes: Sizes
     weights: Path
     data: Path
@@ -112,7 +112,7 @@ def infer(bench: Bench) -> None:
 
 
 @torch.inference_mode()
-def _scores(model: DSTA, x: torch.Tensor, dtype: str, settings: Settings) -> torch.Tensor:
+def _scores(model: DSTA, x: torch.Tensor, dtype: str, settings: DeviceSettings) -> torch.Tensor:
     with torch.autocast(settings.device.split(":")[0], torch.bfloat16, enabled=dtype == "bf16"):
         return model(x)
 
@@ -134,26 +134,21 @@ def _ensemble(bench: Bench) -> None:
     if not (folder / "ensemble.json").exists():
         sheet.notes.append(f"infer: no ensemble is measured, for {folder} holds none.")
         return
-    fusion = read_json(folder / "ensemble.json")["fusion"]
     name, clip = folder.name, _one_clip(bench.data)
-    loaded = {stream: Checkpoint.load(folder / stream) for stream in fusion}
+    ensemble = Ensemble.load(folder)
 
     def prepared() -> list[np.ndarray]:
-        return [prepare(view, stream, c.recipe) for stream, c in loaded.items() for view in views(clip, c.recipe)]
+        each = ensemble.checkpoints.items()
+        return [prepare(view, stream, c.recipe) for stream, c in each for view in views(clip, c.recipe)]
 
     def fused() -> np.ndarray:
-        return fuse(
-            {
-                stream: logits(c.model, [clip], stream, c.recipe, device=next(c.model.parameters()).device)
-                for stream, c in loaded.items()
-            },
-            fusion,
-        )
+        logits = {stream: said.logits for stream, said in score_streams(ensemble, [clip]).items()}
+        return fuse(logits, ensemble.fusion)
 
-    def time_of(label: str, work: Callable[[], Any], settings: Settings) -> None:
+    def time_of(label: str, work: Callable[[], Any], settings: DeviceSettings) -> None:
         sheet.add(f"infer/{name}/{label}", 1e3 * seconds_each(work, settings, bench.sizes.seconds), "ms/clip")
 
-    cpu = Settings("cpu")
+    cpu = DeviceSettings("cpu")
     sheet.add(f"infer/{name}/frames", len(clip), "frames")
     time_of("prepare", prepared, cpu)
     time_of("torch_cpu", fused, cpu)
@@ -171,7 +166,7 @@ def _ensemble(bench: Bench) -> None:
         f"infer/{name}: share of preparation, torch on CPU", f"infer/{name}/prepare", f"infer/{name}/torch_cpu"
     )
     if bench.settings.on_gpu:
-        for checkpoint in loaded.values():
+        for checkpoint in ensemble.checkpoints.values():
             checkpoint.model.to(bench.settings.device)
         time_of("torch_gpu", fused, bench.settings)
 
@@ -181,7 +176,7 @@ def _one_clip(data: Path) -> np.ndarray:
     if (data / "wlasl50" / "clips.npz").exists():
         clips = sorted(read_skeletons(data / "wlasl50"), key=lambda clip: len(clip.joints))
         return clips[len(clips) // 2].joints
-    return made_up_clips(1, 60)[0]
+    return wandering_clips(1, 60)[0]
 
 
 def _session(folder: Path) -> Any:
@@ -227,21 +222,21 @@ def train(bench: Bench) -> None:
 def _made_up_set(sizes: Sizes) -> list[Clip]:
     rng = np.random.default_rng(0)
     scale, classes = np.array([512, 512, 1], np.float32), sizes.network.num_classes
-    joints = rng.random((sizes.train_batch * sizes.train_steps, FRAMES, NUM_JOINTS, 3), np.float32) * scale
+    joints = rng.random((sizes.train_batch * sizes.train_steps, UPSTREAM_FRAMES, NUM_JOINTS, 3), np.float32) * scale
     return [Clip(str(i), "made up", str(i % classes), "", -1, clip) for i, clip in enumerate(joints)]
 
 
-def _training_rate(clips: Sequence[Clip], sizes: Sizes, settings: Settings, dtype: str, compiled: bool) -> float:
+def _training_rate(clips: Sequence[Clip], sizes: Sizes, settings: DeviceSettings, dtype: str, compiled: bool) -> float:
     """Clips a second, loader included, over the epochs after the first, most of which drop blocks."""
     config = ReferenceConfig(
         epochs=3, schedule=3, batch_size=sizes.train_batch, inner_dim=sizes.network.inner_dim, depth=sizes.network.depth
     )
     label_of = {str(i): i for i in range(sizes.network.num_classes)}
     workers = settings.workers if settings.on_gpu else 0
-    recipe, supply = Recipe(window=sizes.window), Supply(workers=workers, pin=settings.on_gpu)
+    recipe, supply = Recipe(window=sizes.window), Workers(workers=workers, pin=settings.on_gpu)
     batches = ReferenceBatches(clips, label_of, Stream.JOINT, recipe, config, supply)
     torch.manual_seed(0)
-    where = Machine(torch.device(settings.device), dtype, compiled, progress=False)
+    where = Compute(torch.device(settings.device), dtype, compiled, progress=False)
     with tempfile.TemporaryDirectory() as out:
         history = Loop(DSTA(sizes.network), batches, config, Path(out), "benchmark", where).run()
     return len(clips) * (len(history) - 1) / sum(line["seconds"] for line in history[1:])
@@ -255,8 +250,8 @@ def pose(bench: Bench) -> None:
     videos = sorted((bench.data / "wlasl_clips").glob("*.mp4"))[: bench.sizes.videos]
     if not videos:
         raise Skipped(f"there are no videos in {bench.data / 'wlasl_clips'}.")
+    from dsta.common.machine import cores
     from dsta.prepare import measure
-    from dsta.workers import cores
 
     sheet, many = bench.sheet, max(2, cores())
     for label, workers in (("one", 1), ("all", many)):

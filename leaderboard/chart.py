@@ -32,7 +32,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Frame:
+class PlotArea:
     """Where a chart's data lies on its picture, in pixels: a box, and the values at its edges."""
 
     width: int
@@ -60,7 +60,7 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [round(index * step, 10) for index in range(first, max(last, first + 1) + 1)]
 
 
-def axes(frame: Frame, xs: dict[float, str], ys: Iterable[float], x_title: str) -> str:
+def axes(frame: PlotArea, xs: dict[float, str], ys: Iterable[float], x_title: str) -> str:
     parts = []
     for y in ys:
         parts.append(f'<path class="grid" d="M{frame.left},{frame.down(y):.1f}H{frame.width - frame.right}"/>')
@@ -74,7 +74,7 @@ def axes(frame: Frame, xs: dict[float, str], ys: Iterable[float], x_title: str) 
     return "".join(parts)
 
 
-def mark(frame: Frame, point: Point, shift: float = 0) -> str:
+def mark(frame: PlotArea, point: Point, shift: float = 0) -> str:
     """A point, its interval and, for the pointer, its tip."""
     shape, _, colour = SERIES.get(point.series, OTHER)
     x, y = frame.across(point.x) + shift, frame.down(point.y)
@@ -91,7 +91,7 @@ def mark(frame: Frame, point: Point, shift: float = 0) -> str:
     )
 
 
-def shifts(frame: Frame, points: Sequence[Point]) -> list[float]:
+def shifts(frame: PlotArea, points: Sequence[Point]) -> list[float]:
     """Points at the same x stand side by side, so that their intervals can be told apart: pixels to move each."""
     places = [round(frame.across(point.x) / 8) for point in points]
     moved = [0.0] * len(points)
@@ -103,7 +103,7 @@ def shifts(frame: Frame, points: Sequence[Point]) -> list[float]:
     return moved
 
 
-def labels(frame: Frame, points: Sequence[Point], moved: Sequence[float]) -> str:
+def labels(frame: PlotArea, points: Sequence[Point], moved: Sequence[float]) -> str:
     """Labels beside their points, the best point first; one without room is left out (its tip remains)."""
     places = [
         (frame.across(point.x) + shift, frame.down(point.y) + 4) for point, shift in zip(points, moved, strict=True)
@@ -131,7 +131,7 @@ def chart(points: Sequence[Point], x_title: str, size: tuple[int, int], name: st
     xs = ticks(min(values) * 0.95, max(values) * 1.05, 6 if size[0] > 500 else 3)
     named = dict(enumerate(words)) if words else {x: f"{x:g}" for x in xs}
     edges = (-0.4, len(words) - 0.6) if words else (xs[0], xs[-1])
-    frame = Frame(*size, x=edges, y=(ys[0], ys[-1]), bottom=40 if x_title else 22)
+    frame = PlotArea(*size, x=edges, y=(ys[0], ys[-1]), bottom=40 if x_title else 22)
     moved = [0.0] * len(points) if words else shifts(frame, points)
     line = " ".join(f"{frame.across(point.x):.1f},{frame.down(point.y):.1f}" for point in points) if words else ""
     body = axes(frame, named, ys, x_title) + (f'<polyline class="line" points="{line}"/>' if words else "")

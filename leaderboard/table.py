@@ -14,15 +14,14 @@ from typing import Any
 
 import pandas as pd
 
-from dsta.datasets import BENCHMARKS
-from dsta.errors import UserError
+from dsta.common import UserError
+from dsta.data import BENCHMARKS
+from leaderboard.results import GLOSSES_FILE, KEY, OUT, RATES, RESULTS_FILE, ROBUSTNESS_FILE
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = OUT
 PUBLISHED = Path(__file__).parent / "published.csv"
 COMMAND = "python eval/run_all.py"
 
-RATES = ("top1_instance", "top5_instance", "top1_class", "top5_class")
-KEY = ("dataset", "protocol", "streams", "fusion")
 SHARES = tuple(rate + end for rate in RATES for end in ("", "_lo", "_hi"))
 COUNTS = ("n", "num_classes", *SHARES)
 COSTS = ("log_loss", "ece", "clips_per_second", "peak_memory_mb", "parameters", "latency_ms", "seconds")
@@ -117,7 +116,7 @@ def _read(path: Path, texts: tuple[str, ...], numbers: tuple[str, ...], stamp: t
 
 def results(folder: Path) -> Table:
     """What eval/run_all.py wrote, one row per dataset × protocol × streams × fusion. Raises UserError."""
-    table = read(folder / "results.csv", (*KEY, *SAID, *ORIGIN), (*COUNTS, *COSTS))
+    table = read(folder / RESULTS_FILE, (*KEY, *SAID, *ORIGIN), (*COUNTS, *COSTS))
     twice = table.rows.duplicated(list(KEY))
     if twice.any():
         row = " · ".join(table.rows.loc[twice, list(KEY)].iloc[0])
@@ -129,11 +128,11 @@ def results(folder: Path) -> Table:
 
 
 def glosses(folder: Path) -> pd.DataFrame:
-    return read(folder / "glosses.csv", (*KEY, *GLOSS[0]), GLOSS[1]).rows
+    return read(folder / GLOSSES_FILE, (*KEY, *GLOSS[0]), GLOSS[1]).rows
 
 
 def robustness(folder: Path) -> pd.DataFrame:
-    return read(folder / "robustness.csv", (*KEY, *DISTURBED[0]), DISTURBED[1]).rows
+    return read(folder / ROBUSTNESS_FILE, (*KEY, *DISTURBED[0]), DISTURBED[1]).rows
 
 
 def published(path: Path = PUBLISHED) -> pd.DataFrame:
@@ -185,7 +184,7 @@ def sort(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     return rows.sort_values(order[0], ascending=order[1], kind="stable", na_position="last")
 
 
-def choose(rows: pd.DataFrame, dataset: str, protocol: str = ANY, search: str = "") -> pd.DataFrame:
+def filtered(rows: pd.DataFrame, dataset: str, protocol: str = ANY, search: str = "") -> pd.DataFrame:
     """The rows of a dataset (or of all) under a protocol (or any) in which every word of `search` is found."""
     column = "dataset" if "dataset" in rows else "benchmark"
     if dataset not in (OVERVIEW, EVERYTHING):
@@ -311,7 +310,7 @@ CHOICES: dict[str, tuple[Column, ...]] = {
     "Commit": (_text("Commit", "commit", 95, lambda commit: commit[:8]),),
 }
 SHOWN = ("Top-5", "Top-1 / class")
-FOREIGN = (
+PUBLISHED_COLUMNS = (
     _text("Dataset", "benchmark", 104),
     _text("Method", "method", 164),
     _text("Input", "modality", 92),

@@ -16,7 +16,7 @@ def one_thread():
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
     """Made-up benchmarks with weights and runs, for the whole table; not to be changed."""
-    from tables import made_world  # here, as it brings all of the evaluation
+    from helpers.tables import made_world  # here, as it brings all of the evaluation
 
     return made_world(tmp_path_factory.mktemp("world"))
 
@@ -24,6 +24,6 @@ def world(tmp_path_factory):
 @pytest.fixture
 def place(world, tmp_path):
     """A copy of it, to be damaged."""
-    from tables import copied
+    from helpers.tables import copied
 
     return copied(world, tmp_path)

@@ -8,24 +8,25 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from benchmarks import skeleton_set, upstream_set
-from oracle import random_state
+from helpers.benchmarks import skeleton_set, upstream_set
+from helpers.oracle import random_state
 
 from dsta.checkpoint import Checkpoint
-from dsta.data import Held
-from dsta.errors import UserError
+from dsta.common import UserError
+from dsta.data import ClipSet
 from dsta.identify import (
     Unlabelled,
     assignment,
+    choose_clips,
     identify,
     labelled,
     main,
-    read_network,
+    read_unlabelled,
     renamed_hits,
-    sample,
     ways,
 )
 from dsta.model import DSTA, ModelConfig
+from dsta.score import Scores
 from dsta.streams import Recipe, Stream, prepare
 from dsta.train import SMALL_RECIPE
 
@@ -49,7 +50,7 @@ def signs(per_class, seed, frames=9):
 
 def held_of(clips, labels, glosses=(), folder="made_up", estimator="hrnet-wholebody"):
     names = tuple(map(str, range(len(labels))))
-    return Held(Path(folder), names, labels, list(clips), glosses, np.full(len(labels), -1), (), estimator, ())
+    return ClipSet(Path(folder), names, labels, list(clips), glosses, np.full(len(labels), -1), (), estimator, ())
 
 
 def trained(stream, bone):
@@ -108,21 +109,22 @@ def test_another_order_of_the_classes_is_found(held, chained):
     assert "another order" in found.sentence
 
 
-def fake_logits(right, sure):
+def fake_scores(right, sure):
     """In place of the network: ways in `right` know every clip, with the given sureness; others say class 0."""
 
-    def logits(model, clips, stream, recipe, *_):
+    def score(model, clips, stream, recipe, *_):
         labels = [int(clip[0, 0, 0]) for clip in clips]
         way = (stream, recipe.bone if Stream(stream).is_bone else None)
-        return np.eye(CLASSES)[labels if way in right else np.zeros(len(clips), int)] * sure.get(way, 1)
+        logits = np.eye(CLASSES)[labels if way in right else np.zeros(len(clips), int)] * sure.get(way, 1)
+        return Scores(logits, np.zeros((len(clips), 1)))
 
-    return logits
+    return score
 
 
 @pytest.mark.parametrize(("likelier", "other"), [("chained", "direct"), ("direct", "chained")])
 def test_ways_that_the_clips_do_not_tell_apart_are_both_named(monkeypatch, likelier, other):
     both = {("bone_motion", "chained"), ("bone_motion", "direct")}
-    monkeypatch.setattr("dsta.identify.logits", fake_logits(both, {("bone_motion", likelier): 9}))
+    monkeypatch.setattr("dsta.identify.score", fake_scores(both, {("bone_motion", likelier): 9}))
     labels = np.repeat(np.arange(CLASSES), 8)
     clips = np.broadcast_to(labels[:, None, None, None], (48, 1, 27, 3)).astype(np.float32)
     network = Unlabelled("net", DSTA(ModelConfig(CLASSES, inner_dim=8, depth=1)), Recipe())
@@ -134,7 +136,7 @@ def test_ways_that_the_clips_do_not_tell_apart_are_both_named(monkeypatch, likel
 
 @pytest.mark.parametrize("stream", ["joint", "joint_motion"])
 def test_joint_streams_have_no_rule(monkeypatch, stream):
-    monkeypatch.setattr("dsta.identify.logits", fake_logits({(stream, None)}, {}))
+    monkeypatch.setattr("dsta.identify.score", fake_scores({(stream, None)}, {}))
     labels = np.repeat(np.arange(CLASSES), 8)
     clips = np.broadcast_to(labels[:, None, None, None], (48, 1, 27, 3)).astype(np.float32)
     network = Unlabelled("net", DSTA(ModelConfig(CLASSES, inner_dim=8, depth=1)), Recipe())
@@ -151,7 +153,7 @@ def test_a_network_for_other_signs_is_not_taken_for_a_permuted_one(monkeypatch):
     network = Unlabelled("net", DSTA(ModelConfig(CLASSES, inner_dim=8, depth=1)), Recipe())
     every = {(stream, rule) for stream in Stream for rule in (None, "chained", "direct")}
     for right, verdict in ((every, "unknown"), ({("joint", None)}, "permuted")):
-        monkeypatch.setattr("dsta.identify.logits", fake_logits(right, {}))
+        monkeypatch.setattr("dsta.identify.score", fake_scores(right, {}))
         assert identify(network, held_of(clips, labels), progress=False).verdict == verdict
 
 
@@ -201,12 +203,12 @@ def test_an_order_is_judged_on_clips_it_was_not_learned_on():
 
 def test_sample_keeps_four_of_a_class_and_the_shares():
     labels = np.repeat(np.arange(100), 10)
-    few = sample(labels, 80, seed=0)
+    few = choose_clips(labels, 80, seed=0)
     assert len(few) == 80 and set(np.bincount(labels[few])[np.unique(labels[few])]) == {4}
     unequal = np.repeat([0, 1], [300, 100])
-    assert np.bincount(unequal[sample(unequal, 200, seed=0)]).tolist() == [150, 50]
-    assert np.array_equal(sample(labels, 80, 0), few) and not np.array_equal(sample(labels, 80, 1), few)
-    assert len(sample(labels, 0, 0)) == len(sample(labels, 5000, 0)) == 1000
+    assert np.bincount(unequal[choose_clips(unequal, 200, seed=0)]).tolist() == [150, 50]
+    assert np.array_equal(choose_clips(labels, 80, 0), few) and not np.array_equal(choose_clips(labels, 80, 1), few)
+    assert len(choose_clips(labels, 0, 0)) == len(choose_clips(labels, 5000, 0)) == 1000
 
 
 def test_glosses_decide_where_both_name_them():
@@ -294,4 +296,4 @@ def test_mistakes_are_told(tmp_path, data, chained, capsys):
 def test_views_are_not_averaged(tmp_path):
     model = DSTA(ModelConfig(3, in_channels=5, inner_dim=8, depth=1))
     Checkpoint(model, Stream.JOINT, SMALL_RECIPE, ("a", "b", "c"), "mediapipe-holistic", {}).save(tmp_path)
-    assert SMALL_RECIPE.views > 1 and read_network(tmp_path).recipe == replace(SMALL_RECIPE, views=1)
+    assert SMALL_RECIPE.views > 1 and read_unlabelled(tmp_path).recipe == replace(SMALL_RECIPE, views=1)

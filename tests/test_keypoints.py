@@ -7,7 +7,7 @@ from pose_format import PoseHeader
 from pose_format.numpy import NumPyPoseBody
 from pose_format.pose_header import PoseHeaderComponent, PoseHeaderDimensions
 
-from dsta.errors import UserError
+from dsta.common import UserError
 from dsta.keypoints import Pose
 from dsta.skeleton import INDEX, JOINTS, LEFT_HAND
 

@@ -1,86 +1,59 @@
-"""Which room may import which, held against every import in the source."""
+"""The plan of the house: which room stands on which, which library is known where, and each name in one place."""
 
 import ast
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-EVERYTHING = {path.stem for path in (ROOT / "dsta").glob("*.py")}
 
-# Everyone may import errors and files.
-MAY_IMPORT = {
-    "dsta/__init__": "",
-    "dsta/errors": "",
-    "dsta/files": "",
-    "dsta/skeleton": "",
-    "dsta/keypoints": "skeleton",
-    "dsta/streams": "skeleton",
-    "dsta/augment": "skeleton streams",
-    "dsta/metrics": "",
-    "dsta/datasets": "",
-    "dsta/labels": "",
-    "dsta/data": "skeleton keypoints streams augment datasets labels prepared",
-    "dsta/model": "skeleton",
-    "dsta/folded": "model",
-    "dsta/upstream": "labels model",
-    "dsta/hub": "",
-    "dsta/manifest": "",
-    "dsta/order": "",
-    "dsta/checkpoint": "model streams datasets skeleton upstream hub manifest order",
-    "dsta/findings": "",
-    "dsta/devices": "",
-    "dsta/identify": "checkpoint upstream data datasets devices findings metrics model order streams",
-    "dsta/export": "checkpoint streams data onnxgraph recognize skeleton",
-    "dsta/onnxgraph": "",
-    "dsta/upright": "",
-    "dsta/video": "upright",
-    "dsta/pose": "skeleton keypoints video",
-    "dsta/lists": "",
-    "dsta/prepared": "skeleton",
-    "dsta/parts": "keypoints lists pose video",
-    "dsta/memory": "",
-    "dsta/workers": "memory",
-    "dsta/assemble": "lists parts prepared skeleton streams",
-    "dsta/prepare": "assemble keypoints lists parts prepared stop video workers",
-    "dsta/stop": "",
-    "dsta/distributed": "model",
-    "dsta/recipes": "augment streams",
-    "dsta/sampling": "data",
-    "dsta/loader": "augment data distributed memory recipes sampling skeleton streams",
-    "dsta/splits": "data datasets",
-    "dsta/loop": "distributed model recipes stop streams",
-    "dsta/fit": "checkpoint data loader loop manifest model recipes sampling splits streams",
-    "dsta/stacked": "checkpoint fit loader loop memory model recipes skeleton",
-    "dsta/train": "checkpoint data devices distributed fit loop manifest model recipes splits stop streams",
-    "dsta/draw": "skeleton",
-    "dsta/recognize": "checkpoint folded streams keypoints pose data skeleton manifest",
-    "dsta/vocabularies": "checkpoint manifest pose recognize streams",
-    "eval/results": "datasets",
-    "leaderboard/table": "eval.results datasets metrics",
-    "leaderboard/tab": "eval.results datasets metrics leaderboard",
-    "leaderboard/chart": "",
-    "leaderboard/__init__": "",
-    "app": "recognize draw video keypoints vocabularies leaderboard",
-}
-EVAL = EVERYTHING - {"pose", "video", "recognize", "vocabularies"} | {
-    f"eval.{path.stem}" for path in (ROOT / "eval").glob("*.py")
-}
-LIBRARIES = {
-    "av": {"dsta/video", "dsta/upright"},
-    "mediapipe": {"dsta/pose"},
-    "gradio": {"app", "leaderboard/tab"},
-    "huggingface_hub": {"dsta/hub"},
-    "torch": {f"dsta/{room}" for room in ("data", "model", "folded", "checkpoint", "export", "train")}
-    | {"dsta/recognize", "dsta/identify", "dsta/upstream", "dsta/onnxgraph"}
-    | {f"dsta/{room}" for room in ("devices", "distributed", "recipes", "loader", "loop", "fit", "stacked")},
+# Of each room the rooms that it may import. Everyone may import `common`.
+STANDS_ON = {
+    "dsta": "",
+    "dsta.common": "",
+    "dsta.skeleton": "",
+    "dsta.metrics": "",
+    "dsta.keypoints": "skeleton",
+    "dsta.streams": "skeleton",
+    "dsta.model": "skeleton",
+    "dsta.data": "skeleton streams",
+    "dsta.checkpoint": "data model skeleton streams",
+    "dsta.score": "checkpoint data model skeleton streams",
+    "dsta.video": "keypoints skeleton",
+    "dsta.recognize": "checkpoint keypoints score skeleton streams video",
+    "dsta.prepare": "data keypoints skeleton streams video",
+    "dsta.train": "checkpoint data metrics model score skeleton streams",
+    "dsta.identify": "checkpoint data metrics model score streams",
+    "dsta.export": "checkpoint data score skeleton streams",
+    "dsta.page": "checkpoint keypoints recognize skeleton streams video",
+    "dsta.__main__": "checkpoint export identify prepare recognize train",
+    "eval": "checkpoint data export leaderboard metrics model prepare score skeleton streams train",
+    "leaderboard": "data metrics",
+    "app": "leaderboard page",
 }
 
-FOLDERS = ("dsta", "eval", "leaderboard")
-FILES = [ROOT / "app.py", *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")))]
-ROOMS = {path.relative_to(ROOT).with_suffix("").as_posix(): path for path in FILES if path.exists()}
+# Of each library the only places that may import it.
+KNOWN_IN = {
+    "av": "dsta.video",
+    "mediapipe": "dsta.video",
+    "gradio": "app leaderboard.tab",
+    "huggingface_hub": "dsta.checkpoint.hub",
+    "torch": "dsta.common.device dsta.model dsta.checkpoint dsta.score dsta.train dsta.identify dsta.export eval",
+    "pandas": "leaderboard",
+}
+
+FILES = [ROOT / "app.py", *(path for wing in ("dsta", "eval", "leaderboard") for path in (ROOT / wing).rglob("*.py"))]
+MODULES = {path.relative_to(ROOT).with_suffix("").as_posix().replace("/", "."): path for path in sorted(FILES)}
+SOURCES = {name.removesuffix(".__init__"): path.read_text(encoding="utf-8") for name, path in MODULES.items()}
+
+
+def room_of(module):
+    """`dsta.data.read` -> `dsta.data`; outside `dsta` the first name."""
+    parts = module.split(".")
+    return ".".join(parts[:2]) if parts[0] == "dsta" else parts[0]
 
 
 def imports(source):
@@ -94,8 +67,8 @@ def imports(source):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, "imports are absolute here"
-            plain = node.module in ("dsta", "eval", "leaderboard")
-            found.update(f"{node.module}.{alias.name}" for alias in node.names) if plain else found.add(node.module)
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found.update(name if name in SOURCES else node.module for name in inner)
         for child in ast.iter_child_nodes(node):
             visit(child)
 
@@ -103,71 +76,101 @@ def imports(source):
     return found
 
 
-def own(names):
-    """Of full module names, our rooms as the table writes them."""
-    ours = {name.removeprefix("dsta.") for name in names if name.startswith(("dsta.", "eval."))}
-    return ours | {"leaderboard" for name in names if name.startswith("leaderboard.")}
-
-
-def forbidden(room, source):
-    """What a room imports and may not."""
+def forbidden(module, source):
+    """What a module imports and may not: rooms, and libraries."""
     names = imports(source)
-    allowed = set(MAY_IMPORT[room].split()) if room in MAY_IMPORT else EVAL if room.startswith("eval/") else None
-    assert allowed is not None, f"{room} has no row in MAY_IMPORT"
-    libraries = {name.split(".")[0] for name in names}
-    wrong = {lib for lib, rooms in LIBRARIES.items() if lib in libraries and room not in rooms}
-    if room.startswith("eval/"):
-        wrong -= {"torch"}
-    return own(names) - allowed - {"errors", "files"} | wrong
+    rooms = {room_of(name) for name in names if name.split(".")[0] in ("dsta", "eval", "leaderboard", "app")}
+    allowed = {f"dsta.{name}" for name in STANDS_ON[room_of(module)].split()} | {"dsta.common", "leaderboard"}
+    allowed -= {"leaderboard"} - set(STANDS_ON[room_of(module)].split())
+    places = {library: KNOWN_IN[library].split() for library in KNOWN_IN if library in {n.split(".")[0] for n in names}}
+    strange = {lib for lib, known in places.items() if not any(f"{module}.".startswith(f"{p}.") for p in known)}
+    return rooms - allowed - {room_of(module)} | strange
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_room_imports_only_what_it_may(room):
-    assert forbidden(room, ROOMS[room].read_text(encoding="utf-8")) == set()
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_room_stands_on_what_the_plan_says(module):
+    assert forbidden(module, SOURCES[module]) == set()
 
 
 @pytest.mark.parametrize(
-    ("room", "source", "found"),
+    ("module", "source", "found"),
     [
-        ("dsta/model", "def f():\n    from dsta.streams import fuse", {"streams"}),
-        ("dsta/model", "from dsta import errors, train", {"train"}),
-        ("dsta/streams", "import torch.nn", {"torch"}),
-        ("dsta/recognize", "import av", {"av"}),
-        ("eval/crossval", "import dsta.recognize, torch", {"recognize"}),
-        ("dsta/train", "from eval.crossval import run", {"eval.crossval"}),
-        ("leaderboard/table", "import torch\nfrom eval.results import read", {"torch"}),
-        ("dsta/draw", "if TYPE_CHECKING:\n    from dsta.pose import extract", set()),
+        ("dsta.model", "def f():\n    from dsta.streams import fuse", {"dsta.streams"}),
+        ("dsta.model", "from dsta.common import errors\nimport dsta.train.loop", {"dsta.train"}),
+        ("dsta.streams", "import torch.nn", {"torch"}),
+        ("dsta.data.read", "import torch", {"torch"}),
+        ("dsta.recognize", "import av", {"av"}),
+        ("eval.crossval", "import dsta.recognize, torch", {"dsta.recognize"}),
+        ("dsta.train.folds", "from eval.crossval import run", {"eval"}),
+        ("leaderboard.table", "import torch\nfrom eval.rows import figures", {"torch", "eval"}),
+        ("dsta.page.draw", "if TYPE_CHECKING:\n    from dsta.train import fit", set()),
     ],
 )
-def test_the_rule_itself_finds_what_is_wrong(room, source, found):
-    assert forbidden(room, source) == found
+def test_the_rule_itself_finds_what_is_wrong(module, source, found):
+    assert forbidden(module, source) == found
 
 
-def test_there_are_no_cycles():
-    graph = {
-        room.removeprefix("dsta/").replace("eval/", "eval."): own(imports(path.read_text()))
-        for room, path in ROOMS.items()
-    }
-    done, open_ = set(), []
+def test_the_first_level_has_at_most_twenty_rooms():
+    rooms = {room_of(module) for module in SOURCES if module.startswith("dsta.")}
+    assert rooms == {room for room in STANDS_ON if room.startswith("dsta.")} and len(rooms) <= 20
 
-    def visit(room):
-        assert room not in open_, f"cycle: {' -> '.join([*open_, room])}"
-        open_.append(room)
-        for other in graph.get(room, set()) - done:
+
+@pytest.mark.parametrize("level", ["rooms", "files"])
+def test_there_are_no_circles(level):
+    """Neither among rooms nor, as a wing's own `__init__` counts as a file, among files."""
+    place = room_of if level == "rooms" else str
+    graph = defaultdict(set)
+    for module, source in SOURCES.items():
+        graph[place(module)] |= {place(name) for name in imports(source) if name in SOURCES} - {place(module)}
+    done, path = set(), []
+
+    def visit(node):
+        assert node not in path, f"circle: {' -> '.join([*path, node])}"
+        path.append(node)
+        for other in graph[node] - done:
             visit(other)
-        done.add(open_.pop())
+        done.add(path.pop())
 
-    for room in graph:
-        visit(room)
+    for node in list(graph):
+        visit(node)
+
+
+def test_other_rooms_import_from_the_wing_what_it_hands_on():
+    handed_on = {
+        module: {alias.name for node in ast.walk(ast.parse(source)) if isinstance(node, ast.ImportFrom)
+                 for alias in node.names if node.module.startswith(f"{module}.")}
+        for module, source in SOURCES.items() if module.count(".") == 1 and MODULES.get(f"{module}.__init__")
+    }  # fmt: skip
+    inner = [
+        f"{module} takes {alias.name} from {node.module}"
+        for module, source in SOURCES.items()
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.ImportFrom) and node.module and room_of(node.module) != room_of(module)
+        for alias in node.names
+        if node.module not in handed_on and alias.name in handed_on.get(room_of(node.module), ())
+    ]
+    assert not inner
+
+
+def test_each_public_name_stands_in_one_file():
+    places = defaultdict(list)
+    for module, source in SOURCES.items():
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(module)
+    assert {name: found for name, found in places.items() if len(found) > 1 and name != "main"} == {}
 
 
 @pytest.mark.parametrize("module", ["dsta.train", "dsta.data", "eval.crossval", "dsta.recognize"])
 def test_training_and_evaluation_need_no_page_no_video_no_pose(module):
-    code = f"""
-import sys
-for name in ("gradio", "mediapipe", "av"):
-    sys.modules[name] = None  # importing it raises ImportError
-import {module}
-"""
+    run_without(("gradio", "mediapipe", "av", "huggingface_hub"), f"import {module}")
+
+
+def test_dsta_alone_loads_nothing_heavy():
+    run_without(("torch", "gradio", "mediapipe", "av", "pandas"), "import dsta; from dsta import Pose, Recipe, Stream")
+
+
+def run_without(libraries, code):
+    code = f"import sys\nfor name in {libraries!r}:\n    sys.modules[name] = None  # importing it fails\n{code}"
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from oracle import ORACLE, arrays, needs_oracle
+from helpers.oracle import ORACLE, arrays, needs_oracle
 from scipy.special import log_softmax
 from sklearn import metrics as sk
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from oracle import arrays, needs_oracle, random_state, upstream_state
+from helpers.oracle import arrays, needs_oracle, random_state, upstream_state
 
 from dsta.checkpoint import from_upstream
-from dsta.errors import UserError
+from dsta.common import UserError
 from dsta.model import DSTA, ModelConfig
 
 TINY = ModelConfig(num_classes=5, inner_dim=8)

@@ -5,10 +5,10 @@ import json
 import numpy as np
 import pytest
 import torch
+from helpers.scores import logits
 
 from dsta.checkpoint import Checkpoint
-from dsta.data import logits
-from dsta.errors import UserError
+from dsta.common import UserError
 from dsta.keypoints import Pose
 from dsta.model import DSTA, ModelConfig
 from dsta.recognize import Recognizer, main
@@ -212,7 +212,8 @@ def test_a_folder_with_another_stream_inside_is_refused(weights):
 def test_streams_that_were_trained_but_not_fitted_count_alike(weights, keypoints):
     (weights / "ensemble.json").unlink()
     got = Recognizer.load(weights)
-    assert (got.fusion, got.temperature, got.threshold) == (dict.fromkeys(FUSION, 1.0), 1.0, 0.0)
+    of = got.ensemble
+    assert (of.fusion, of.temperature, of.threshold) == (dict.fromkeys(FUSION, 1.0), 1.0, 0.0)
     write_ensemble(weights, fusion=dict.fromkeys(FUSION, 0.25), temperature=1.0)
     clip = keypoints * np.array([0.4, 0.4, 1], np.float32)
     assert got.recognize(clip).predictions == Recognizer.load(weights).recognize(clip).predictions

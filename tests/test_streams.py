@@ -4,10 +4,10 @@ import random
 
 import numpy as np
 import pytest
-from clips import NORMALISED, made_clip
-from oracle import arrays, needs_oracle
+from helpers.clips import NORMALISED, made_clip
+from helpers.oracle import arrays, needs_oracle
 
-from dsta.errors import UserError
+from dsta.common import UserError
 from dsta.skeleton import LEFT_HAND, PARENTS, RIGHT_HAND
 from dsta.streams import Recipe, Stream, prepare, sample_positions
 

@@ -2,20 +2,10 @@
 
 import numpy as np
 import pytest
-from clips import LEFT, NORMALISED, RIGHT, made_clip
+from helpers.clips import LEFT, NORMALISED, RIGHT, made_clip
 
 from dsta.skeleton import INDEX, LEFT_HAND, MIRROR, PARENTS, RIGHT_HAND
-from dsta.streams import (
-    Recipe,
-    Stream,
-    kept_frames,
-    mirror,
-    prepare,
-    resample,
-    seen,
-    shoulder_frame,
-    views,
-)
+from dsta.streams import Recipe, Stream, kept_frames, mirror, prepare, resample, seen, shoulder_frame, views
 
 
 @pytest.fixture

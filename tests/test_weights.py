@@ -13,7 +13,8 @@ from dsta.keypoints import Pose
 from dsta.recognize import Recognizer
 from dsta.skeleton import INDEX, RIGHT_HAND
 from dsta.streams import Stream
-from eval.results import OUT, STREAMS, hub, read_rows, rows_of
+from eval.hub import hub, rows_of
+from leaderboard.results import OUT, STREAMS, read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / "weights"
@@ -35,14 +36,14 @@ def recognizer():
 
 
 def test_four_streams_of_one_vocabulary(recognizer):
-    assert set(recognizer.checkpoints) == {str(stream) for stream in Stream}
+    assert set(recognizer.ensemble.checkpoints) == {str(stream) for stream in Stream}
     assert len(recognizer.glosses) == 71
-    assert sum(recognizer.fusion.values()) == pytest.approx(1, abs=1e-3)
+    assert sum(recognizer.ensemble.fusion.values()) == pytest.approx(1, abs=1e-3)
     assert sum(path.stat().st_size for path in ASL71.rglob("*") if path.is_file()) < 45e6
 
 
 def test_each_network_says_where_it_is_from(recognizer):
-    for checkpoint in recognizer.checkpoints.values():
+    for checkpoint in recognizer.ensemble.checkpoints.values():
         assert checkpoint.provenance["datasets"] == ["wlasl50", "asl_everyday"]
         assert "research" in checkpoint.provenance["licence"]
 
@@ -132,7 +133,7 @@ def test_what_is_written_for_the_hub_is_the_tables(folder, tmp_path):
     patterns = ("model-index.yml", ".eval_results/*")
     for name in {path.relative_to(root) for root in (folder, tmp_path / folder.name) for path in found(root, patterns)}:
         written, committed = (root / name for root in (tmp_path / folder.name, folder))
-        again = f"python -m eval.results hub weights/{folder.name}"
+        again = f"python eval/hub.py weights/{folder.name}"
         assert committed.exists() and written.exists(), f"{name}: {again}"
         assert committed.read_text() == written.read_text(), f"{name}: {again}"
 

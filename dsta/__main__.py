@@ -1,0 +1,53 @@
+"""The command `dsta`: the project's command lines under one name.
+
+dsta recognize sign.mp4          # as python -m dsta.recognize sign.mp4
+dsta page                        # the page, at http://127.0.0.1:7860
+"""
+
+import argparse
+import runpy
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from dsta.common import UserError, exit_code
+
+COMMANDS = {
+    "recognize": ("dsta.recognize", "recognise the sign in each file"),
+    "prepare": ("dsta.prepare.__main__", "make a dataset out of a folder of videos"),
+    "train": ("dsta.train.__main__", "train the network of one stream"),
+    "checkpoint": ("dsta.checkpoint.__main__", "import, push and fetch weights"),
+    "identify": ("dsta.identify", "find out which stream an unlabelled checkpoint is of"),
+    "export": ("dsta.export.__main__", "write weights as one ONNX file"),
+    "page": ("", "start the page"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code of the command."""
+    parser = argparse.ArgumentParser(prog="dsta", description="Isolated sign recognition from skeletons.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (_, purpose) in COMMANDS.items():
+        commands.add_parser(name, help=purpose, add_help=False)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command = parser.parse_args(given[:1]).command
+    if command == "page":
+        commands.choices["page"].parse_args(given[1:])
+        return exit_code(start_page)
+    return import_module(COMMANDS[command][0]).main(given[1:])
+
+
+def start_page() -> None:
+    """Runs `app.py`, which lies in this package where it is installed, and beside it in a checkout."""
+    here = Path(__file__).resolve().parent
+    try:
+        import_module("gradio")
+    except ModuleNotFoundError as error:
+        raise UserError("The page needs gradio: pip install 'dsta-slr[page]'.") from error
+    app = next(path for path in (here / "page" / "app.py", here.parent / "app.py") if path.exists())
+    runpy.run_path(str(app), run_name="__main__")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""`Checkpoint`: the network of one stream with its recipe, glosses and provenance, saved and loaded as a folder.
+
+A weights folder of one stream holds `config.json` and `model.safetensors`; an ensemble folder holds one such folder per
+stream and `ensemble.json` (see `ensemble`). Nothing here unpickles anything.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from dsta.common import UserError, read_json, replace_files
+from dsta.model import DSTA, ModelConfig
+from dsta.streams import Recipe, Stream
+
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A network of one stream with all that is needed to use it and to know where it is from.
+
+    glosses: (K) names in the order of the logits. provenance: how it was made: data, epochs, seed, selection, licence.
+    """
+
+    model: DSTA
+    stream: Stream
+    recipe: Recipe
+    glosses: tuple[str, ...]
+    estimator: str
+    provenance: dict[str, Any]
+
+    def save(self, folder: str | Path) -> None:
+        """Writes `config.json` and `model.safetensors`; a reader finds the old files or the new ones, never halves."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
+        weights = save_tensors(tensors)
+        config = {
+            "model": self.model.config.to_dict(),
+            "stream": str(self.stream),
+            "recipe": self.recipe.to_dict(),
+            "estimator": self.estimator,
+            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+            "provenance": self.provenance,
+            "glosses": list(self.glosses),
+        }
+        text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
+        replace_files({folder / WEIGHTS_FILE: weights, folder / CONFIG_FILE: text.encode()})
+
+    @classmethod
+    def load(cls, folder: str | Path, device: str | torch.device = "cpu") -> "Checkpoint":
+        """The network in evaluation mode. Raises UserError when a file is missing, damaged or does not fit."""
+        folder = Path(folder)
+        config = read_json(folder / CONFIG_FILE)
+        try:
+            glosses = tuple(config["glosses"])
+            model = DSTA(ModelConfig.from_dict(config["model"]))
+            recipe, stream = Recipe.from_dict(config["recipe"]), Stream(config["stream"])
+            estimator, provenance, sha256 = config["estimator"], config["provenance"], config["weights_sha256"]
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, UserError):
+                raise
+            raise UserError(
+                f"{folder / CONFIG_FILE} is not a configuration of dsta ({error!r}): restore it."
+            ) from error
+        if len(glosses) != model.config.num_classes:
+            raise UserError(
+                f"{folder} has {len(glosses)} glosses for {model.config.num_classes} classes: config.json is damaged."
+            )
+        if recipe.channels != model.config.in_channels:
+            raise UserError(f"{folder}: the recipe and the model disagree about channels: config.json is damaged.")
+        _load_strictly(model, folder / WEIGHTS_FILE, sha256)
+        return cls(model.to(device).eval(), stream, recipe, glosses, estimator, provenance)
+
+
+def _load_strictly(model: DSTA, path: Path, sha256: str) -> None:
+    try:
+        content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise UserError(f"{path} is not the file that its config.json describes (sha256 differs): restore it.")
+        tensors = load_tensors(content)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: a weights folder holds {CONFIG_FILE} and {WEIGHTS_FILE}.") from error
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged ({error}): restore it.") from error
+    try:
+        model.load_state_dict(tensors, strict=True)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path} does not fit its configuration: {reason}") from error

@@ -1,0 +1,164 @@
+"""Upstream's checkpoint → a weights folder; and the order of its classes, where that is another one, as a file.
+
+An order is a JSON object with an entry for each class of the network: `{"0": 17, "1": null, …}` says that its class 0
+is class 17 of the data, and that nothing is known of its class 1: the data's classes that are left had no clip.
+`dsta.identify` finds it.
+"""
+
+import hashlib
+import json
+import shlex
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dsta.checkpoint.folder import CONFIG_FILE, WEIGHTS_FILE, Checkpoint
+from dsta.checkpoint.upstream import from_upstream, read_upstream
+from dsta.common import UserError, replace_file, replace_files
+from dsta.data import benchmark, official
+from dsta.model import DSTA
+from dsta.skeleton import NUM_JOINTS
+from dsta.streams import Recipe, Stream
+
+_AGAIN = "have python -m dsta.identify write it with --order"
+
+
+def import_upstream(
+    path: str | Path,
+    dataset: str,
+    stream: Stream | str,
+    out: str | Path,
+    bone: str = "chained",
+    order: str | Path | None = None,
+) -> Checkpoint:
+    """Writes the weights folder `out` of an upstream checkpoint of one of the benchmarks, and returns what it holds.
+
+    order: the file that `dsta.identify` wrote of it; the classifier's rows are moved to the benchmark's order, so that
+    the classes fit those of the other streams and of arrays whose classes have no names. Classes that the file does not
+    know are filled in (`completed`), and the provenance lists them as `guessed`.
+    Before `out` appears, the folder was written elsewhere and loaded, and its logits were those of the source.
+    Raises UserError when a file is no checkpoint or order of that benchmark, or `out` holds weights already.
+    """
+    path, out, spec = Path(path), Path(out), benchmark(dataset)
+    if (out / CONFIG_FILE).exists():
+        raise UserError(f"{out} holds weights already: give another --out, or delete it.")
+    state, beside = read_upstream(path)
+    model = from_upstream(state)
+    if model.config.num_classes != spec.num_classes:
+        raise UserError(
+            f"{path} tells {model.config.num_classes} classes apart, but {spec.name} has {spec.num_classes}: give its "
+            "own --dataset."
+        )
+    names = {entry.label: entry.gloss for entry in official(spec.name).values()}
+    glosses = tuple(names.get(label, f"class {label}") for label in range(spec.num_classes))
+    provenance = {
+        "datasets": [spec.name],
+        "selection": "unknown; upstream's code keeps the best epoch on the split that it reports",
+        "licence": "CC BY-NC 4.0 (upstream's weights, https://github.com/hulianyuyy/DSTA-SLR)",
+        "imported": {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "beside": beside},
+        "stream_and_bone_rule": "as given at import; the file does not say them",
+        "glosses_from": "the official list" if names else "no public list: classes are numbered",
+    }
+    if order is not None:
+        known = read_order(order, spec.num_classes)
+        _reorder(model, completed(known))
+        provenance["class_order"] = {
+            "file": Path(order).name,
+            "sha256": hashlib.sha256(Path(order).read_bytes()).hexdigest(),
+            "guessed": sorted(set(range(spec.num_classes)) - set(known)),
+        }
+    elif spec.name == "WLASL2000":
+        provenance["known"] = (
+            "The one published file gives wrong results for people (DSTA-SLR issues 4 and 6): it may be of another "
+            "stream or class order. python -m dsta.identify tells."
+        )
+    made = Checkpoint(model, Stream(stream), Recipe(bone=bone), glosses, "hrnet-wholebody", provenance)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{out} cannot be made ({error.strerror}): give another --out.") from error
+    with tempfile.TemporaryDirectory(prefix=".import", dir=out) as beside_out:
+        made.save(beside_out)
+        loaded = Checkpoint.load(beside_out)
+        _check_equal(model, loaded.model)
+        replace_files({out / name: (Path(beside_out) / name).read_bytes() for name in (WEIGHTS_FILE, CONFIG_FILE)})
+    return loaded
+
+
+@torch.no_grad()
+def _reorder(model: DSTA, meant: Sequence[int]) -> None:
+    """Moves each class i of the classifier to place meant[i]."""
+    for tensor in (model.classifier.weight, model.classifier.bias):
+        tensor[list(meant)] = tensor.clone()
+
+
+@torch.inference_mode()
+def _check_equal(source: DSTA, written: DSTA) -> None:
+    """That both networks give the same logits for the same input."""
+    x = torch.randn(2, 3, 16, NUM_JOINTS, generator=torch.Generator().manual_seed(0))
+    if not torch.equal(source(x), written(x)):
+        raise RuntimeError("the written checkpoint gives other logits than the source: nothing was kept")
+
+
+def import_command(file: str, dataset: str, stream: str, bone: str | None, order: str | None) -> str:
+    """The command line that imports a file which is now known to be of that stream, bone rule and order of classes."""
+    chosen = [("--dataset", dataset), ("--stream", stream), ("--bone", bone), ("--order", order)]
+    options = [word for name, value in chosen if value for word in (name, value)]
+    words = ["python", "-m", "dsta.checkpoint", "import", file, *options, "--out", f"weights/{dataset}/{stream}"]
+    return shlex.join(words)
+
+
+def write_order(path: str | Path, classes: Mapping[int, int], num_classes: int) -> None:
+    """Writes what is known of an order: network's class -> data's class. Raises UserError."""
+    text = json.dumps({str(own): classes.get(own) for own in range(num_classes)}, indent=1)
+    try:
+        replace_file(Path(path), f"{text}\n".encode())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}): give another --order.") from error
+
+
+def read_order(path: str | Path, num_classes: int) -> tuple[int | None, ...]:
+    """The data's class of each of the network's `num_classes`, None where unknown. Raises UserError."""
+    try:
+        pairs = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=tuple)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}): {_AGAIN}.") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path} is not JSON ({error}): {_AGAIN}.") from error
+    fault = _fault(pairs, num_classes)
+    if fault:
+        raise UserError(f"{path} is not an order of the network's {num_classes} classes, {fault}: {_AGAIN}.")
+    order = dict(pairs)
+    return tuple(order[str(own)] for own in range(num_classes))
+
+
+def _fault(pairs: Any, num_classes: int) -> str:
+    """What is wrong with a file's content, a tuple of (key, value) where it holds an object; empty if nothing is."""
+    if not isinstance(pairs, tuple):
+        return "it holds no JSON object"
+    if len(pairs) != num_classes:
+        return f"it has {len(pairs)} entries"
+    if {key for key, _ in pairs} != set(map(str, range(num_classes))):
+        return f"its names are not those from 0 to {num_classes - 1}"
+    known = [value for _, value in pairs if value is not None]
+    wrong = [value for value in known if type(value) is not int or not 0 <= value < num_classes]
+    if wrong:
+        return f"it has the class {json.dumps(wrong[0])}"
+    if not known:
+        return "it knows none of them"
+    twice = [value for value in known if known.count(value) > 1]
+    return f"it has the class {twice[0]} twice" if twice else ""
+
+
+def completed(order: Sequence[int | None]) -> list[int]:
+    """An order with the unknown filled in: a class keeps its number where that is free, the others take what is left.
+
+    That is a guess, and costs nothing where the order was found: of these classes there was no clip.
+    """
+    free = set(range(len(order))) - set(order)
+    kept = {own for own, meant in enumerate(order) if meant is None and own in free}
+    left = iter(sorted(free - kept))
+    return [meant if meant is not None else own if own in kept else next(left) for own, meant in enumerate(order)]

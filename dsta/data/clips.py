@@ -1,0 +1,108 @@
+"""Labelled clips in memory or mapped: `Clip`, `ClipSet`, and sequences of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dsta.common import UserError
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One labelled clip: joints (T, 27, 3) float32 in canvas pixels and score, and where it is from.
+
+    Raises UserError, with its name, when it holds NaN: in training nothing would tell which clip it was.
+    """
+
+    name: str
+    dataset: str
+    gloss: str
+    source: str
+    fold: int
+    joints: np.ndarray
+
+    def __post_init__(self) -> None:
+        if np.isnan(self.joints).any():
+            raise UserError(
+                f"Clip {self.name} of {self.dataset} holds NaN: set joints that were not found to (0, 0, 0)."
+            )
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """The labelled clips of a folder that are there to be scored.
+
+    joints: sequence of (T, 27, 3) floating arrays in canvas pixels, read when asked for. labels: (N,) class indices;
+    of a skeleton set those of its sorted glosses. glosses: the classes' names, empty where the folder does not say.
+    folds: (N,), -1 where there are none. groups: (N,) gloss and source (in a prepared folder, the signer), whose takes
+    are alike; empty where unknown. estimator: what the keypoints are from. files: those that define the clips, over
+    which their hash goes. splits: (N,) `train`, `val` or `test`; empty where the folder does not say.
+    """
+
+    folder: Path
+    names: tuple[str, ...]
+    labels: np.ndarray
+    joints: Sequence[np.ndarray]
+    glosses: tuple[str, ...]
+    folds: np.ndarray
+    groups: tuple[str, ...]
+    estimator: str
+    files: tuple[Path, ...]
+    splits: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+class JoinedClips(Sequence[np.ndarray]):
+    """Several sequences of clips, one after the other."""
+
+    def __init__(self, parts: Sequence[Sequence[np.ndarray]]) -> None:
+        self.parts = list(parts)
+        self.ends = np.cumsum([len(part) for part in self.parts])
+
+    def __len__(self) -> int:
+        return int(self.ends[-1])
+
+    def __getitem__(self, i: Any) -> np.ndarray:
+        i = range(len(self))[int(i)]
+        part = int(np.searchsorted(self.ends, i, side="right"))
+        return self.parts[part][i - (int(self.ends[part - 1]) if part else 0)]
+
+
+class PickedClips(Sequence[np.ndarray]):
+    """Some of the joints of a sequence of clips, in an order."""
+
+    def __init__(self, clips: Sequence[np.ndarray], positions: Sequence[int]) -> None:
+        self.clips, self.positions = clips, positions
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, i: Any) -> np.ndarray:
+        return self.clips[self.positions[i]]
+
+
+class SelectedClips(Sequence[Clip]):
+    """Some of a folder's clips, each read when asked for."""
+
+    def __init__(self, held: ClipSet, positions: Sequence[int], glosses: Sequence[str]) -> None:
+        self.held, self.positions, self.glosses = held, positions, glosses
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, i: Any) -> Clip:
+        at, held = int(self.positions[i]), self.held
+        gloss = self.glosses[held.labels[at]]
+        return Clip(
+            held.names[at], held.folder.name, gloss, signer_or_source(held, at), int(held.folds[at]), held.joints[at]
+        )
+
+
+def signer_or_source(held: ClipSet, i: int) -> str:
+    """The signer or source of a clip; empty where it is not known."""
+    return held.groups[i].rpartition("/")[2] if held.groups else ""

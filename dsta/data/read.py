@@ -1,0 +1,196 @@
+"""Datasets on disk, and the logits of their clips."""
+
+import csv
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dsta.common import UserError
+from dsta.common.unpickle import read_labels
+from dsta.data.clips import Clip, ClipSet, JoinedClips
+from dsta.data.prepared import DATASET_FILE, INDEX_FILE, JOINTS_FILE, Prepared, read_about
+from dsta.skeleton import CANVAS, NUM_JOINTS
+
+UNKNOWN_ASPECT = 4 / 3  # skeleton sets do not say how wide their pictures were
+_COLUMNS = ("clip", "gloss", "source", "fold")
+_DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, NotImplementedError, RuntimeError)
+
+
+def read_skeletons(folder: str | Path) -> list[Clip]:
+    """The clips of a skeleton set: `clips.npz` (name -> (T, 27, 3), fractions of the picture) and `index.csv`.
+
+    Raises UserError when a file is missing or does not fit the other, two clips have one name, or a clip has another
+    shape, NaN or infinity.
+    """
+    folder = Path(folder)
+    rows = _read_index(folder / "index.csv")
+    path = folder / "clips.npz"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            missing = [row["clip"] for row in rows if row["clip"] not in arrays]
+            if missing:
+                raise UserError(f"{path} lacks {len(missing)} of the clips in index.csv, such as {missing[0]}.")
+            return [_clip(row, arrays[row["clip"]], folder.name) for row in rows]
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: a skeleton set is a folder with clips.npz and index.csv.") from error
+    except UserError:
+        raise
+    except _DAMAGED as error:
+        raise UserError(f"{path} cannot be read ({error}): copy the data set again.") from error
+
+
+def _read_index(path: Path) -> list[dict[str, str]]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: a skeleton set is a folder with clips.npz and index.csv.") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} is not a table in UTF-8 ({error}): save it as CSV again.") from error
+    if not rows or any(row.get(column) is None for row in rows for column in _COLUMNS):
+        raise UserError(f"{path} must have rows with the columns {', '.join(_COLUMNS)}.")
+    if not all(row["fold"].isdigit() for row in rows):
+        raise UserError(f"{path} must have a whole number from 0 in the column fold of every row.")
+    name, count = Counter(row["clip"] for row in rows).most_common(1)[0]
+    if count > 1:
+        raise UserError(f"{path} names the clip {name} {count} times: each name must be there once.")
+    return rows
+
+
+def _clip(row: dict[str, str], fractions: np.ndarray, dataset: str) -> Clip:
+    if fractions.ndim != 3 or fractions.shape[1:] != (NUM_JOINTS, 3) or not len(fractions):
+        raise UserError(f"Clip {row['clip']} of {dataset} must be (frames, {NUM_JOINTS}, 3), not {fractions.shape}.")
+    joints = fractions.astype(np.float32) * np.array([CANVAS, CANVAS / UNKNOWN_ASPECT, 1], np.float32)
+    if np.isinf(joints).any():
+        raise UserError(f"Clip {row['clip']} of {dataset} holds infinity: set joints that were not found to (0, 0, 0).")
+    return Clip(row["clip"], dataset, row["gloss"], row["source"], int(row["fold"]), joints)
+
+
+def read_clip_set(folder: str | Path, split: str = "val") -> ClipSet:
+    """The clips of a folder: those of a split, of a prepared one or of upstream's `{split}_data_joint.npy` and
+    `{split}_label.pkl`; all, of a skeleton set.
+
+    split: `train`, `val` or `test`, or `val+test` for all that is held out: upstream's released `val` is that, and
+    where a `test` lies beside it, both. Arrays stay on disk and are mapped. Raises UserError when there is no data set
+    or no clip of that split, or a file cannot be read.
+    """
+    folder = Path(folder)
+    if (folder / JOINTS_FILE).exists() or all((folder / name).exists() for name in (DATASET_FILE, INDEX_FILE)):
+        return _held_prepared(folder, split)
+    found = [part for part in split.split("+") if any((folder / name).exists() for name in _upstream_files(part))]
+    if found:
+        return _joined([_held_arrays(folder, part) for part in found])
+    if not (folder / "index.csv").exists():
+        raise UserError(
+            f"{folder} holds no data set: neither {split.partition('+')[0]}_data_joint.npy with its _label.pkl, nor "
+            "joints.npy or clips.npz with index.csv."
+        )
+    clips = read_skeletons(folder)
+    glosses = tuple(sorted({clip.gloss for clip in clips}))
+    index = {gloss: i for i, gloss in enumerate(glosses)}
+    return ClipSet(
+        folder,
+        tuple(clip.name for clip in clips),
+        np.array([index[clip.gloss] for clip in clips]),
+        [clip.joints for clip in clips],
+        glosses,
+        np.array([clip.fold for clip in clips]),
+        tuple(f"{clip.gloss}/{clip.source}" for clip in clips) if all(clip.source for clip in clips) else (),
+        "mediapipe-holistic",
+        (folder / "clips.npz", folder / "index.csv"),
+    )
+
+
+def _held_prepared(folder: Path, split: str) -> ClipSet:
+    prepared = Prepared.read(folder)
+    rows = [row for row in prepared.rows if row.split in split.split("+")]
+    if not rows:
+        there = ", ".join(sorted({row.split for row in prepared.rows}))
+        raise UserError(f"{folder} has no clip of the split {split}, only of {there}: change its labels.")
+    signers = [row.signer.replace("/", " ") for row in rows]
+    return ClipSet(
+        folder,
+        tuple(row.clip for row in rows),
+        prepared.labels(rows),
+        prepared.clips(rows),
+        prepared.glosses,
+        np.full(len(rows), -1),
+        tuple(f"{row.gloss}/{signer}" for row, signer in zip(rows, signers, strict=True)) if all(signers) else (),
+        prepared.estimator,
+        (folder / JOINTS_FILE, folder / INDEX_FILE),
+        tuple(row.split for row in rows),
+    )
+
+
+def _upstream_files(split: str) -> tuple[str, str]:
+    return f"{split}_data_joint.npy", f"{split}_label.pkl"
+
+
+def _joined(parts: list[ClipSet]) -> ClipSet:
+    """Upstream's arrays of one or two splits as one. Only where there are two is it known which clip is of which."""
+    if len(parts) == 1:
+        return parts[0]
+    splits = [part.files[0].name.partition("_")[0] for part in parts]
+    return replace(
+        parts[0],
+        names=tuple(name for part in parts for name in part.names),
+        labels=np.concatenate([part.labels for part in parts]),
+        joints=JoinedClips([part.joints for part in parts]),
+        folds=np.concatenate([part.folds for part in parts]),
+        files=tuple(file for part in parts for file in part.files),
+        splits=tuple(split for split, part in zip(splits, parts, strict=True) for _ in range(len(part))),
+    )
+
+
+def _held_arrays(folder: Path, split: str) -> ClipSet:
+    array_file, label_file = (folder / name for name in _upstream_files(split))
+    names, labels = read_labels(label_file)
+    clips = ArrayClips(array_file)
+    if len(clips) != len(labels):
+        raise UserError(f"{array_file} holds {len(clips)} clips, but {label_file.name} labels {len(labels)}.")
+    about = (
+        read_about(folder / DATASET_FILE) if (folder / DATASET_FILE).exists() else {}
+    )  # where dsta.prepare wrote them
+    estimator, glosses = about.get("estimator", "hrnet-wholebody"), tuple(about.get("glosses", ()))
+    if glosses and labels.max() >= len(glosses):
+        raise UserError(f"{label_file} has the label {labels.max()}, but {DATASET_FILE} lists {len(glosses)} glosses.")
+    folds = np.full(len(labels), -1)
+    return ClipSet(folder, names, labels, clips, glosses, folds, (), estimator, (array_file, label_file))
+
+
+class ArrayClips(Sequence[np.ndarray]):
+    """The clips of upstream's array (N, 3, T, 27[, persons]), each (T, 27, 3) of the first person; mapped, not read."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        shape = self._array.shape
+        if len(shape) not in (4, 5) or shape[1] != 3 or shape[3] != NUM_JOINTS or 0 in shape:
+            raise UserError(f"{path} must be (clips, 3, frames, {NUM_JOINTS}, persons), not {shape}.")
+        if not np.issubdtype(self._array.dtype, np.floating):
+            raise UserError(f"{path} must hold floating-point numbers, not {self._array.dtype}.")
+
+    @cached_property
+    def _array(self) -> np.ndarray:
+        try:
+            return np.load(self.path, mmap_mode="r", allow_pickle=False)
+        except FileNotFoundError as error:
+            raise UserError(f"{self.path} is missing.") from error
+        except (ValueError, OSError, EOFError, SyntaxError, OverflowError) as error:
+            raise UserError(f"{self.path} cannot be read ({error}): copy it again.") from error
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ArrayClips, (self.path,)  # another process maps the file anew instead of being sent a copy
+
+    def __len__(self) -> int:
+        return len(self._array)
+
+    def __getitem__(self, i: Any) -> np.ndarray:
+        clip = self._array[int(i)]
+        return np.ascontiguousarray((clip[..., 0] if clip.ndim == 4 else clip).transpose(1, 2, 0))

@@ -1,0 +1,231 @@
+"""What is to be prepared: clips with their labels and files, from a table of one's own or an official list.
+
+- `LABELS.csv`: columns file, gloss, split[, signer[, source]]; split is train, val or test.
+- `WLASL_v0.3.json` (https://github.com/dxli94/WLASL): the first N glosses are WLASLN. Frames are counted from 1 at the
+  list's 25 fps, the last one included, -1 is the video's end; boxes are (left, top, right, bottom) in pixels.
+- `MSASL_{train,val,test}.json` (https://www.microsoft.com/en-us/research/project/ms-asl/): the labels below N are
+  MSASLN. Times are seconds of the YouTube video; boxes are (top, left, bottom, right) in fractions of the picture.
+
+Files are looked up by name, in any folder below the one given. WLASL: `VIDEO_ID.mp4`, as its own scripts name them, or
+the YouTube video, `YOUTUBE_ID.mp4`. MS-ASL: `YOUTUBE_ID.mp4`, or a clip that is cut already,
+`YOUTUBE_ID_START_END.mp4` with the list's frame numbers. yt-dlp's `Title [YOUTUBE_ID].mp4` is understood too. Keypoint
+files (`.npz` of `Pose.save`, `.pose`) of these names serve as well, and before videos.
+"""
+
+import csv
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dsta.common import UserError
+from dsta.prepare.library import NO_FILE, SPLITS, Library, ListedBox, ListedClip, Listing
+
+SUBSETS = {"WLASL": (100, 300, 1000, 2000), "MSASL": (100, 200, 500, 1000)}
+
+_COLUMNS = ("file", "gloss", "split")
+_YOUTUBE = re.compile(r"(?:v=|youtu\.be/|/embed/|/v/)([\w-]{11})")
+
+
+def read_table(path: str | Path, library: Library) -> Listing:
+    """A table of labels in UTF-8 with the columns file, gloss, split and, if known, signer and source.
+
+    Raises UserError for a table that cannot be read, lacks a column or a value, names another split, or contradicts
+    itself.
+    """
+    path = Path(path)
+    rows, again = _table_rows(path)
+    clips = []
+    for row in rows:
+        file, problem = _look(lambda name=row["file"]: library.named(name))
+        labels = row["gloss"], row["split"], file, row["signer"], row["source"]
+        clips.append(ListedClip(row["file"], *labels, problem=problem))
+    notes = [f"{path.name} names {again} files twice, with the same labels: they count once."] if again else []
+    glosses = sorted({row["gloss"] for row in rows})
+    return Listing(clips, glosses, library.unlabelled, notes=notes)
+
+
+def _table_rows(path: Path) -> tuple[list[dict[str, str]], int]:
+    """The rows, each file once, and how many were repeated."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
+            columns = tuple(reader.fieldnames or ())
+    except (UnicodeDecodeError, csv.Error, OSError) as error:
+        raise UserError(f"{path} cannot be read as a table ({error}): save it as CSV in UTF-8.") from error
+    lacking = [column for column in _COLUMNS if column not in columns]
+    if lacking:
+        raise UserError(
+            f"{path} lacks the column {' and '.join(lacking)}: its first line must be "
+            "file,gloss,split[,signer[,source]]."
+        )
+    seen: dict[str, dict[str, str]] = {}
+    again = 0
+    for line, row in enumerate(rows, 2):
+        row = {column: row.get(column, "") for column in (*_COLUMNS, "signer", "source")}
+        empty = next((column for column in _COLUMNS if not row[column]), None)
+        if empty:
+            raise UserError(f"{path} has no {empty} in line {line}: fill it in, or take the line out.")
+        if row["split"] not in SPLITS:
+            raise UserError(f"{path} has the split {row['split']!r} in line {line}: it must be train, val or test.")
+        if seen.get(row["file"], row) != row:
+            raise UserError(f"{path} labels {row['file']} twice, and differently (line {line}): keep one of the lines.")
+        again += row["file"] in seen
+        seen[row["file"]] = row
+    if not seen:
+        raise UserError(f"{path} has no rows: write one for each video.")
+    return list(seen.values()), again
+
+
+def read_wlasl(path: str | Path, subset: int, library: Library) -> Listing:
+    """The clips of WLASL{subset}. Raises UserError for a list that is none, or a subset that there is not."""
+    path = Path(path)
+    _check_subset("WLASL", subset)
+    entries = _read_json(path)
+    if not isinstance(entries, list) or len(entries) < subset:
+        raise UserError(f"{path} is no list of {subset} glosses: WLASL{subset} is made from WLASL_v0.3.json.")
+    try:
+        glosses = [str(entry["gloss"]) for entry in entries[:subset]]
+        pairs = zip(glosses, entries[:subset], strict=True)
+        clips = [_wlasl_item(gloss, clip, library) for gloss, entry in pairs for clip in entry["instances"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} is not in the format of WLASL_v0.3.json ({error!r}): download it again.") from error
+    return Listing(clips, glosses, library.unlabelled, f"WLASL{subset}")
+
+
+def _wlasl_item(gloss: str, clip: dict[str, Any], library: Library) -> ListedClip:
+    name, fps = str(clip["video_id"]), float(clip.get("fps") or 25)
+    first, last = int(clip["frame_start"]), int(clip["frame_end"])
+    file, problem = _look(lambda: library.stem(name) or _from_youtube(clip, library))
+    box = clip.get("bbox")
+    return ListedClip(
+        clip=name,
+        gloss=gloss,
+        split=_split(clip["split"]),
+        file=file,
+        signer=_signer(clip.get("signer_id")),
+        source=str(clip.get("source") or ""),
+        start=max(0, first - 1) / fps,
+        end=last / fps if last > 0 else None,
+        box=_box(box) if box else None,
+        box_in_pixels=True,
+        problem=problem,
+    )
+
+
+def read_msasl(folder: str | Path, subset: int, library: Library) -> Listing:
+    """The clips of MSASL{subset}, from the folder with `MSASL_train.json`, `MSASL_val.json` and `MSASL_test.json`.
+
+    Raises UserError for lists that are none, or a subset that there is not.
+    """
+    folder = Path(folder)
+    _check_subset("MSASL", subset)
+    clips, names = [], {}
+    for split in SPLITS:
+        path = folder / f"MSASL_{split}.json"
+        entries = _read_json(path)
+        try:
+            for clip in entries:
+                label = int(clip["label"])
+                if label < subset:
+                    gloss = names.setdefault(label, str(clip["text"]))
+                    clips.append(_msasl_item(gloss, split, clip, library))
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise UserError(f"{path} is not in the format of MS-ASL ({error!r}): download it again.") from error
+    glosses = _msasl_glosses(folder / "MSASL_classes.json", names, subset)
+    again = sum(count - 1 for count in Counter(clip.clip for clip in clips if not clip.problem).values())
+    notes = [f"The lists hold {again} clips twice; they stay so, as in the official counts."] if again else []
+    return Listing(clips, glosses, library.unlabelled, f"MSASL{subset}", notes)
+
+
+def _msasl_name(clip: dict[str, Any]) -> str:
+    """`YOUTUBE_ID_START_END`, by which `datasets.official` knows the clip."""
+    return f"{_youtube_id(clip)}_{int(clip['start'])}_{int(clip['end'])}"
+
+
+def _msasl_item(gloss: str, split: str, clip: dict[str, Any], library: Library) -> ListedClip:
+    name = _msasl_name(clip)
+    start, end = clip.get("start_time"), clip.get("end_time")
+    if start is None or end is None:
+        fps = float(clip.get("fps") or 0)
+        start, end = (int(clip["start"]) / fps, int(clip["end"]) / fps) if fps else (None, None)
+    file, problem = _look(lambda: library.stem(name) or _from_youtube(clip, library))
+    cut = file.stem == name
+    if not (problem or cut) and start is None:
+        problem = "The list tells neither the times of this clip nor the frame rate: download the full list of MS-ASL."
+    whole = cut or start is None
+    box = clip.get("box")
+    top, left, bottom, right = _box(box) if box else (0.0, 0.0, 1.0, 1.0)
+    return ListedClip(
+        clip=name,
+        gloss=gloss,
+        split=split,
+        file=file,
+        signer=_signer(clip.get("signer_id")),
+        source=_youtube_id(clip),
+        start=0.0 if whole else float(start),
+        end=None if whole else float(end),
+        box=(left, top, right, bottom) if box else None,
+        problem=problem,
+    )
+
+
+def _msasl_glosses(path: Path, names: dict[int, str], subset: int) -> list[str]:
+    """The names of the classes: those that the clips have; of a class without clips, that in the list of classes."""
+    if len(names) < subset:
+        classes = _read_json(path)
+        if not isinstance(classes, list) or len(classes) < subset:
+            raise UserError(f"{path} is no list of {subset} glosses: download it again.")
+        names = dict(enumerate(map(str, classes[:subset]))) | names
+    return [names[label] for label in range(subset)]
+
+
+def _look(find: Callable[[], Path | None]) -> tuple[Path, str]:
+    """A clip's file; or none, and the sentence why."""
+    try:
+        file = find()
+    except UserError as error:
+        return Path(), str(error)
+    return (file, "") if file else (Path(), NO_FILE)
+
+
+def _check_subset(family: str, subset: int) -> None:
+    if subset not in SUBSETS[family]:
+        raise UserError(f"There is no {family}{subset}: --subset is one of {', '.join(map(str, SUBSETS[family]))}.")
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: download the official list.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path} cannot be read ({error}): download the official list again.") from error
+
+
+def _youtube_id(clip: dict[str, Any]) -> str:
+    found = _YOUTUBE.search(str(clip["url"]))
+    return found[1] if found else ""
+
+
+def _from_youtube(clip: dict[str, Any], library: Library) -> Path | None:
+    identifier = _youtube_id(clip)
+    return library.stem(identifier) if identifier else None
+
+
+def _split(name: Any) -> str:
+    if name not in SPLITS:
+        raise ValueError(f"the split {name!r}")
+    return name
+
+
+def _signer(number: Any) -> str:
+    return "" if number is None or int(number) < 0 else str(int(number))  # MS-ASL writes -1 where it does not know
+
+
+def _box(numbers: Sequence[Any]) -> ListedBox:
+    a, b, c, d = (float(number) for number in numbers)
+    return a, b, c, d

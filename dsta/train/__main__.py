@@ -1,0 +1,199 @@
+"""Training: labelled clips in, a checkpoint out. One process, or many.
+
+    python -m dsta.train --data data/NAME --stream joint --out weights/NAME/joint
+    torchrun --nproc-per-node 8 -m dsta.train --data data/WLASL2000 --stream joint --out weights/WLASL2000/joint
+
+A folder that is called like a benchmark is trained by the reference's recipe, any other by the one for small sets.
+Interrupted, the same command goes on after the last finished epoch, on the same curve; until it is through, the folder
+holds the best network so far, or the last.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from dsta.checkpoint import Checkpoint, git_commit, origin
+from dsta.common import UserError, at_least, exit_code
+from dsta.common.device import chosen_device
+from dsta.common.stop import Stop
+from dsta.data import find_spec
+from dsta.streams import Recipe, Stream
+from dsta.train.config import SMALL_RECIPE, AnyConfig, ReferenceConfig, TrainConfig
+from dsta.train.distributed import joined
+from dsta.train.fit import TrainingRun, fit
+from dsta.train.loop import Compute
+from dsta.train.splits import Request, TrainingClips, print_notes, read_training_clips
+from dsta.train.state import _tell_stopped
+
+SIZES = {"paper": {"inner_dim": 64, "depth": 4}, "compact": {"inner_dim": 16, "depth": 3}}
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dsta.train", description="Train the network of one stream.")
+    add = parser.add_argument
+    add("--data", nargs="+", required=True, type=Path, metavar="DIR", help="a data folder; skeleton sets are joined")
+    add("--stream", type=Stream, choices=list(Stream), required=True)
+    add("--out", required=True, type=Path, metavar="DIR", help="where the checkpoint goes; continues if begun")
+    add("--recipe", choices=["auto", "reference", "small"], default="auto", help="auto: by the data folder's name")
+    add("--model", choices=list(SIZES), help="size (default: paper with the reference recipe, else compact)")
+    add("--init", type=Path, metavar="DIR", help="begin from these weights (fine-tuning)")
+    add("--faithful", action="store_true", help="the reference recipe with the reference's bugs")
+    add("--epochs", type=int, help="epochs to run (default: 250 with the reference recipe, else 50)")
+    add("--schedule", type=int, help="epochs of the whole course (default: --epochs)")
+    for name in ("learning-rate", "clip-norm", "per-gloss", "spread"):
+        add(f"--{name}", type=float, help="instead of the recipe's")
+    add("--batch-size", type=int, help="instead of the recipe's; of all processes together")
+    add("--ema", type=float, dest="average", metavar="DECAY", help="score and save an average of the weights: 0.999")
+    add("--seed", type=int, help="of everything that is drawn (default 0)")
+    add("--select", choices=["val", "last"], help="epoch: best on validation clips, or last (default: see README)")
+    add("--select-every", type=at_least(1), default=5, metavar="N", help="score them every N epochs (default 5)")
+    add("--train-split", default="train", metavar="NAME")
+    add("--val-split", default="val", metavar="NAME")
+    add("--without-folds", nargs="*", type=int, default=[], metavar="FOLD", help="folds left out")
+    add("--val-folds", nargs="*", type=int, default=[], metavar="FOLD", help="folds that choose the epoch")
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1")
+    add("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto: bf16 on a GPU")
+    add("--compile", choices=["auto", "yes", "no"], default="auto", help="auto: on one GPU")
+    add("--workers", type=at_least(0), help="processes that prepare batches (default: up to 4 for a GPU, else none)")
+    add("--tensorboard", action="store_true", help="curves for TensorBoard in OUT/tensorboard")
+    add("--licence", default="", help="licence of the weights, for their configuration")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit code: 2 after a user's mistake, 130 after Ctrl-C, 143 after SIGTERM."""
+    args = _parser().parse_args(arguments)
+    with Stop() as stop:
+        try:
+            return exit_code(lambda: _in_turn(lambda: _run(args, stop)))
+        except KeyboardInterrupt:
+            if _rank() == 0:
+                _tell_stopped(args.out)
+            return stop.exit_code
+
+
+def _rank() -> int:
+    return int(os.environ.get("RANK", 0))
+
+
+def _in_turn(work: Callable[[], None]) -> None:
+    """Lets one process of several tell what all have met: the launcher ends the others while they wait."""
+    try:
+        work()
+    except (UserError, RuntimeError) as error:
+        if _rank() > 0 or (int(os.environ.get("WORLD_SIZE", 1)) > 1 and not isinstance(error, UserError)):
+            time.sleep(10)
+        raise
+
+
+def _run(args: argparse.Namespace, stop: Stop) -> None:
+    config = _config(args)
+    device = _device(args.device)
+    with joined(device) as group:
+        reference = isinstance(config, ReferenceConfig)
+        choose = args.select or ("val" if reference or args.val_folds else "last")
+        folds = {"without_folds": tuple(args.without_folds), "val_folds": tuple(args.val_folds)}
+        request = Request(tuple(args.data), choose, args.train_split, args.val_split, seed=config.seed, **folds)
+        material = read_training_clips(request)
+        init = _init(args, material.estimator) if args.init else None
+        recipe = init.recipe if init else Recipe() if reference else SMALL_RECIPE
+        if not reference:
+            material = replace(material, train=list(material.train))
+        if group.leads:
+            print_notes(material.notes)
+        precision, compiled = _precision(args.precision, device), _compiled(args.compile, device, group.size)
+        machine = Compute(device, precision, compiled, group, stop, tensorboard=args.tensorboard)
+        task = TrainingRun(material, args.stream, config, recipe, init, _provenance(args, material, machine, config))
+        fit(task, args.out, machine, _workers(args.workers, device), args.select_every, usable=True)
+
+
+def _provenance(
+    args: argparse.Namespace, material: TrainingClips, machine: Compute, config: AnyConfig
+) -> dict[str, Any]:
+    begun = {"init": origin(args.init)} if args.init else {}
+    return {
+        "datasets": [folder.resolve().name for folder in args.data],
+        "without_folds": sorted(set(args.without_folds)),
+        "val_folds": sorted(set(args.val_folds)),
+        "selection": material.selection,
+        "recipe": "reference" if isinstance(config, ReferenceConfig) else "small",
+        "device": torch.cuda.get_device_name(machine.device) if machine.device.type == "cuda" else "cpu",
+        "precision": machine.precision,
+        "processes": machine.group.size,
+        "commit": git_commit(),
+        "licence": args.licence,
+        **begun,
+    }
+
+
+def _config(args: argparse.Namespace) -> AnyConfig:
+    """The recipe's configuration with what the user asks for instead."""
+    known = any(find_spec(folder) for folder in args.data)
+    kind = ReferenceConfig if args.recipe == "reference" or (args.recipe == "auto" and known) else TrainConfig
+    given = vars(args)
+    given |= {"epochs": args.schedule} if args.epochs is None else {}
+    given |= {"schedule": args.epochs} if args.schedule is None else {}
+    names = ("epochs", "schedule", "batch_size", "learning_rate", "clip_norm", "per_gloss", "spread", "average", "seed")
+    asked = SIZES.get(args.model, {}) | {name: given[name] for name in names if given[name] is not None}
+    if args.faithful:
+        asked["faithful"] = True
+    foreign = sorted(set(asked) - {f.name for f in fields(kind)})
+    if foreign:
+        name = "reference" if kind is ReferenceConfig else "small"
+        raise UserError(f"--{foreign[0].replace('_', '-')} does not belong to the {name} recipe: see --recipe.")
+    if args.init and args.model:
+        raise UserError("--init brings its own model size: leave --model out.")
+    return kind(**asked)
+
+
+def _init(args: argparse.Namespace, estimator: str) -> Checkpoint:
+    """The weights to begin from. Raises UserError when they are of another estimator or stream."""
+    init = Checkpoint.load(args.init)
+    if init.estimator != estimator:
+        raise UserError(
+            f"{args.init} was trained on keypoints of {init.estimator}, but the clips of {args.data[0]} are "
+            f"{estimator}'s: begin from weights of the same estimator, or without --init."
+        )
+    if init.stream != args.stream:
+        raise UserError(f"{args.init} holds a network of the stream {init.stream}: give --stream {init.stream}.")
+    return init
+
+
+def _device(asked: str) -> torch.device:
+    """The device of this process: of several on a machine each has its own GPU."""
+    device = torch.device(chosen_device(asked))
+    if device.type == "cpu":
+        return device
+    local = int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()
+    device = torch.device("cuda", device.index if device.index is not None else local)
+    torch.cuda.set_device(device)  # else each process would take memory of the first GPU too
+    return device
+
+
+def _precision(asked: str, device: torch.device) -> str:
+    if asked != "auto":
+        return asked
+    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+
+
+def _compiled(asked: str, device: torch.device, processes: int) -> bool:
+    """Whether to compile; several processes stop at each normalisation to talk, so there it gains little."""
+    return asked == "yes" or (asked == "auto" and device.type == "cuda" and processes == 1)
+
+
+def _workers(asked: int | None, device: torch.device) -> int:
+    if asked is not None:
+        return asked
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(4, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))) if device.type == "cuda" else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,258 @@
+"""Which clips train a network, which choose its epoch, and which must do neither.
+
+The test part of a benchmark is never trained on nor chosen by: a folder or option that would do so is refused.
+"""
+
+import hashlib
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dsta.common import UserError
+from dsta.data import (
+    Clip,
+    ClipSet,
+    DatasetSpec,
+    SelectedClips,
+    clip_key,
+    find_spec,
+    official,
+    read_clip_set,
+    read_skeletons,
+)
+from dsta.data.clips import PickedClips, signer_or_source
+from dsta.data.overlap import content_hashes, same_clips
+
+HELD_OUT = 0.1  # share of the training clips that choose the epoch where no clips are given for it
+_FEWEST_SIGNERS = 5  # of fewer, a tenth cannot be left out
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for. choose: by validation clips (`val`) or not at all (`last`)."""
+
+    folders: tuple[Path, ...]
+    choose: str = "last"
+    train_split: str = "train"
+    val_split: str = "val"
+    without_folds: tuple[int, ...] = ()
+    val_folds: tuple[int, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for option, split in (("--train-split", self.train_split), ("--val-split", self.val_split)):
+            if "test" in split.lower():
+                raise UserError(
+                    f"{option} {split}: test clips are there to judge the finished network, never to train it or to "
+                    "choose its epoch."
+                )
+        if self.val_folds and self.choose == "last":
+            raise UserError("--val-folds are there to choose the epoch by, and --select last does not choose.")
+
+
+@dataclass(frozen=True)
+class TrainingClips:
+    """What a network is made from.
+
+    train, val: labelled clips, val empty where nothing is chosen. glosses: in the order of the logits. selection: how
+    the epoch is chosen, in words. notes: what the user should know.
+    """
+
+    train: Sequence[Clip]
+    val: Sequence[Clip]
+    glosses: tuple[str, ...]
+    estimator: str
+    selection: str = "last epoch"
+    notes: tuple[str, ...] = field(default=())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """sha256 of the clips: which they are, what they are called, and their joints."""
+        found = hashlib.sha256()
+        for clips in (self.train, self.val):
+            for clip in clips:
+                found.update(repr((clip.dataset, clip.name, clip.gloss, clip.fold, clip.joints.shape)).encode())
+                found.update(np.ascontiguousarray(clip.joints))
+            found.update(b"/")
+        return found.hexdigest()
+
+
+def is_skeleton_set(folder: Path) -> bool:
+    return (folder / "clips.npz").exists() or not (folder.is_dir() and any(folder.glob("*.npy")))
+
+
+def read_training_clips(request: Request) -> TrainingClips:
+    """The clips that a request means. Raises UserError where there are none, or test clips would be used."""
+    kinds = {is_skeleton_set(folder) for folder in request.folders}
+    if kinds == {True}:
+        return _from_skeletons(request)
+    if len(request.folders) > 1:
+        raise UserError("Only skeleton sets can be joined: give one --data folder.")
+    if request.without_folds or request.val_folds:
+        raise UserError(f"{request.folders[0]} has no folds: leave --without-folds and --val-folds out.")
+    return _from_held(request.folders[0], request)
+
+
+def _from_skeletons(request: Request) -> TrainingClips:
+    every = [clip for folder in request.folders for clip in read_skeletons(folder)]
+    if request.choose == "val" and not request.val_folds:
+        raise UserError("A skeleton set has no validation part: name folds with --val-folds, or give --select last.")
+    both = sorted(set(request.without_folds) & set(request.val_folds))
+    if both:
+        raise UserError(f"Fold {both[0]} is left out with --without-folds, so it cannot choose the epoch.")
+    out = {*request.without_folds, *request.val_folds}
+    train = [clip for clip in every if clip.fold not in out]
+    val = [clip for clip in every if clip.fold in request.val_folds]
+    if not train:
+        raise UserError("No clip is left to train on: leave fewer folds out.")
+    if request.val_folds and not val:
+        raise UserError(f"No clip is in the folds {list(request.val_folds)} that are to choose the epoch.")
+    glosses = tuple(sorted({clip.gloss for clip in every}))
+    selection = f"best top-1 on folds {list(request.val_folds)}" if val else "last epoch"
+    notes = _in_both(train, val) + _untrained(glosses, [clip.gloss for clip in train])
+    return TrainingClips(train, val, glosses, "mediapipe-holistic", selection, tuple(notes))
+
+
+def _from_held(folder: Path, request: Request) -> TrainingClips:
+    spec = find_spec(folder)
+    train = read_clip_set(folder, request.train_split)
+    given = _given_validation(folder, spec, request)
+    glosses = _glosses(train, given, spec)
+    _refuse_test_clips(train, folder, spec)
+    positions, notes = np.arange(len(train)), []
+    val: Sequence[Clip] = []
+    selection = "last epoch"
+    if request.choose == "val" and given is not None:
+        held, chosen, selection = given
+        val = SelectedClips(held, chosen, glosses)
+        notes += _in_both(SelectedClips(train, positions, glosses), val)
+    elif request.choose == "val":
+        mask, how = hold_out(train.labels, [signer_or_source(train, i) for i in positions], request.seed)
+        positions, left = positions[~mask], positions[mask]
+        val, selection = SelectedClips(train, left, glosses), f"best top-1 on {how}, held out of training"
+    notes += _untrained(glosses, [glosses[label] for label in np.unique(train.labels[positions])])
+    return TrainingClips(
+        SelectedClips(train, positions, glosses), val, glosses, train.estimator, selection, tuple(notes)
+    )
+
+
+def _given_validation(
+    folder: Path, spec: DatasetSpec | None, request: Request
+) -> tuple[ClipSet, Sequence[int], str] | None:
+    """The clips that a folder has for choosing by, and how they are called; None where it has none.
+
+    Upstream's released "val" is validation and test joined, or test alone: of it, the official validation part.
+    """
+    try:
+        held = read_clip_set(folder, request.val_split)
+    except UserError:
+        if request.val_split != "val":
+            raise
+        return None
+    known = official(spec.name) if spec else {}
+    if not spec or held.splits or (folder / "test_data_joint.npy").exists():
+        chosen = [i for i, name in enumerate(held.names) if _split(known, name) != "test"]
+        how = f"the split {request.val_split}"
+    else:
+        chosen = [i for i, name in enumerate(held.names) if _split(known, name) == "val"]
+        how = f"the official validation part of {spec.name}"
+    return (held, chosen, f"best top-1 on {how}, {len(chosen)} clips") if chosen else None
+
+
+def _split(known: dict[str, Any], name: str) -> str:
+    entry = known.get(clip_key(name))
+    return entry.split if entry else ""
+
+
+def _glosses(
+    train: ClipSet, given: tuple[ClipSet, Sequence[int], str] | None, spec: DatasetSpec | None
+) -> tuple[str, ...]:
+    """Names of the classes in the order of the labels: the folder's own, the official ones, or numbers."""
+    if train.glosses:
+        return train.glosses
+    top = int(max(held.labels.max() for held in (train, *(given or ())[:1])))
+    if spec and top >= spec.num_classes:
+        raise UserError(f"The labels in {train.folder} go up to {top}, but {spec.name} has {spec.num_classes} classes.")
+    names = {entry.label: entry.gloss for entry in official(spec.name).values()} if spec else {}
+    return tuple(names.get(label, str(label)) for label in range(spec.num_classes if spec else top + 1))
+
+
+def _refuse_test_clips(train: ClipSet, folder: Path, spec: DatasetSpec | None) -> None:
+    """Raises UserError when a training clip is a test clip, by the official list, by name or number for number."""
+    known = official(spec.name) if spec else {}
+    found = [name for name in train.names if _split(known, name) == "test"]
+    if found:
+        raise UserError(
+            f"{len(found)} training clips of {folder} are test clips by the official list of {spec.name}, such as "
+            f"{found[0]}: take them out."
+        )
+    test, positions = _test_part(folder, spec, known)
+    if test is None:
+        return
+    names = {clip_key(test.names[i]) for i in positions}
+    shared = same_clips(content_hashes(train.joints), content_hashes(PickedClips(test.joints, positions)))
+    both = [name for name in train.names if clip_key(name) in names] + [train.names[i] for i, _ in shared]
+    if both:
+        raise UserError(f"Training clip {both[0]} of {folder} is among its test clips too: take it out.")
+
+
+def _test_part(folder: Path, spec: DatasetSpec | None, known: dict[str, Any]) -> tuple[ClipSet | None, Sequence[int]]:
+    """The folder's test clips: its split test, or those of upstream's "val" that are test clips."""
+    try:
+        held = read_clip_set(folder, "val+test")
+    except UserError:
+        return None, []
+    if held.splits:
+        return held, [i for i, split in enumerate(held.splits) if split == "test"]
+    if known:
+        return held, [i for i, name in enumerate(held.names) if _split(known, name) == "test"]
+    return held, range(len(held)) if spec else []  # what upstream released of a set without official list is test alone
+
+
+def hold_out(labels: np.ndarray, sources: Sequence[str], seed: int) -> tuple[np.ndarray, str]:
+    """(N,) bool, which clips to hold out of training, and in words: whole signers where they are known, else a share
+    of every gloss that has enough clips. Raises UserError when nothing can be held out."""
+    rng = np.random.default_rng([seed, len(labels)])
+    signers = sorted(set(sources))
+    if "" not in signers and len(signers) >= _FEWEST_SIGNERS:
+        chosen: set[str] = set()
+        counts = Counter(sources)
+        for signer in rng.permutation(signers).tolist():
+            if sum(counts[s] for s in chosen) >= HELD_OUT * len(labels):
+                break
+            chosen.add(signer)
+        return np.array([s in chosen for s in sources]), f"{len(chosen)} of {len(signers)} signers (seed {seed})"
+    mask = np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        of_gloss = rng.permutation(np.flatnonzero(labels == label))
+        mask[of_gloss[: round(HELD_OUT * len(of_gloss))]] = True
+    if not mask.any():
+        raise UserError("There are too few clips to hold some out for choosing the epoch: give --select last.")
+    return mask, f"{HELD_OUT:.0%} of each gloss (seed {seed})"
+
+
+def _in_both(train: Iterable[Clip], val: Sequence[Clip]) -> list[str]:
+    """A note where validation clips are in training too."""
+    if not val:
+        return []
+    contents = (content_hashes(clip.joints for clip in clips) for clips in (val, train))
+    count = len(same_clips(*contents))
+    return [f"{count} of {len(val)} validation clips are in training too, number for number."] if count else []
+
+
+def _untrained(glosses: Sequence[str], present: Iterable[str]) -> list[str]:
+    missing = sorted(set(glosses) - set(present))
+    if not missing:
+        return []
+    return [f"{len(missing)} of {len(glosses)} glosses have no training clip, such as {missing[0]}: never predicted."]
+
+
+def print_notes(notes: Iterable[str]) -> None:
+    for note in notes:
+        print(f"Note: {note}", file=sys.stderr)

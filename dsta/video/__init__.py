@@ -1,0 +1,6 @@
+"""A video file → timed upright frames → `Pose`. The only wing that knows av and mediapipe."""
+
+from dsta.video.holistic import ESTIMATOR, Progress, extract
+from dsta.video.read import FPS, Frame, read_frames
+
+__all__ = ["ESTIMATOR", "FPS", "Frame", "Progress", "extract", "read_frames"]

@@ -1,0 +1,132 @@
+"""The leaderboard's panels: rows as HTML. Text from files is escaped."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from leaderboard import table
+from leaderboard.chart import OTHER, SERIES, Point, chart
+
+UNITS = {"ms": "Latency", "M parameters": "Parameters", "clips/s": "Clips per second", "MB at most": "Memory"}
+
+
+def html_table(headers: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[int] = ()) -> str:
+    """A plain table that scrolls within itself; cells are escaped, columns in `numeric` stand to the right."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        kinds = [' class="num"' if place in numeric else "" for place in range(len(cells))]
+        return "".join(f"<{tag}{kind}>{escape(cell)}</{tag}>" for cell, kind in zip(cells, kinds, strict=True))
+
+    body = "".join(f"<tr>{line(cells, 'td')}</tr>" for cells in rows)
+    return f'<div class="scroll"><table><tr>{line(headers, "th")}</tr>{body}</table></div>'
+
+
+def plot_html(rows: pd.DataFrame, axis: str, overview: bool) -> str:
+    """Accuracy against a cost: the best row of each dataset × protocol, or in a dataset of each choice of streams."""
+    name, scale = table.AXES[axis]
+    rows = table.ranked(rows[rows[name].notna()])
+    rows = table.best(rows) if overview else rows.drop_duplicates(["dataset", "protocol", "streams"])
+    if rows.empty:
+        return f'<div class="card"><p class="quiet">No row here has a measured value for “{escape(axis)}”.</p></div>'
+    points = []
+    for row in rows.itertuples():
+        streams = table.stream_label(row.streams)
+        span = table.interval(row.top1_instance_lo, row.top1_instance_hi)
+        who = f"{row.dataset}, {row.protocol}, {streams}, fusion {row.fusion}"
+        tip = f"{who}: {table.percent(row.top1_instance)} % ({span})"
+        shares = (row.top1_instance, row.top1_instance_lo, row.top1_instance_hi)
+        label = row.dataset[:16] if overview else table.stream_initials(row.streams)
+        x = getattr(row, name) * scale
+        points.append(Point(x, *(100 * share for share in shares), label, f"{tip}, {x:.4g} {axis}", row.protocol))
+    title = f"Top-1 accuracy in percent against {axis.lower()}"
+    pictures = [chart(points, axis, size, f"{title}: {len(points)} rows") for size in ((900, 380), (360, 360))]
+    signs = {name: SERIES.get(name, OTHER) for name in sorted(set(rows["protocol"]))}
+    legend = [f'<span><b style="color:{sign[2]}">{sign[1]}</b> {escape(name)}</span>' for name, sign in signs.items()]
+    which = "the best row of each dataset and protocol" if overview else f"the best fusion of each; {table.INITIALS}"
+    return f"""<div class="card lb"><h3>{escape(title)}</h3>{"".join(pictures)}
+<p class="legend">{"".join(legend)}<span>bars: 95 %</span><span>{which}</span></p></div>"""
+
+
+def missing_html(rows: pd.DataFrame) -> str:
+    """What was not measured and why, folded; empty where nothing is missing."""
+    summed = table.missing(rows)
+    if summed.empty:
+        return ""
+    is_open = "" if len(table.measured(rows)) else " open"
+    lines = [(row.dataset, row.status, str(row.rows), row.reason) for row in summed.itertuples()]
+    body = html_table(("Dataset", "Status", "Rows", "Why"), lines, (2,))
+    return f"""<div class="card lb"><details{is_open}><summary>Not measured: {table.number(summed["rows"].sum())}
+of {table.number(len(rows))} rows, and why</summary>{body}</details></div>"""
+
+
+def row_origin(row: Any) -> dict[str, str]:
+    """Everything said of where a row came from: name -> text; what the file leaves empty is left out."""
+    try:
+        weighed = json.loads(row.fusion_weights)
+        weights = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in weighed.items())
+    except (ValueError, TypeError, AttributeError):
+        weights = row.fusion_weights
+    dirty = " – with uncommitted changes" if row.dirty.strip().lower() in ("true", "1", "yes", "dirty") else ""
+    seconds = "" if math.isnan(row.seconds) else f"{row.seconds:.3g} s"
+    device = " · ".join(part for part in (row.device, row.dtype, f"torch {row.torch}" if row.torch else "") if part)
+    said = {"Fusion weights": weights, "Recipe": row.recipe, "Device": device, "Date": row.date}
+    said |= {"Scoring took": seconds, "Commit": row.commit + dirty, "Weights sha256": row.weights_sha256}
+    return {name: text for name, text in (said | {"Data sha256": row.data_sha256}).items() if text}
+
+
+def detail_html(row: Any, glosses: pd.DataFrame, robustness: pd.DataFrame) -> str:
+    """One measured row: its numbers, its command, where it came from, its glosses, its robustness."""
+    rates = []
+    for rate, name in table.MEASURES.items():
+        low, high = getattr(row, f"{rate}_lo"), getattr(row, f"{rate}_hi")
+        rates.append((name, table.percent(getattr(row, rate)) or "–", table.interval(low, high) or "–"))
+    costs = [column.cell(row)[1] + f" {unit}" for unit, names in UNITS.items() for column in table.CHOICES[names]]
+    said = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in row_origin(row).items())
+    command = f"<pre>{escape(row.command)}</pre>" if row.command else '<p class="note">The row names no command.</p>'
+    note = f'<p class="note">{escape(row.note)}</p>' if row.note else ""
+    title = f"{row.dataset} · {table.stream_label(row.streams)} · fusion {row.fusion} · {row.protocol}"
+    return f"""<div class="card lb"><h3>{escape(title)}</h3>
+<p class="quiet">{table.number(row.n)} clips, {table.number(row.num_classes)} glosses · {" · ".join(costs)}</p>
+<div class="two"><div>{html_table(("Accuracy", "%", "95 %"), rates, (1, 2))}</div>
+<div><h4>The command that reproduces it</h4>{command}{note}</div></div>
+<details><summary>Where it came from: weights, data, device, commit</summary><dl>{said}</dl></details>
+{glosses_html(glosses)}{robustness_html(robustness, row)}</div>"""
+
+
+def glosses_html(rows: pd.DataFrame) -> str:
+    """The hardest glosses and the most confused pairs of a row."""
+    if rows.empty:
+        return '<p class="quiet small">Nothing is kept of this row’s single glosses.</p>'
+    hard = [
+        (row.gloss, f"{row.hits1:.0f} of {row.n:.0f}", f"{row.hits5:.0f}", row.confused_with)
+        for row in table.hardest(rows).itertuples()
+    ]
+    pairs = [
+        (row.gloss, row.confused_with, f"{row.confused_count:.0f} of {row.n:.0f}")
+        for row in table.confused(rows).itertuples()
+    ]
+    hardest = html_table(("Gloss", "Right", "In first 5", "Mostly taken for"), hard, (1, 2))
+    confused = html_table(("Gloss", "Taken for", "Clips"), pairs, (2,)) if pairs else "<p>None is confused.</p>"
+    return f"""<div class="two"><div><h4>Hardest glosses</h4>{hardest}</div>
+<div><h4>Most confused pairs</h4>{confused}</div></div>"""
+
+
+def robustness_html(rows: pd.DataFrame, row: Any) -> str:
+    """A curve for each disturbance, from undisturbed on; empty where none was measured."""
+    curves = []
+    for name, levels in rows[rows["disturbance"] != "none"].groupby("disturbance", sort=False):
+        steps = [("none", row), *((table.level(name, step.level), step) for step in levels.itertuples())]
+        points = []
+        for place, (word, step) in enumerate(steps):
+            shares = (step.top1_instance, step.top1_instance_lo, step.top1_instance_hi)
+            span = f"{table.percent(shares[0])} % ({table.interval(*shares[1:])})"
+            points.append(Point(place, *(100 * share for share in shares), table.percent(shares[0]), f"{word}: {span}"))
+        title = str(name).replace("_", " ")
+        picture = chart(points, "", (300, 190), f"Top-1 in percent, {title}", [word for word, _ in steps])
+        curves.append(f"<figure>{picture}<figcaption>{escape(title)}</figcaption></figure>")
+    charts = f'<div class="charts">{"".join(curves)}</div>'
+    return f"<h4>Robustness: top-1 in percent under disturbance</h4>{charts}" if curves else ""

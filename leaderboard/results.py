@@ -1,0 +1,206 @@
+"""The results on disk: what a row is, reading, writing without halves. Never torch.
+
+`results.csv` has one row per dataset x protocol x streams x fusion; `glosses.csv` the counts of each gloss in each row
+that is ok; `robustness.csv` one row per disturbance. Shares are fractions.
+
+Hashes: data_sha256 is the sha256 of the lines `sha256  filename` of the data set's files, in order of filename, as
+`sha256sum FILES | sha256sum` prints it inside the folder; weights_sha256 is that of `model.safetensors`, or, of several
+networks, the sha256 of the lines `sha256  stream` or `sha256  fold0/stream`, in order of the name.
+"""
+
+import csv
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from dsta.common import UserError, replace_file
+from dsta.data import BENCHMARKS, SMALL_SETS
+
+Row = dict[str, str]
+
+
+STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
+
+
+PROTOCOLS = ("test", "val+test", "folds")
+
+
+FUSIONS = ("none", "published", "equal", "fitted")
+
+
+STATUSES = ("ok", "no data", "no weights", "mismatch", "error")
+
+
+RATES = ("top1_instance", "top5_instance", "top1_class", "top5_class")
+
+
+KEY = ("dataset", "protocol", "streams", "fusion")
+
+
+PROVENANCE = (
+    "device", "dtype", "torch", "recipe", "weights_sha256", "data_sha256", "commit", "dirty", "seconds", "date",
+    "command",
+)  # fmt: skip
+
+
+COLUMNS = (
+    *KEY, "status", "reason", "n", "num_classes",
+    *(rate + end for rate in RATES for end in ("", "_lo", "_hi")),
+    "log_loss", "ece", "clips_per_second", "peak_memory_mb", "parameters", "latency_ms", "fusion_weights", "note",
+    *PROVENANCE,
+)  # fmt: skip
+
+
+GLOSS_COLUMNS = (*KEY, "gloss", "n", "hits1", "hits5", "confused_with", "confused_count")
+
+
+DISTURBED_COLUMNS = (*KEY, "disturbance", "level", "n", "top1_instance", "top1_instance_lo", "top1_instance_hi")
+
+
+RESULTS_FILE, GLOSSES_FILE, ROBUSTNESS_FILE = "results.csv", "glosses.csv", "robustness.csv"
+
+
+OUT = Path(__file__).resolve().parent / "results"
+
+
+TIMES = ("clips_per_second", "peak_memory_mb", "latency_ms", "seconds", "date", "command")
+
+
+def streams_name(streams: Iterable[str]) -> str:
+    """The streams joined with `+` in the table's order. Raises UserError for a stream that is none."""
+    chosen = set(streams)
+    unknown = sorted(chosen - set(STREAMS))
+    if unknown:
+        raise UserError(f"No stream is called {unknown[0]}: the streams are {', '.join(STREAMS)}.")
+    return "+".join(stream for stream in STREAMS if stream in chosen)
+
+
+def hash_lines(hashes: Mapping[str, str]) -> str:
+    """sha256 of the lines `sha256  name`, in order of name; of a single unnamed one, itself."""
+    if set(hashes) == {""}:
+        return hashes[""]
+    return hashlib.sha256("".join(f"{sha}  {name}\n" for name, sha in sorted(hashes.items())).encode()).hexdigest()
+
+
+def key(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(str(row[column]) for column in KEY)
+
+
+def now() -> str:
+    """The time as the column `date` has it."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def made_by(commit: str, date: str) -> dict[str, Any]:
+    """The columns that say when and by which code; a commit that ends in `+` had uncommitted changes."""
+    return {"commit": commit.rstrip("+"), "dirty": commit.endswith("+"), "date": date}
+
+
+def as_text(value: Any) -> str:
+    """A cell: floats to six digits after the point, from 1000 to one; booleans in lower case."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:.1f}" if abs(value) >= 1000 else f"{value:.6f}"
+    return "" if value is None else str(value)
+
+
+def read_rows(path: str | Path, columns: Sequence[str] = COLUMNS) -> list[Row]:
+    """The rows of a results file, cells as text; none where there is no file.
+
+    Raises UserError when it is not such a file.
+    """
+    path = Path(path)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file, strict=True)
+            columns_found, rows = list(reader.fieldnames or ()), list(reader)
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path} cannot be read ({error}): move it away, and run_all writes it anew.") from error
+    missing = [column for column in columns if column not in columns_found]
+    if missing or any(None in row or None in row.values() for row in rows):
+        lacks = f"it lacks the column {missing[0]}" if missing else "a row has too many or too few cells"
+        raise UserError(f"{path} is not a results file ({lacks}): move it away, and run_all writes it anew.")
+    return rows
+
+
+def check_writable(out: str | Path, option: str = "--out") -> None:
+    """Makes the folder and tries it. Raises UserError when nothing can be written there."""
+    out = Path(out)
+    trial = out / f".{os.getpid()}.part"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise UserError(
+            f"{out} cannot be written to ({error.strerror}): choose another folder with {option}."
+        ) from error
+
+
+def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: Sequence[str] = COLUMNS) -> None:
+    """Writes all rows at once: a reader, and a crash, find the old file or the new one. Raises UserError."""
+    path = Path(path)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({column: as_text(row.get(column)) for column in columns} for row in rows)
+    try:
+        replace_file(path, text.getvalue().encode())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written ({error.strerror}); what was scored is in the cache.") from error
+
+
+def merged(old: Iterable[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The old rows with the new ones in their place, in the table's order.
+
+    A row that is new replaces the old one of its key, except that a measured row is not unmade by missing files, nor by
+    an error, such as a full disk, unless that was met with other data or weights. Of the data sets in `new`, old rows
+    that are not `ok` go: they say what was the matter then.
+    """
+    datasets = {row["dataset"] for row in new}
+    rows = {key(row): row for row in old if row["dataset"] not in datasets or row["status"] == "ok"}
+    for row in new:
+        if key(row) not in rows or not _outlasts(rows[key(row)], row):
+            rows[key(row)] = row
+    return sorted(rows.values(), key=_order)
+
+
+def _outlasts(measured: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether the old row stays in spite of what was found now."""
+    if new["status"] != "error":
+        return new["status"] in ("no data", "no weights")
+    return not any(new.get(sha) and new[sha] != measured[sha] for sha in ("data_sha256", "weights_sha256"))
+
+
+def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    known = [*BENCHMARKS, *SMALL_SETS]
+    place = known.index(row["dataset"]) if row["dataset"] in known else len(known)
+    streams = row["streams"].split("+")
+    chosen = tuple(STREAMS.index(stream) for stream in streams)
+    return place, row["dataset"], PROTOCOLS.index(row["protocol"]), len(streams), chosen, FUSIONS.index(row["fusion"])
+
+
+def write_dataset(out: str | Path, rows: Sequence[Mapping[str, Any]], glosses: Sequence[Mapping[str, Any]]) -> None:
+    """Puts a data set's new rows, and the gloss counts of those that are ok, into the files of the folder `out`."""
+    out = Path(out)
+    done = {key(row) for row in rows if row["status"] == "ok"}
+    kept = [row for row in read_rows(out / GLOSSES_FILE, GLOSS_COLUMNS) if key(row) not in done]
+    table = merged(read_rows(out / RESULTS_FILE), rows)
+    measured = {key(row) for row in table if row["status"] == "ok"}
+    counts = [row for row in (*kept, *glosses) if key(row) in measured]
+    write_rows(out / GLOSSES_FILE, sorted(counts, key=_order), GLOSS_COLUMNS)
+    write_rows(out / RESULTS_FILE, table)
+
+
+def write_robustness(out: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Puts new rows of disturbed clips in the place of the old ones of the same key."""
+    path, new = Path(out) / ROBUSTNESS_FILE, {key(row) for row in rows}
+    kept = [row for row in read_rows(path, DISTURBED_COLUMNS) if key(row) not in new]
+    write_rows(path, sorted((*kept, *rows), key=_order), DISTURBED_COLUMNS)

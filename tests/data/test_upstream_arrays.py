@@ -1,0 +1,190 @@
+"""Upstream's arrays and label pickles, which come from strangers, and the official lists."""
+
+import os
+import pickle
+from collections import Counter
+
+import numpy as np
+import pytest
+from helpers.benchmarks import skeleton_set, upstream_set
+
+from dsta.common import UserError, file_sha256
+from dsta.common.unpickle import read_labels
+from dsta.data import BENCHMARKS, SMALL_SETS, clip_key, dataset, official, read_clip_set
+from dsta.data.benchmarks import spellings
+from dsta.data.read import ArrayClips
+
+LABELS = [
+    (["a", "b"], [0, 1]),
+    [("a", "b"), (0, 1)],
+    (["a", "b"], np.array([0, 1])),
+    (np.array(["a", "b"]), np.array([0, 1], ">i2")),
+    (np.array(["a", "b"], object), [np.int64(0), np.int32(1)]),
+]
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("content", LABELS)
+def test_label_pickles_of_every_kind_are_read(tmp_path, content, protocol):
+    path = tmp_path / "val_label.pkl"
+    path.write_bytes(pickle.dumps(content, protocol))
+    names, labels = read_labels(path)
+    assert names == ("a", "b") and labels.tolist() == [0, 1] and labels.dtype == np.int64
+
+
+class Program:
+    def __init__(self, function, *arguments):
+        self.made_of = function, arguments
+
+    def __reduce__(self):
+        return self.made_of
+
+
+@pytest.mark.parametrize("function", [os.system, eval, exec, __import__, np.load])
+def test_a_pickle_that_holds_a_program_does_not_run_it(tmp_path, function):
+    path, trace = tmp_path / "val_label.pkl", tmp_path / "trace"
+    path.write_bytes(pickle.dumps((["a"], [Program(function, f"touch {trace}")])))
+    with pytest.raises(UserError, match="nothing was run"):
+        read_labels(path)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"a": 1}, [["a"], [0], []], (["a", "b"], [0]), ([], []), (["a"], [-1]), (["a"], [0.5]), (["a"], [True]),
+        (["a"], ["0"]), ([["a"]], [0]), 3, (["a"], 0), (["a"], np.zeros((1, 1), int)), (["a"], [2**70]),
+    ],
+)  # fmt: skip
+def test_what_is_no_list_of_labels_is_told(tmp_path, content):
+    path = tmp_path / "val_label.pkl"
+    path.write_bytes(pickle.dumps(content))
+    with pytest.raises(UserError, match=r"val_label\.pkl"):
+        read_labels(path)
+
+
+def test_no_damaged_pickle_is_a_traceback(tmp_path):
+    path, whole = tmp_path / "l.pkl", pickle.dumps((["a", "b", "c"], np.array([0, 1, 2])))
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        broken = bytearray(whole)
+        for place in rng.integers(0, len(whole), 3):
+            broken[place] = rng.integers(0, 256)
+        path.write_bytes(bytes(broken[: rng.integers(1, len(whole) + 1)]))
+        try:
+            names, labels = read_labels(path)
+            assert len(names) == len(labels)
+        except UserError:
+            pass
+
+
+def test_a_missing_pickle_is_told(tmp_path):
+    with pytest.raises(UserError, match="missing"):
+        read_labels(tmp_path / "none.pkl")
+
+
+def test_arrays_become_clips_of_frames_joints_channels(tmp_path):
+    array = np.random.default_rng(0).random((4, 3, 7, 27, 2)).astype(np.float32)
+    np.save(tmp_path / "five.npy", array)
+    np.save(tmp_path / "four.npy", array[..., 0])
+    five, four = ArrayClips(tmp_path / "five.npy"), ArrayClips(tmp_path / "four.npy")
+    assert len(five) == 4 and five[2].shape == (7, 27, 3)
+    assert (five[2][5, 6] == array[2, :, 5, 6, 0]).all()
+    assert all((a == b).all() for a, b in zip(five, four, strict=True))
+
+
+def test_mapped_clips_travel_by_name(tmp_path):
+    np.save(tmp_path / "a.npy", np.ones((50, 3, 30, 27, 1), np.float32))
+    sent = pickle.dumps(ArrayClips(tmp_path / "a.npy"))
+    assert len(sent) < 1000 and len(pickle.loads(sent)) == 50
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 5, 26, 1), (2, 2, 5, 27, 1), (0, 3, 5, 27, 1), (2, 3, 27), (3, 5, 27)])
+def test_arrays_of_another_shape_are_told(tmp_path, shape):
+    np.save(tmp_path / "val_data_joint.npy", np.zeros(shape, np.float32))
+    with pytest.raises(UserError, match="must be"):
+        ArrayClips(tmp_path / "val_data_joint.npy")
+
+
+def test_arrays_of_whole_numbers_objects_and_halves_are_told(tmp_path):
+    path = tmp_path / "val_data_joint.npy"
+    np.save(path, np.zeros((2, 3, 4, 27, 1), int))
+    with pytest.raises(UserError, match="floating"):
+        ArrayClips(path)
+    np.save(path, np.array([{}], object), allow_pickle=True)
+    with pytest.raises(UserError, match="cannot be read"):
+        ArrayClips(path)
+    np.save(path, np.zeros((20, 3, 40, 27, 1), np.float32))
+    whole = path.read_bytes()
+    for size in (0, 5, 60, 200, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        with pytest.raises(UserError, match="cannot be read"):
+            ArrayClips(path)
+
+
+def test_upstreams_folder_is_read(tmp_path):
+    held = read_clip_set(upstream_set(tmp_path / "WLASL100", ["x", "y", "z"], [0, 1, 1]))
+    assert held.names == ("x", "y", "z") and held.labels.tolist() == [0, 1, 1] and len(held) == 3
+    assert held.estimator == "hrnet-wholebody" and held.glosses == () and (held.folds == -1).all()
+
+
+def test_labels_of_another_length_are_told(tmp_path):
+    folder = upstream_set(tmp_path / "WLASL100", ["x", "y", "z"], [0, 1, 1])
+    (folder / "val_label.pkl").write_bytes(pickle.dumps((["x"], [0])))
+    with pytest.raises(UserError, match=r"3 clips.*labels 1"):
+        read_clip_set(folder)
+
+
+def test_a_skeleton_set_is_held_with_folds_and_groups(tmp_path):
+    held = read_clip_set(skeleton_set(tmp_path / "wlasl50"))
+    assert held.glosses == ("book", "deaf", "hello") and set(held.folds) == {0, 1}
+    assert held.groups[0] == "book/s00" and held.estimator == "mediapipe-holistic"
+    assert [held.glosses[label] for label in held.labels] == [name.split("/")[0] for name in held.names]
+
+
+def test_a_folder_without_data_is_told(tmp_path):
+    with pytest.raises(UserError, match="neither"):
+        read_clip_set(tmp_path)
+
+
+def test_file_hash_is_sha256sums(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert file_sha256(tmp_path / "a").startswith("ba7816bf")
+
+
+@pytest.mark.parametrize("name", [name for name, spec in BENCHMARKS.items() if spec.facts])
+def test_official_lists_have_the_official_sizes(name):
+    spec, clips = dataset(name), official(name)
+    counts = Counter(entry.split for entry in clips.values())
+    found = tuple(counts[split] for split in ("train", "val", "test"))
+    # MS-ASL lists some videos twice under one name
+    assert all(0 <= size - n <= (0 if "W" in name else 51) for n, size in zip(found, spec.sizes, strict=True))
+    assert {entry.label for entry in clips.values()} == set(range(spec.num_classes))
+    assert len({(entry.label, entry.gloss) for entry in clips.values()}) == spec.num_classes
+
+
+def test_sizes_of_protocols():
+    assert (dataset("WLASL2000").size("test"), dataset("WLASL2000").size("val+test")) == (2878, 6794)
+    assert dataset("NMFs-CSL").size("val+test") is None and dataset("asl_everyday").size("folds") == 5819
+    assert sum(spec.size("test") for spec in BENCHMARKS.values()) == 56090
+
+
+def test_names_of_data_sets():
+    assert dataset("MLASL100").name == "MSASL100" and dataset("libras11") is SMALL_SETS["libras11"]
+    assert spellings("MSASL100") == ("MSASL100", "MLASL100") and spellings("SLR500") == ("SLR500",)
+    with pytest.raises(UserError, match=r"WLASL42.*small sets.*wlasl50"):
+        dataset("WLASL42")
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("69241", "69241"),
+        ("69241.mp4", "69241"),
+        ("a/b/69241.npy", "69241"),
+        ("C:\\v\\1.MP4", "1"),
+        ("-x.y_1_2", "-x.y_1_2"),
+    ],
+)
+def test_clip_key(name, key):
+    assert clip_key(name) == key

@@ -1,0 +1,209 @@
+"""`eval/benchmark.py`: that its sections run, and that its report is made of what it measured. Speed is not judged."""
+
+import json
+import math
+import sys
+
+import numpy as np
+import pytest
+import torch
+from helpers.benchmarks import network
+
+from dsta.common import UserError
+from dsta.common.device import DeviceSettings
+from dsta.model import ModelConfig
+from eval import benchmark, clock, speed
+from eval.benchmark import main, report_text
+from eval.clock import Peak, Sheet, seconds_each
+
+CPU = DeviceSettings("cpu")
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def ensemble(tmp_path):
+    """Weights of two streams."""
+    folder = tmp_path / "weights" / "pair"
+    fusion = {"joint": 0.7, "bone": 0.3}
+    for stream in fusion:
+        network(folder / stream, ["a", "b", "c"], stream)
+    (folder / "ensemble.json").write_text(json.dumps({"fusion": fusion, "temperature": 1.0, "threshold": 0.0}))
+    return folder
+
+
+class Session:
+    """Answers as onnxruntime's session does."""
+
+    def run(self, names, inputs):
+        assert inputs["clip"].ndim == 4 and inputs["clip"].dtype == np.float32
+        return [np.zeros((1, 3), np.float32)]
+
+
+def report_of(tmp_path, *arguments):
+    out = tmp_path / "report.json"
+    assert main(["--quick", "--device", "cpu", "--data", str(tmp_path), "--out", str(out), *arguments]) == 0
+    return json.loads(out.read_text())
+
+
+def test_all_sections_run_and_ratios_are_those_of_the_figures(tmp_path, ensemble, monkeypatch, capsys):
+    monkeypatch.setattr(speed, "_session", lambda folder: Session())
+    report = report_of(tmp_path, "--weights", str(ensemble))
+    assert {name: s["status"] for name, s in report["sections"].items()} == {
+        "machine": "ok", "infer": "ok", "train": "ok", "pose": "skipped",
+    }  # fmt: skip
+    figures = {figure["name"]: figure for figure in report["figures"]}
+    for name in (
+        "machine/matmul/bf16", "machine/memory", "infer/fp32/one", "infer/bf16/many", "infer/pair/prepare",
+        "infer/pair/torch_cpu", "infer/pair/onnx_cpu", "train/fp32", "train/bf16",
+    ):  # fmt: skip
+        assert figures[name]["value"] > 0 and math.isfinite(figures[name]["value"])
+    assert len(report["ratios"]) >= 8
+    for ratio in report["ratios"]:
+        of, to = figures[ratio["of"]], figures[ratio["to"]]
+        assert of["unit"] == to["unit"]
+        assert ratio["value"] == pytest.approx(of["value"] / to["value"], rel=1e-9)
+    for name, factor in (("infer/fp32/many", "infer/work"), ("train/bf16", "train/work")):
+        work = figures[name]["value"] * figures[factor]["value"] / 1e3
+        assert figures[f"{name}/compute"]["value"] == pytest.approx(work, rel=1e-9)
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in figures) and "pose is left out: " in printed
+
+
+def test_report_says_where_it_comes_from(tmp_path):
+    where = report_of(tmp_path, "--only", "machine")["provenance"]
+    assert where["torch"] == torch.__version__ and where["threads"] == 1 and where["device"] == "cpu"
+    assert where["device_name"] and where["quick"] is True and isinstance(where["dirty"], bool)
+    assert where["command"].startswith("python eval/benchmark.py --quick --device cpu")
+    assert {"commit", "date", "load", "python", "numpy"} <= set(where)
+
+
+def test_only_what_is_asked_for_is_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "SECTIONS", {name: lambda bench: None for name in ("machine", "infer", "pose")})
+    assert list(report_of(tmp_path, "--only", "pose")["sections"]) == ["pose"]
+    assert list(report_of(tmp_path, "--only", "infer")["sections"]) == ["machine", "infer"]  # its shares need it
+
+
+def test_without_onnx_the_rest_of_the_section_is_there(tmp_path, ensemble, monkeypatch):
+    def refuse(folder):
+        raise UserError("Export needs onnx.")
+
+    monkeypatch.setattr(speed, "_session", refuse)
+    report = report_of(tmp_path, "--only", "infer", "--weights", str(ensemble))
+    names = {figure["name"] for figure in report["figures"]}
+    assert "infer/pair/torch_cpu" in names and "infer/pair/onnx_cpu" not in names
+    assert any("Export needs onnx." in note for note in report["notes"])
+    assert not any("ONNX" in ratio["name"] for ratio in report["ratios"])
+
+
+def test_what_does_not_fit_into_memory_is_a_note_and_the_rest_is_there(tmp_path, monkeypatch):
+    rate = speed._training_rate
+
+    def small(clips, sizes, settings, dtype, compiled):
+        if dtype == "fp32":
+            raise UserError("The GPU's memory is too small.")
+        return rate(clips, sizes, settings, dtype, compiled)
+
+    monkeypatch.setattr(speed, "_training_rate", small)
+    report = report_of(tmp_path, "--only", "train")
+    names = {figure["name"] for figure in report["figures"]}
+    assert "train/bf16" in names and "train/fp32" not in names
+    assert "train/fp32 is not measured: The GPU's memory is too small." in report["notes"]
+
+
+def test_pose_compares_all_cores_with_one(tmp_path, monkeypatch):
+    pytest.importorskip("dsta.prepare")
+    from dsta.prepare.build import PoseSpeed
+
+    (tmp_path / "wlasl_clips").mkdir()
+    for i in range(4):
+        (tmp_path / "wlasl_clips" / f"{i}.mp4").touch()
+    calls = []
+
+    def measure(videos, workers):
+        calls.append((len(videos), workers))
+        return PoseSpeed(frames=100, seconds=8.0 if workers == 1 else 5.0, peak_mb={"a": 300.0, "b": 400.0})
+
+    monkeypatch.setattr("dsta.prepare.measure", measure)
+    monkeypatch.setattr(speed.importlib.util, "find_spec", lambda name: name)
+    report = report_of(tmp_path, "--only", "pose")
+    figures = {figure["name"]: figure["value"] for figure in report["figures"]}
+    assert calls[0] == (2, 1) and calls[1][0] == 2 and calls[1][1] >= 2
+    assert figures["pose/one"] == 12.5 and figures["pose/all/peak_memory"] == 400
+    assert report["ratios"][0]["value"] == pytest.approx(1.6)
+
+
+def test_missing_libraries_are_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(speed.importlib.util, "find_spec", lambda name: None if name == "av" else name)
+    section = report_of(tmp_path, "--only", "pose")["sections"]["pose"]
+    assert section["status"] == "skipped" and section["reason"] == "av is not installed."
+
+
+def test_wrong_arguments_are_a_sentence(tmp_path, capsys):
+    assert main(["--quick", "--out", str(tmp_path / "missing" / "x.json")]) == 2
+    assert "does not exist" in capsys.readouterr().err
+    if not torch.cuda.is_available():
+        assert main(["--quick", "--device", "cuda"]) == 2
+        assert "No GPU" in capsys.readouterr().err
+
+
+# --- the measuring itself
+
+
+def test_the_work_of_the_full_size_network_is_the_papers():
+    assert speed.gflop(ModelConfig(2000), 120) == pytest.approx(2 * 6.25, rel=0.01)
+
+
+def test_time_is_the_median_after_warming_up(monkeypatch):
+    durations = iter([50.0, 40.0, 1.0, 9.0, 2.0])
+    now = [0.0]
+
+    def work():
+        now[0] += next(durations)
+
+    monkeypatch.setattr(clock.time, "perf_counter", lambda: now[0])
+    assert seconds_each(work, CPU, budget=5.0) == 2.0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells the peak of a part of a process")
+def test_peak_memory_is_that_of_the_block():
+    with Peak(CPU) as small:
+        np.zeros(10)
+    if small.mb is None:
+        pytest.skip("this system does not reset the peak")
+    with Peak(CPU) as large:
+        np.ones(2**24)  # 128 MB
+    with Peak(CPU) as again:
+        np.zeros(10)
+    assert 100 < large.mb - small.mb < 200 and large.mb - again.mb > 100
+
+
+def test_ratios_need_both_figures_and_one_unit():
+    sheet = Sheet()
+    sheet.add("a", 6.0, "ms")
+    sheet.compare("a to b", "a", "b")
+    assert sheet.ratios == []
+    sheet.add("b", 2.0, "ms")
+    sheet.add("c", 2.0, "s")
+    sheet.compare("a to b", "a", "b")
+    assert sheet.ratios[0].value == 3.0
+    with pytest.raises(ValueError, match="in ms"):
+        sheet.compare("a to c", "a", "c")
+
+
+def test_numbers_in_the_table_are_short():
+    sheet = Sheet()
+    sheet.add("x", 12345.678, "clips/s")
+    sheet.add("y", 0.0123456, "s")
+    origin = benchmark.provenance(CPU, "python eval/benchmark.py", False)
+    report = {
+        "provenance": origin, "sections": {}, "notes": [], "ratios": [],
+        "figures": [vars(figure) for figure in sheet.figures.values()],
+    }  # fmt: skip
+    assert report_text(report).splitlines()[:2] == ["x  12346 clips/s", "y  0.0123 s"]

@@ -1,0 +1,116 @@
+"""Two rows of the table, held against each other."""
+
+import numpy as np
+import pytest
+from helpers.tables import row
+
+from dsta.common import UserError
+from eval.cache import write_npz
+from eval.compare import Predictions, compare, find_row, main, sentence
+from eval.rows import predictions_file
+from leaderboard.results import write_rows
+
+ROWS = [
+    row("WLASL100", top1_instance=0.5, top5_instance=0.9, data_sha256="d", weights_sha256="w"),
+    row("wlasl50", data_sha256="e", weights_sha256="w"),
+    row("wlasl50", "joint+bone", "equal", data_sha256="e", weights_sha256="v"),
+    row("wlasl50", "joint+bone", "fitted", data_sha256="e", weights_sha256="v"),
+    row("libras11", status="no data"),
+]
+ALL = "joint+bone+joint_motion+bone_motion"
+
+
+@pytest.mark.parametrize(
+    ("spec", "place"),
+    [
+        ("2", 1), ("WLASL100", 0), ("wlasl50:joint", 1), ("wlasl50:none", 1), ("wlasl50:joint+bone:fitted", 3),
+        ("wlasl50:fitted:bone+joint", 3), ("wlasl50:folds:joint+bone:equal", 2), ("wlasl50::joint", 1),
+    ],
+)  # fmt: skip
+def test_rows_are_found_by_number_or_by_as_much_as_is_needed(spec, place):
+    assert find_row(spec, ROWS) is ROWS[place]
+
+
+@pytest.mark.parametrize(
+    ("spec", "what"),
+    [
+        ("0", "rows 1 to 5"), ("5", "Because"), ("libras11", "rows of WLASL100, wlasl50"),
+        ("wlasl50", "not one row but 3"),
+        ("wlasl50:joint+bone", "equal.*fitted"), ("wlasl50:hands", "No stream"), ("wlasl50:all", "No measured row"),
+    ],
+)  # fmt: skip
+def test_a_row_that_is_none_is_one_sentence(spec, what):
+    with pytest.raises(UserError, match=what):
+        find_row(spec, ROWS)
+
+
+def sides(n=1000, groups=False):
+    rng = np.random.default_rng(0)
+    names = np.array([f"c{i:04}" for i in range(n)])
+    a = (rng.random(n) < 0.4).astype(int)
+    b = np.where(rng.random(n) < 0.12, 0, a)
+    kinds = np.array([f"g{i % 200}" for i in range(n)]) if groups else np.array([], str)
+    return Predictions(names, a, kinds), Predictions(names[::-1], b[::-1], kinds[::-1])
+
+
+def test_clips_are_paired_by_name():
+    a, b = sides()
+    result, grouped = compare(a, b)
+    assert result.difference == pytest.approx((b.rank == 0).mean() - (a.rank == 0).mean())
+    assert result.only_a == 0 and result.only_b > 0 and not grouped and result.p < 1e-4
+
+
+def test_only_common_clips_count():
+    a, b = sides()
+    part = Predictions(b.names[:300], b.rank[:300], b.groups)
+    result, _ = compare(a, part)
+    assert result.n == 300 and "(1000 in A, 300 in B)" in sentence(result, False, (1000, 300))
+
+
+def test_top_5_looks_at_five_places():
+    names = np.array(["a", "b"])
+    a, b = Predictions(names, np.array([4, 0]), names[:0]), Predictions(names, np.array([5, 0]), names[:0])
+    assert compare(a, b, 1)[0].difference == 0 and compare(a, b, 5)[0].difference == -0.5
+
+
+def test_takes_of_one_person_stay_together():
+    _, grouped = compare(*sides(groups=True))
+    assert grouped
+
+
+@pytest.mark.parametrize("names", [["x", "y"], ["c0001", "c0001"]])
+def test_clips_that_cannot_be_paired_are_told(names):
+    a, _ = sides(10)
+    with pytest.raises(UserError, match=r"in common|more than once"):
+        compare(a, Predictions(np.array(names), np.zeros(2, int), a.groups))
+
+
+def test_the_sentence():
+    a, b = sides()
+    text = sentence(compare(a, b)[0], False, (1000, 1000))
+    assert text.startswith("B is better by ") and "p < 0.0001" in text and "(n = 1000)" in text
+    turned = sentence(compare(b, a)[0], False, (1000, 1000))
+    assert turned.replace("worse", "better").splitlines()[0] == text.splitlines()[0]
+    assert "equally good" in sentence(compare(a, a)[0], False, (1000, 1000))
+
+
+def test_the_command(tmp_path, capsys):
+    write_rows(tmp_path / "results.csv", ROWS)
+    cache = tmp_path / "cache"
+    a, b = sides(groups=True)
+    for entry, side in ((ROWS[1], a), (ROWS[2], b)):
+        hashes = {key: np.array(entry[key]) for key in ("weights_sha256", "data_sha256")}
+        write_npz(predictions_file(cache, entry), names=side.names, rank=side.rank, groups=side.groups, **hashes)
+    where = ["--results", str(tmp_path), "--cache", str(cache)]
+    assert main(["wlasl50:joint", "3", *where]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].startswith("A: wlasl50:folds:joint:none  top-1 50.0%") and "B is better by" in out[2]
+    for pair, what in (
+        (("2", "1"), "different data"), (("2", "4"), "not in"), (("2", "9"), "rows 1 to 5"),
+    ):  # fmt: skip
+        assert main([*pair, *where]) == 2
+        assert what in capsys.readouterr().err
+    ROWS[2] |= {"weights_sha256": "x"}
+    write_rows(tmp_path / "results.csv", ROWS)
+    assert main(["2", "3", *where]) == 2
+    assert "not those of the table" in capsys.readouterr().err

@@ -1,0 +1,139 @@
+"""`python -m dsta.prepare`, mostly on keypoint files, of which no video need be looked at, and on real videos."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.finders import pose_of
+from helpers.media import numbered, write_sound, write_video
+
+from dsta.common import UserError
+from dsta.data import read_clip_set
+from dsta.prepare import measure
+from dsta.prepare.__main__ import main
+
+CLIPS = Path(__file__).parents[3] / "shared" / "data" / "wlasl_clips"
+
+
+@pytest.fixture
+def keypoints(tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    for name in "abcd":
+        pose_of(name).save(videos / f"{name}.npz")
+    pose_of("e").save(videos / "e.pose")
+    (tmp_path / "labels.csv").write_text(
+        "file,gloss,split,signer\na.mp4,yes,train,1\nb.npz,no,train,2\nc,yes,val,3\nd.npz,no,test,1\n"
+    )
+    return tmp_path
+
+
+def call(place, *more, labels="labels.csv"):
+    where = [str(place / "videos"), "--labels", str(place / labels), "--out", str(place / "out"), "--workers", "1"]
+    return main([*where, *more])
+
+
+def test_the_command_line_prepares_and_says_what_it_did(keypoints, capsys):
+    assert call(keypoints) == 0
+    out, err = capsys.readouterr()
+    assert "4 clips (train 2, val 1, test 1) of 2 glosses" in out
+    assert "mediapipe-holistic" in out
+    assert "1 files in" in err
+    assert "1 signer is both in train and in test" in err
+    assert np.array_equal(read_clip_set(keypoints / "out", "val").joints[0], pose_of("c").clip())
+
+
+def test_upstreams_form_is_written_and_kept_up_to_date(keypoints, capsys):
+    assert call(keypoints, "--format", "upstream") == 0
+    assert "150 frames a clip" in capsys.readouterr().out
+    upstream = keypoints / "out" / "upstream"
+    assert read_clip_set(upstream, "train").names == ("a.mp4", "b.npz")
+    assert read_clip_set(keypoints / "out", "train").joints[0].shape == pose_of("a").keypoints.shape
+    (keypoints / "labels.csv").write_text("file,gloss,split\na.mp4,yes,val\n")
+    assert call(keypoints) == 0
+    assert [path.name for path in sorted(upstream.iterdir())] == [
+        "dataset.json",
+        "val_data_joint.npy",
+        "val_label.pkl",
+    ]
+
+
+def test_missing_files_are_counted_and_the_exit_code_is_two(keypoints, capsys):
+    with (keypoints / "labels.csv").open("a") as file:
+        file.write("gone.mp4,yes,test,9\nlost.mp4,no,test,9\n")
+    assert call(keypoints) == 2
+    err = capsys.readouterr().err
+    assert "2 of 6 clips could not be prepared (2 have no file)" in err
+    assert "gone.mp4" in (keypoints / "out" / "report.csv").read_text()
+    assert len(read_clip_set(keypoints / "out", "train")) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--fps", "0"], "--fps"),
+        (["--workers", "0"], "--workers"),
+        (["--subset", "100"], "--subset"),
+    ],
+)
+def test_wrong_options_are_told(keypoints, capsys, options, words):
+    assert call(keypoints, *options) == 2
+    assert words in capsys.readouterr().err
+
+
+def test_wrong_files_are_told(keypoints, capsys):
+    assert call(keypoints, labels="none.csv") == 2
+    assert "none.csv cannot be read" in capsys.readouterr().err
+    (keypoints / "other.csv").write_text("file,gloss,split\nz.mp4,yes,val\n")
+    assert call(keypoints, labels="other.csv") == 2
+    assert "None of the 1 clips in the list has a file" in capsys.readouterr().err
+    assert not (keypoints / "out").exists()
+
+
+def test_wlasl_is_understood(keypoints, capsys):
+    clip = {"video_id": "a", "frame_start": 1, "frame_end": -1, "split": "val", "url": "", "signer_id": 3, "bbox": None}
+    entries = [{"gloss": f"g{i}", "instances": [clip] if i == 7 else []} for i in range(100)]
+    (keypoints / "WLASL.json").write_text(json.dumps(entries))
+    where = [str(keypoints / "videos"), "--wlasl", str(keypoints / "WLASL.json"), "--subset", "100"]
+    assert main([*where, "--out", str(keypoints / "WLASL100"), "--workers", "1"]) == 0
+    held = read_clip_set(keypoints / "WLASL100")
+    assert (held.names, held.labels.tolist(), len(held.glosses)) == (("a",), [7], 100)
+    assert "WLASL100" in (keypoints / "WLASL100" / "dataset.json").read_text()
+
+
+def test_videos_that_are_none_are_rows_each_with_its_sentence(tmp_path):
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    (videos / "empty.mp4").touch()
+    (videos / "text.mp4").write_text("no video")
+    write_video(videos / "one.mp4", numbered(1))
+    write_video(videos / "long.mp4", numbered(70), fps=1)
+    write_sound(videos / "sound.mp4")
+    pose_of("a").save(videos / "good.npz")
+    names = ["empty", "text", "one", "long", "sound", "good"]
+    rows = "".join(f"{name},g,train\n" for name in names)
+    (tmp_path / "labels.csv").write_text(f"file,gloss,split\n{rows}")
+    assert call(tmp_path) == 2
+    reasons = dict(list(csv.reader((tmp_path / "out" / "report.csv").open()))[1:])
+    for name, words in {
+        "empty": "0 bytes",
+        "text": "not a video",
+        "one": "one readable frame",
+        "long": "longer than 60 seconds",
+        "sound": "no pictures",
+    }.items():
+        assert words in reasons[name]
+    assert read_clip_set(tmp_path / "out", "train").names == ("good",)
+
+
+@pytest.mark.skipif(not CLIPS.exists(), reason="the real videos are not here")
+def test_a_real_video_gives_what_extract_gives():
+    from dsta.video import extract
+
+    speed = measure([CLIPS / "01377.mp4"] * 2, workers=2)  # in processes of their own, whose memory is theirs alone
+    assert speed.frames == 2 * len(extract(CLIPS / "01377.mp4").keypoints) == 36
+    assert 100 < max(speed.peak_mb.values()) < 1200
+    with pytest.raises(UserError, match="not found"):
+        measure([CLIPS / "none.mp4"], workers=1)

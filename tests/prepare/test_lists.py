@@ -1,0 +1,230 @@
+"""Label tables and the official lists: what is read, what is found, and what is said."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from dsta.common import UserError
+from dsta.data import clip_key, official
+from dsta.prepare.library import Library, ListedClip
+from dsta.prepare.lists import read_msasl, read_table, read_wlasl
+
+
+@pytest.fixture
+def videos(tmp_path):
+    def make(*names):
+        for name in names:
+            path = tmp_path / "videos" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        return Library(tmp_path / "videos")
+
+    return make
+
+
+def table(tmp_path, text):
+    path = tmp_path / "labels.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def test_a_table_of_labels(tmp_path, videos):
+    library = videos("a.mp4", "deep/b.webm", "c.mkv", "left.mov", "notes.txt")
+    labels = "\ufefffile,gloss,split,signer,source\na.mp4,où,train,7,web\ndeep/b.webm,yes,val,,\nc,yes,test,8,\n"
+    listing = read_table(table(tmp_path, labels), library)
+    root = tmp_path / "videos"
+    assert listing.items == [
+        ListedClip("a.mp4", "où", "train", root / "a.mp4", "7", "web"),
+        ListedClip("deep/b.webm", "yes", "val", root / "deep" / "b.webm"),
+        ListedClip("c", "yes", "test", root / "c.mkv", "8"),
+    ]
+    assert listing.glosses == ["où", "yes"]
+    assert (listing.missing, listing.unlabelled, listing.name) == ([], 1, "")
+
+
+def test_a_file_is_found_by_name_in_any_folder_and_with_another_ending(tmp_path, videos):
+    library = videos("x/a.avi", "x/b.mp4", "y/b.mp4", "c.mp4", "c.npz")
+    rows = "file,gloss,split\na.mp4,g,train\nb.mp4,g,train\ny/b.mp4,g,train\nc,g,val\nd.mp4,g,test\n../c.mp4,g,test\n"
+    listing = read_table(table(tmp_path, rows), library)
+    found = {item.clip: item.file.relative_to(tmp_path / "videos").as_posix() for item in listing.items}
+    assert found == {"a.mp4": "x/a.avi", "y/b.mp4": "y/b.mp4", "c": "c.npz"}
+    missing = {clip.clip: clip.problem for clip in listing.missing}
+    assert set(missing) == {"b.mp4", "d.mp4", "../c.mp4"}
+    assert "x/b.mp4 and y/b.mp4" in missing["b.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("file,gloss\na.mp4,g\n", "lacks the column split"),
+        ("", "lacks the column file and gloss and split"),
+        ("file,gloss,split\n", "no rows"),
+        ("file,gloss,split\na.mp4,,train\n", "no gloss in line 2"),
+        ("file,gloss,split\na.mp4,g,train\nb.mp4,g,dev\n", "'dev' in line 3"),
+        ("file,gloss,split\na.mp4,g,train\na.mp4,h,train\n", "labels a.mp4 twice"),
+        (b"file,gloss,split\na.mp4,o\xf9,train\n", "cannot be read"),
+    ],
+)
+def test_a_table_that_cannot_be_meant_is_told(tmp_path, videos, text, words):
+    with pytest.raises(UserError, match=words):
+        read_table(table(tmp_path, text), videos("a.mp4", "b.mp4"))
+
+
+def test_a_table_that_is_not_there_is_told(tmp_path, videos):
+    with pytest.raises(UserError, match="cannot be read"):
+        read_table(tmp_path / "none.csv", videos("a.mp4"))
+
+
+def test_the_same_line_twice_counts_once_and_is_said(tmp_path, videos):
+    rows = "file,gloss,split\na.mp4,g,train\na.mp4,g,train\n"
+    listing = read_table(table(tmp_path, rows), videos("a.mp4"))
+    assert len(listing.items) == 1
+    assert "1 files twice" in listing.notes[0]
+
+
+def test_a_folder_that_is_not_there_or_holds_nothing_is_told(tmp_path):
+    with pytest.raises(UserError, match="no folder"):
+        Library(tmp_path / "none")
+    (tmp_path / "a.txt").touch()
+    with pytest.raises(UserError, match="no video"):
+        Library(tmp_path)
+
+
+def wlasl(tmp_path, glosses=100, **changes):
+    """A list of the official form: two clips a gloss."""
+    entries = [
+        {
+            "gloss": f"g{i}",
+            "instances": [
+                {
+                    "bbox": [10, 20, 110, 240],
+                    "fps": 25,
+                    "frame_start": 1,
+                    "frame_end": -1,
+                    "instance_id": j,
+                    "signer_id": i,
+                    "source": "aslu",
+                    "split": ("train", "test")[j],
+                    "url": f"https://www.youtube.com/watch?v=tube{i:03}_{j:03}",
+                    "variation_id": 0,
+                    "video_id": f"{i:04}{j}",
+                }
+                for j in range(2)
+            ],
+        }
+        for i in range(glosses)
+    ]
+    entries[3]["instances"][1] |= changes
+    path = tmp_path / "WLASL.json"
+    path.write_text(json.dumps(entries))
+    return path
+
+
+def test_wlasl(tmp_path, videos):
+    library = videos("00000.mp4", "sub/00001.mkv", "tube003_001.mp4", "Title [tube004_000].webm", "other.mp4")
+    listing = read_wlasl(wlasl(tmp_path, 101, frame_start=51, frame_end=100), 100, library)
+    assert (listing.name, len(listing.glosses), listing.unlabelled) == ("WLASL100", 100, 1)
+    assert [item.clip for item in listing.items] == ["00000", "00001", "00031", "00040"]
+    assert len(listing.missing) == 196
+    whole, _, part, _ = listing.items
+    assert (whole.gloss, whole.split, whole.signer, whole.source) == ("g0", "train", "0", "aslu")
+    assert (whole.start, whole.end, whole.box, whole.box_in_pixels) == (0, None, (10, 20, 110, 240), True)
+    assert (part.start, part.end) == (2.0, 4.0)  # frames 51 to 100 of 25 a second, the last one included
+
+
+@pytest.mark.parametrize(
+    ("subset", "text", "words"),
+    [
+        (50, None, "no WLASL50"),
+        (300, None, "no list of 300 glosses"),
+        (100, "{}", "no list of 100"),
+        (100, "[", "cannot be read"),
+        (100, json.dumps([{"gloss": "g"}] * 100), "not in the format"),
+        (100, json.dumps([{"gloss": "g", "instances": [{"video_id": "1"}]}] * 100), "not in the format"),
+    ],
+)
+def test_a_list_that_is_not_wlasl_is_told(tmp_path, videos, subset, text, words):
+    path = wlasl(tmp_path)
+    if text:
+        path.write_text(text)
+    with pytest.raises(UserError, match=words):
+        read_wlasl(path, subset, videos("a.mp4"))
+
+
+def msasl(tmp_path, **changes):
+    clip = {
+        "url": "https://www.youtube.com/watch?v=aaaaaaaaaaa&t=17s",
+        "start_time": 2.5,
+        "end_time": 4.0,
+        "start": 75,
+        "end": 120,
+        "fps": 30.0,
+        "label": 5,
+        "text": "five",
+        "clean_text": "fife",
+        "box": [0.1, 0.2, 0.9, 0.6],
+        "signer_id": 12,
+    }
+    other = {**clip, "url": "www.youtube.com/watch?v=bbbbbbbbbbb", "label": 7, "text": "seven", "signer_id": -1}
+    lists = {
+        "train": [{**clip, **changes}, {**clip, **changes}, {**clip, "label": 100, "text": "hundred"}],
+        "val": [other],
+        "test": [{**other, "url": "https://youtu.be/ccccccccccc"}],
+    }
+    for split, clips in lists.items():
+        (tmp_path / f"MSASL_{split}.json").write_text(json.dumps(clips))
+    (tmp_path / "MSASL_classes.json").write_text(json.dumps([f"class {i}" for i in range(1000)]))
+    return tmp_path
+
+
+def test_msasl(tmp_path, videos):
+    library = videos("aaaaaaaaaaa.mp4", "cut/bbbbbbbbbbb_75_120.mp4")
+    listing = read_msasl(msasl(tmp_path), 100, library)
+    assert (listing.name, len(listing.glosses)) == ("MSASL100", 100)
+    assert (listing.glosses[0], listing.glosses[5], listing.glosses[7]) == ("class 0", "five", "seven")
+    first, again, cut = listing.items
+    assert first == again
+    assert "1 clips twice" in listing.notes[0]
+    assert (first.clip, first.gloss, first.split, first.signer) == ("aaaaaaaaaaa_75_120", "five", "train", "12")
+    assert (first.start, first.end) == (2.5, 4.0)
+    assert (first.box, first.box_in_pixels) == ((0.2, 0.1, 0.6, 0.9), False)  # left, top, right, bottom
+    assert (cut.clip, cut.split, cut.signer, cut.start, cut.end) == ("bbbbbbbbbbb_75_120", "val", "", 0, None)
+    assert [clip.clip for clip in listing.missing] == ["ccccccccccc_75_120"]
+
+
+def test_msasl_without_times_goes_by_frames_and_without_rates_is_told(tmp_path, videos):
+    library = videos("aaaaaaaaaaa.mp4")
+    by_frames = read_msasl(msasl(tmp_path, start_time=None), 100, library).items[0]
+    assert (by_frames.start, by_frames.end) == (2.5, 4.0)
+    listing = read_msasl(msasl(tmp_path, start_time=None, fps=None), 100, library)
+    assert not listing.items
+    assert "frame rate" in listing.missing[0].problem
+
+
+def test_msasl_that_is_none_is_told(tmp_path, videos):
+    library = videos("aaaaaaaaaaa.mp4")
+    msasl(tmp_path)
+    (tmp_path / "MSASL_val.json").write_text('[{"label": "x"}]')
+    with pytest.raises(UserError, match=r"MSASL_val\.json is not in the format"):
+        read_msasl(tmp_path, 100, library)
+    (tmp_path / "MSASL_val.json").unlink()
+    with pytest.raises(UserError, match=r"MSASL_val\.json is missing"):
+        read_msasl(tmp_path, 100, library)
+    with pytest.raises(UserError, match="no MSASL300"):
+        read_msasl(tmp_path, 300, library)
+
+
+def test_names_are_those_of_the_official_facts(tmp_path, videos):
+    name, entry = next(iter(official("MSASL100").items()))
+    video, start, end = name.rsplit("_", 2)
+    clip = {"url": f"https://www.youtube.com/watch?v={video}", "start": int(start), "end": int(end)}
+    msasl(tmp_path, **clip, label=entry.label, text=entry.gloss)
+    item = read_msasl(tmp_path, 100, videos(f"{video}.mp4")).items[0]
+    assert official("MSASL100")[clip_key(item.clip)] == (item and entry)
+
+
+def test_keypoints_come_before_videos(tmp_path, videos):
+    listing = read_wlasl(wlasl(tmp_path), 100, videos("00000.mp4", "00000.npz"))
+    assert listing.items[0].file == Path(tmp_path / "videos" / "00000.npz")
+    assert listing.unlabelled == 0

@@ -1,0 +1,130 @@
+"""The networks of a cross-validation: in processes or in a stack the same, and interrupted anywhere they go on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.crossval import SETS, SMALL, scores_of, tiny, write_set
+
+from dsta.checkpoint import Checkpoint
+from dsta.common import UserError
+from dsta.streams import Stream
+from dsta.train import folds as module
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data")
+    return [write_set(folder / name, glosses) for name, glosses in SETS.items()]
+
+
+def failing_rename(name):
+    """Path.replace that dies when a file of that name is to appear."""
+    whole = Path.replace
+
+    def replace(path, target):
+        if Path(target).name == name:
+            raise OSError("killed")
+        return whole(path, target)
+
+    return replace
+
+
+@pytest.mark.parametrize("schedule", [1, 2, 3, 5])
+def test_short_schedules_judge_each_epoch_once(data, tmp_path, schedule):
+    config = tiny(epochs=schedule, schedule=schedule)
+    module.train_and_score(module.FoldRun(Stream.JOINT, (0, 1), tmp_path / "joint", tuple(data), config, True))
+    epochs = {round(share * schedule) for share in (0.8, 0.9, 1.0)}
+    assert set(scores_of(tmp_path / "joint")) == {"names"} | {f"epoch{epoch}" for epoch in epochs}
+
+
+def test_a_run_killed_after_training_goes_on(data, tmp_path):
+    config = tiny(epochs=2, schedule=2)
+    job = module.FoldRun(Stream.JOINT, (0, 1), tmp_path / "joint", tuple(data), config, False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "replace", failing_rename("scores.npz"))
+        with pytest.raises(OSError, match="killed"):
+            module.train_and_score(job)
+    assert not (tmp_path / "joint" / "scores.npz").exists()
+    module.train_and_score(job)
+    assert len(scores_of(tmp_path / "joint")["names"]) == 24
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_on_one_device_all_at_once_the_networks_become_the_same(data, tmp_path, monkeypatch, workers):
+    """What a GPU does, done on a CPU: the same networks, scores and files, up to rounding."""
+    monkeypatch.setattr(module, "SMALL_RECIPE", SMALL)
+    config = tiny(epochs=2, schedule=2, batch_size=8)
+    settings = [(Stream.JOINT, (0, 1), True), (Stream.BONE, (2,), False), (Stream.JOINT, (), False)]
+
+    def jobs(way):
+        return [module.FoldRun(s, w, tmp_path / way / str(i), tuple(data), config, inner) for i, (s, w, inner) in made]
+
+    made = list(enumerate(settings))
+    for job in jobs("alone"):
+        module.train_and_score(job)
+    module.train_folds_stacked(jobs("stacked"), torch.device("cpu"), workers)
+    for i, (_, without, _) in made:
+        alone, stacked = (tmp_path / way / str(i) for way in ("alone", "stacked"))
+        assert {path.name for path in alone.iterdir()} == {path.name for path in stacked.iterdir()}
+        a, b = Checkpoint.load(alone).provenance, Checkpoint.load(stacked).provenance
+        assert a == b and a["without_folds"] == list(without)
+        if without:
+            expected, found = scores_of(alone), scores_of(stacked)
+            assert expected.keys() == found.keys() and expected["names"].tolist() == found["names"].tolist()
+            for name in expected.keys() - {"names"}:
+                assert found[name] == pytest.approx(expected[name], abs=0.1 * float(expected[name].std()))
+    module.train_folds_stacked(
+        [job for job in jobs("stacked") if not job.done], torch.device("cpu"), 0
+    )  # nothing is left
+
+
+def test_a_stack_that_was_killed_goes_on_with_what_is_left(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SMALL_RECIPE", SMALL)
+    config, whole, trained = tiny(epochs=1, schedule=1, batch_size=8), module.train_stacked, []
+    # The first has fewer epochs than the second; the third was trained before, but killed before it had scored.
+    configs = [config, replace(config, epochs=2, schedule=2), config]
+    jobs = [
+        module.FoldRun(Stream.JOINT, (fold,), tmp_path / str(fold), tuple(data), c, False)
+        for fold, c in enumerate(configs)
+    ]
+
+    def spy(courses, *args):
+        trained.append([course.out.name for course in courses])
+        whole(courses, *args)
+
+    def run(*, killed_at=None):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(module, "train_stacked", spy)
+            if killed_at:
+                patch.setattr(Path, "replace", failing_rename(killed_at))
+            module.train_folds_stacked([job for job in jobs if not job.done], torch.device("cpu"), 0)
+
+    with pytest.raises(OSError, match="killed"):
+        jobs, every = jobs[2:], jobs
+        run(killed_at="scores.npz")
+    jobs = every[:2]
+    with pytest.raises(UserError, match="not a number"):
+        jobs[1] = replace(jobs[1], config=replace(jobs[1].config, learning_rate=1e30))
+        run()
+    jobs = every
+    run()
+    assert trained == [["2"], ["0", "1"], ["1"]]
+    assert all(job.done for job in jobs)
+
+
+def test_streams_of_several_sizes_are_stacks_of_their_own(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "SMALL_RECIPE", SMALL)
+    other = write_set(tmp_path / "other", "ab")
+    first = [
+        module.FoldRun(s, (), tmp_path / "first" / s, (other,), tiny(1, 1, batch_size=8, inner_dim=size), False)
+        for s, size in ((Stream.JOINT, 8), (Stream.BONE, 16))
+    ]
+    for job in first:
+        module.train_and_score(job)
+    jobs = [
+        replace(job, without=(0,), data=tuple(data), out=tmp_path / "out" / job.stream, init=job.out) for job in first
+    ]
+    module.train_folds_stacked(jobs, torch.device("cpu"), 0)
+    assert [Checkpoint.load(job.out).model.config.inner_dim for job in jobs] == [8, 16]
