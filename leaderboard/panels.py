@@ -1,17 +1,54 @@
-"""The leaderboard's panels: rows as HTML. Text from files is escaped."""
+"""The leaderboard's panels: its words, and rows as HTML. Text from files is escaped."""
 
 import json
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from dsta.common import UserError
 from leaderboard import table
 from leaderboard.chart import OTHER, SERIES, Point, chart
 
 UNITS = {"ms": "Latency", "M parameters": "Parameters", "clips/s": "Clips per second", "MB at most": "Memory"}
+
+WAITING = '<div class="card"><p class="quiet">Reading the results …</p></div>'
+NOTHING = f"""<div class="card lb"><h3>Nothing has been measured here yet</h3>
+<p>This table shows what this program measured. Fill it with</p><pre>{table.COMMAND}</pre>
+<p class="quiet">It scores every dataset and every combination of streams that it finds, and says why where it cannot.
+Until then, only what others published stands below.</p></div>"""
+FUSIONS_TEXT = """<p class="quiet small"><b>95 %</b>: where the true value lies, as far as that many clips can tell.
+<b>Fusion</b>: <i>published</i> weights were tuned by their authors on the labels they report; <i>equal</i> ones on
+nothing; <i>fitted</i> ones on validation clips alone; <i>none</i>: a single stream.
+⋮ in a column’s head sorts by that column, too, and goes before the order chosen above.</p>"""
+BEST = """<p class="quiet small">The best row of each dataset and protocol, <b>chosen on the clips it is scored on</b>,
+hence a little flattering: open a dataset to see all of its rows.</p>"""
+NO_ROW = '<p class="note">No measured row fits these filters.</p>'
+PUBLISHED_TEXT = """### Published elsewhere – not measured here
+What others report of their own methods: listed by dataset and method, not ranked, never mixed with the table above.
+*read*: in the source itself; *second-hand*: quoted by someone else. Figures under another protocol, or an unknown one,
+cannot be compared; the protocol chosen above does not filter them."""
+PICK = '<p class="quiet small">Select a row of the table: its command, origin and glosses appear here.</p>'
+
+
+def status_html(folder: Path) -> tuple[str, table.Table | None]:
+    """What stands above the table, and the results; None where there are none, or they cannot be read."""
+    try:
+        found = table.results(folder)
+    except UserError as error:
+        return f'<div class="card"><h3>The results cannot be shown</h3><p>{escape(str(error))}</p></div>', None
+    if found.rows.empty:
+        return NOTHING, None
+    good = table.measured(found.rows)
+    sets, latest = good["dataset"].nunique(), good["date"].max()[:10] if len(good) else ""
+    said = f"{table.number(len(good))} rows measured here on {sets} datasets{latest and f', the latest on {latest}'}"
+    return (
+        f'<p class="quiet">{escape(said)}. Protocol, number of clips and interval stand beside each figure.</p>',
+        found,
+    )
 
 
 def html_table(headers: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[int] = ()) -> str:
@@ -37,11 +74,11 @@ def plot_html(rows: pd.DataFrame, axis: str, overview: bool) -> str:
         streams = table.stream_label(row.streams)
         span = table.interval(row.top1_instance_lo, row.top1_instance_hi)
         who = f"{row.dataset}, {row.protocol}, {streams}, fusion {row.fusion}"
-        tip = f"{who}: {table.percent(row.top1_instance)} % ({span})"
-        shares = (row.top1_instance, row.top1_instance_lo, row.top1_instance_hi)
-        label = row.dataset[:16] if overview else table.stream_initials(row.streams)
         x = getattr(row, name) * scale
-        points.append(Point(x, *(100 * share for share in shares), label, f"{tip}, {x:.4g} {axis}", row.protocol))
+        tip = f"{who}: {table.percent(row.top1_instance)} % ({span}), {x:.4g} {axis}"
+        label = row.dataset[:16] if overview else table.stream_initials(row.streams)
+        top1, low, high = (100 * share for share in (row.top1_instance, row.top1_instance_lo, row.top1_instance_hi))
+        points.append(Point(x, top1, low, high, label, tip, row.protocol))
     title = f"Top-1 accuracy in percent against {axis.lower()}"
     pictures = [chart(points, axis, size, f"{title}: {len(points)} rows") for size in ((900, 380), (360, 360))]
     signs = {name: SERIES.get(name, OTHER) for name in sorted(set(rows["protocol"]))}
@@ -122,9 +159,9 @@ def robustness_html(rows: pd.DataFrame, row: Any) -> str:
         steps = [("none", row), *((table.level(name, step.level), step) for step in levels.itertuples())]
         points = []
         for place, (word, step) in enumerate(steps):
-            shares = (step.top1_instance, step.top1_instance_lo, step.top1_instance_hi)
-            span = f"{table.percent(shares[0])} % ({table.interval(*shares[1:])})"
-            points.append(Point(place, *(100 * share for share in shares), table.percent(shares[0]), f"{word}: {span}"))
+            top1, low, high = step.top1_instance, step.top1_instance_lo, step.top1_instance_hi
+            tip = f"{word}: {table.percent(top1)} % ({table.interval(low, high)})"
+            points.append(Point(place, 100 * top1, 100 * low, 100 * high, table.percent(top1), tip))
         title = str(name).replace("_", " ")
         picture = chart(points, "", (300, 190), f"Top-1 in percent, {title}", [word for word, _ in steps])
         curves.append(f"<figure>{picture}<figcaption>{escape(title)}</figcaption></figure>")

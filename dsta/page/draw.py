@@ -5,7 +5,7 @@ common colour-vision deficiencies tell apart. A joint with score 0 was not seen 
 """
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ from dsta.skeleton import BODY, BONES, JOINTS
 
 if TYPE_CHECKING:
     from dsta.keypoints import Pose
+    from dsta.video import Frame
 
 Colour = tuple[int, int, int]
 
@@ -116,25 +117,45 @@ def filmstrip(clip: np.ndarray, columns: int = 6, rows: int = 2, cell: tuple[int
     return np.array(sheet)
 
 
-def overlay(frames: Iterable[tuple[float, np.ndarray]], pose: "Pose", count: int = 60) -> list[np.ndarray]:
-    """Evenly spaced frames of a video, at most `count`, with the skeleton on top.
+class Snapshots:
+    """Scaled-down copies of a video's frames, thinned evenly: a long one takes no more memory than a short one.
 
-    frames: (seconds, (H, W, 3) uint8 RGB) of each frame that the pose was made from, of any one size; they are read
-    one by one, and only the chosen ones are kept. pose: x, y in pixels of the full-sized video.
+    Give `add` to `Recognizer.recognize` as `on_frame`: the pictures are then those in which the joints were looked for.
+    kept: (number of the frame, time in seconds, (H, W, 3) uint8 RGB of at most `side` pixels), the first frame always,
+    at most `most` of them, of a longer video more than half as many. seen: how many frames there were.
+    """
+
+    def __init__(self, side: int = 480, most: int = 60) -> None:
+        self.side, self.most = side, most
+        self.kept: list[tuple[int, float, np.ndarray]] = []
+        self.seen = 0
+        self._stride = 1  # every frame is kept, later every second, every fourth …
+
+    def add(self, frame: "Frame") -> None:
+        """Keeps a copy of the frame, or lets it go."""
+        if self.seen % self._stride == 0:
+            picture = Image.fromarray(frame.image)
+            picture.thumbnail((self.side, self.side), Image.Resampling.BOX)  # keeps the aspect, and never enlarges
+            self.kept.append((self.seen, frame.time, np.array(picture)))
+        if len(self.kept) > self.most:
+            self.kept = self.kept[::2]
+            self._stride *= 2
+        self.seen += 1
+
+
+def overlay(snapshots: Snapshots, pose: "Pose") -> list[np.ndarray]:
+    """The kept frames with the skeleton on top: (H, W, 3) uint8 RGB each.
+
+    pose: what was made of all the frames that the snapshots were given; x, y in pixels of the full-sized video.
     """
     length = len(pose.keypoints)
-    stride = -(-length // count)
-    times, images = [], {}
-    for i, (time, image) in enumerate(frames):
-        times.append(time)
-        if i % stride == 0:
-            images[i] = image
     pictures = []
-    for i, image in images.items():
+    for number, time, image in snapshots.kept:
         # A pose has a row for each frame, or, where the video stood still, one for each tick of its clock.
-        row = i if len(times) == length else min(round((times[i] - times[0]) * pose.fps), length - 1)
+        tick = min(round((time - snapshots.kept[0][1]) * pose.fps), length - 1)
+        joints = pose.keypoints[number if snapshots.seen == length else tick]
         scale = image.shape[1] / pose.width, image.shape[0] / pose.height, 1
-        pictures.append(draw_skeleton(image, pose.keypoints[row] * scale))
+        pictures.append(draw_skeleton(image, joints * scale))
     return pictures
 
 

@@ -1,4 +1,5 @@
-"""The page's panels: what was recognised, as HTML. Text from files and weights is escaped."""
+"""The page's panels: what it says of itself, of a vocabulary and of what was recognised, as HTML. Text from files and
+weights is escaped."""
 
 import base64
 import json
@@ -6,29 +7,26 @@ from html import escape
 
 import numpy as np
 
+from dsta.common import UserError
 from dsta.page import draw
 from dsta.page.vocabularies import Vocabulary
 from dsta.recognize import Recognition, as_dict
 
 STREAM_TITLES = {"joint": "Joints", "bone": "Bones", "joint_motion": "Joint motion", "bone_motion": "Bone motion"}
 
-
 HEADER = """<header><h1>Which sign is this?</h1><p>A short video of one sign goes in, the most likely words come out –
 recognised from 27 joints of the body and hands, with everything the network saw on show.</p></header>"""
-
 
 PRIVACY = """<p class="quiet small">The server deletes your video as soon as it is recognised, within the hour in any
 case. Pictures and results exist only in your browser.</p>"""
 
-
-EMPTY = """<div class="card"><h3>How to film a sign</h3><ul>
+_EMPTY = """<div class="card"><h3>How to film a sign</h3><ul>
 <li><b>One sign</b>, 1 to 4 seconds: start and end with the hands down.</li>
 <li><b>From the waist up</b>, one person, facing the camera.</li>
 <li><b>Both hands in view</b> all the time, in good light.</li></ul>
 <p class="quiet">The five closest signs then appear here, and the skeleton that the network saw.</p>{}</div>"""
 
-
-ABOUT = """### What it is
+_ABOUT = """### What it is
 DSTA-SLR recognises **isolated signs**{} from the movement of joints.
 ### How it works
 1. A pose estimator finds 27 joints in each frame: nose, shoulders, elbows, wrists, and ten points of each hand.
@@ -49,6 +47,36 @@ def counted(number: int, of: Vocabulary) -> str:
     """'71 American signs', or '12 signs of “mine”' where the language is not known; as HTML."""
     signs = "sign" if number == 1 else "signs"
     return f"{number} {escape(of.kind)} {signs}" if of.kind else f"{number} {signs} of “{escape(of.folder.name)}”"
+
+
+def empty_html(of: Vocabulary | None = None) -> str:
+    """What stands where the answer will: how to film a sign and, folded, which signs it may be."""
+    if of is None:
+        return _EMPTY.format("")
+    title, words = _signs(of)
+    return _EMPTY.format(f"<details><summary>{title}</summary>{words}</details>")
+
+
+def about_text(of: Vocabulary | None = None) -> str:
+    """The tab About, as Markdown."""
+    return _ABOUT.format(f" of {of.kind} Sign Language" if of and of.kind else "")
+
+
+def signs_html(of: Vocabulary) -> str:
+    """All signs of a vocabulary."""
+    title, words = _signs(of)
+    return f"<h3>{title}</h3>{words}"
+
+
+def not_ready_html(why: UserError) -> str:
+    """What stands where the answer would, of weights that cannot be used."""
+    return f'<div class="card"><h3>Not ready yet</h3><p>{escape(str(why))}</p></div>'
+
+
+def _signs(of: Vocabulary) -> tuple[str, str]:
+    glosses = sorted(of.recognizer().glosses, key=str.casefold)
+    words = "".join(f"<span>{escape(gloss)}</span>" for gloss in glosses)
+    return f"The {counted(len(glosses), of)} it knows", f'<p class="chips">{words}</p>'
 
 
 def percent_html(share: float) -> str:
@@ -87,16 +115,21 @@ def answer_html(result: Recognition, file: str, among: Vocabulary) -> str:
 
 
 def pictures_html(result: Recognition, frames: list[np.ndarray]) -> str:
-    """The moving video with its skeleton, and still frames of what the network saw."""
+    """The moving video with its skeleton, if there is one, and still frames of what the network saw."""
     wide, tall = (data_uri(draw.to_webp([draw.filmstrip(result.seen, *shape)])) for shape in ((6, 2), (3, 4)))
-    still = data_uri(draw.to_webp([frames[len(frames) // 2]]))
-    moving = data_uri(draw.to_webp(frames, fps=len(frames) / max(result.quality["seconds"], 0.1)))
     colours = {"signer’s left": draw.LEFT, "signer’s right": draw.RIGHT}
     legend = "".join(f'<span><i style="background:rgb{rgb}"></i>{side}</span>' for side, rgb in colours.items())
     return f"""<div class="card"><div class="pictures">
-<figure><picture><source media="(prefers-reduced-motion: reduce)" srcset="{still}">
-<img src="{moving}" alt="The video with its skeleton"></picture><figcaption>Found in the video</figcaption></figure>
+{_moving_html(frames, result.quality["seconds"]) if frames else ""}
 <figure class="strip"><picture><source media="(max-width: 640px)" srcset="{tall}">
 <img src="{wide}" alt="The skeleton alone, frame by frame"></picture>
 <figcaption>What the network saw: {min(12, len(result.seen))} of {len(result.seen)} frames</figcaption></figure></div>
 <p class="legend">{legend}<span>faint: less certain</span><span>missing: not seen</span></p></div>"""
+
+
+def _moving_html(frames: list[np.ndarray], seconds: float) -> str:
+    """The frames as a moving picture that takes as long as the video, and stands still for those who want that."""
+    still = data_uri(draw.to_webp([frames[len(frames) // 2]]))
+    moving = data_uri(draw.to_webp(frames, fps=len(frames) / max(seconds, 0.1)))
+    return f"""<figure><picture><source media="(prefers-reduced-motion: reduce)" srcset="{still}">
+<img src="{moving}" alt="The video with its skeleton"></picture><figcaption>Found in the video</figcaption></figure>"""

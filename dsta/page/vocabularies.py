@@ -80,6 +80,14 @@ def found(default: Path = DEFAULT_WEIGHTS) -> dict[str, Vocabulary]:
     return {vocabulary.folder.name: vocabulary for vocabulary in known}
 
 
+def vocabulary(name: str) -> Vocabulary:
+    """The vocabulary of the folder `name` in weights/. Raises UserError where there is none."""
+    try:
+        return found()[name]
+    except KeyError as error:
+        raise UserError(f"The weights {name} are no longer there: open the page again and choose others.") from error
+
+
 _lock = threading.Lock()
 
 

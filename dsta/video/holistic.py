@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -65,24 +65,25 @@ def extract(
     """
     path = Path(path)
     info = info or probe(path, max_seconds=inf if start or end is not None else max_seconds)
-    seconds = min(info.duration or inf, inf if end is None else end) - start
-    seconds = seconds if 0 < seconds < inf else None
+    length = min(info.duration or inf, inf if end is None else end) - start
     left, top, right, bottom = box or (0, 0, info.width, info.height)
-    part = {"start": start, "end": end, "box": box, "info": info}
-    with closing(read_frames(path, fps=fps, max_seconds=max_seconds, max_side=_SIDE, **part)) as frames:
+    video = read_frames(
+        path, fps=fps, max_seconds=max_seconds, max_side=_SIDE, start=start, end=end, box=box, info=info
+    )
+    with closing(video) as frames:
         pose = extract_frames(
             frames,
             right - left,
             bottom - top,
             fps=fps,
             name=path.name,
-            seconds=seconds,
+            seconds=length if 0 < length < inf else None,
             progress=progress,
             on_frame=on_frame,
         )
     if box is None:
         return pose
-    keypoints = pose.keypoints + np.float32([left, top, 0])  # Pose clears the joints that were not seen
+    keypoints = pose.keypoints + np.array([left, top, 0], np.float32)  # Pose clears the joints that were not seen
     return Pose(keypoints, pose.fps, info.width, info.height, pose.estimator)
 
 
@@ -215,7 +216,7 @@ class _NativeLogs:
         self._lock = threading.Lock()
         self._users = 0
         self._stderr = -1
-        self._caught = None
+        self._caught: IO[bytes] | None = None
 
     @contextmanager
     def hidden(self) -> Iterator[None]:

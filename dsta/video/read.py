@@ -5,7 +5,7 @@ Frames are streamed: two decoded frames are in memory at a time, whatever the vi
 or in the picture, can be read alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dsta.common import UserError
-from dsta.video.upright import orientation, square_pixels, upright
+from dsta.video.upright import Turn, orientation, square_pixels, upright
 
 FPS = 25.0
 """Frames per second that are read; WLASL and the published networks use 25."""
@@ -98,7 +98,7 @@ def read_frames(
     end: float | None = None,
     box: Box | None = None,
     info: VideoInfo | None = None,
-) -> Iterator[Frame]:
+) -> Generator[Frame, None, None]:
     """Read a video's frames, upright, at most `fps` a second, longest side at most `max_side` pixels.
 
     Time is cut into steps of 1/fps, and the frame shown in the middle of each step is taken: the middle, because a
@@ -130,7 +130,7 @@ def _frames(
     max_side: int,
     part: tuple[float, float],
     box: Box | None,
-) -> Iterator[Frame]:
+) -> Generator[Frame, None, None]:
     left, top, right, bottom = box or (0, 0, info.width, info.height)
     scale = min(1.0, max_side / max(right - left, bottom - top))
     size = max(1, round(info.width * scale)), max(1, round(info.height * scale))
@@ -144,9 +144,10 @@ def _frames(
         return ceil(time * fps - 0.5 - 1e-6)
 
     given = 0
+    turn: Turn = (False, False, False)  # until the first frame says it
     with _opened(path) as (container, stream):
         clock = _Clock(info.rate or fps)
-        shown, since, turn = None, 0.0, None
+        shown, since = None, 0.0
         for frame in _part(container, stream, info.rate or fps, *part):
             time = clock.read(frame)
             _check_length(path, time, max_seconds)
@@ -189,6 +190,7 @@ def _part(
 
 def _sought(container: InputContainer, stream: VideoStream, stamp: float) -> Iterator[VideoFrame]:
     """Frames from the last key frame before a timestamp on; from the first one where the file cannot be sought."""
+    assert stream.time_base is not None  # FFmpeg gives each stream of pictures one
     try:
         container.seek(round(stamp / stream.time_base), stream=stream)
         frames = _decoded(container, stream)

@@ -21,7 +21,7 @@ def orientation(frame: VideoFrame) -> Turn:
     The display matrix sends a stored (x, y) to (a·x + c·y, b·x + d·y). Phones write quarter turns, and some
     front cameras a mirror: the frame is shown as a player shows it.
     """
-    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)
+    matrix = frame.side_data.get(SideData.DISPLAYMATRIX)  # type: ignore[call-overload]  # its stub knows only names
     if matrix is None:
         return False, False, False
     a, b, _, c, d = np.frombuffer(bytes(matrix)[:20], dtype=np.int32).tolist()

@@ -7,7 +7,7 @@ import gradio as gr
 import pytest
 from helpers.results import absent, row, write
 
-from leaderboard import chart, tab, table
+from leaderboard import chart, panels, tab, table
 
 DEFAULTS = {"dataset": table.OVERVIEW, "protocol": table.ANY, "search": "", "by": "Dataset, then the best"}
 DEFAULTS |= {"chosen": list(table.SHOWN), "axis": "Latency (ms)"}
@@ -66,7 +66,7 @@ def test_published_figures_never_stand_among_the_measured_ones(folder):
     assert "Siformer" in methods and len(cells(shown["foreign"])) == 10
     measured = json.dumps(cells(shown["rows"])) + shown["plot"]
     assert not any(method in measured for method in methods)
-    assert "not measured here" in tab.PUBLISHED_TEXT and "not ranked" in tab.PUBLISHED_TEXT
+    assert "not measured here" in panels.PUBLISHED_TEXT and "not ranked" in panels.PUBLISHED_TEXT
 
 
 def test_what_was_not_measured_is_shown_with_its_sentence(folder):
@@ -153,5 +153,6 @@ def test_it_fits_into_a_page_and_names_nothing_foreign(tmp_path):
     with gr.Blocks(analytics_enabled=False) as page:
         tab.build_tab(tmp_path)
     said = json.dumps(page.get_config_file()["components"], default=str)
-    assert "Leaderboard" in said and tab.CSS and "url(" not in tab.CSS
-    assert "http" not in tab.CSS + tab.NOTHING + tab.FUSIONS_TEXT + tab.PUBLISHED_TEXT
+    style, script = (path.read_text(encoding="utf-8") for path in (tab.STYLE, tab.SCRIPT))
+    assert "Leaderboard" in said and style and "url(" not in style
+    assert "http" not in style + script + panels.NOTHING + panels.FUSIONS_TEXT + panels.PUBLISHED_TEXT

@@ -2,23 +2,31 @@
 
 import base64
 import importlib.util
+import io
 import json
 import re
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import gradio as gr
 import numpy as np
 import pytest
 from gradio.utils import get_upload_folder
+from helpers.media import number_of, numbered
+from helpers.media import write_video as write_frames
+from PIL import Image
 
 import app
 from dsta.common import UserError
 from dsta.keypoints import Pose
+from dsta.page import panels
 from dsta.page.vocabularies import Vocabulary
 from dsta.recognize import Prediction, Recognition
 from dsta.skeleton import NUM_JOINTS
+from dsta.video import holistic, read_frames
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 GLOSSES = ("book", "<b>drink</b>", "no", "yes", "help", "later")
@@ -55,10 +63,12 @@ class FakeRecognizer:
     def __init__(self, answer: Recognition | Exception, glosses: tuple[str, ...] = GLOSSES) -> None:
         self.answer, self.glosses = answer, glosses
 
-    def recognize(self, source, progress=None) -> Recognition:
+    def recognize(self, source, progress=None, on_frame=None) -> Recognition:
         progress("Running the network", 0.5)
         if isinstance(self.answer, Exception):
             raise self.answer
+        for frame in read_frames(source):
+            on_frame(frame)
         return self.answer
 
 
@@ -105,9 +115,23 @@ def test_the_page_is_built_private_and_without_analytics():
 
 
 def test_nothing_is_loaded_from_elsewhere():
-    page = app.LAUNCH["theme"]._get_theme_css() + app.CSS + app.HEADER + app.EMPTY + app.PRIVACY
-    assert not re.search(r"url\(['\"]?https?:|@import|src=", page)
+    styles = "".join(path.read_text(encoding="utf-8") for path in app.LAUNCH["css_paths"])
+    page = app.LAUNCH["theme"]._get_theme_css() + styles + panels.HEADER + panels.empty_html() + panels.PRIVACY
+    assert styles and not re.search(r"url\(['\"]?https?:|@import|src=", page)
     assert app.LAUNCH["theme"]._stylesheets == []
+    assert "http" not in app.LAUNCH["js"]
+
+
+def test_each_event_calls_a_function_that_the_scripts_define():
+    events = [event.js for event in app.demo.fns.values() if event.js]
+    called = {name for code in events for name in re.findall(r"\b(?:dsta|leaderboard)\.(\w+)\(", code)}
+    assert called == {"start", "showResult", "standStill", "showDetail", "save"}
+    for name in called:
+        assert re.search(rf"^  (async )?{name}\(", app.LAUNCH["js"], re.MULTILINE)
+
+
+def test_it_may_be_started_from_any_folder():
+    assert all(path.is_absolute() and path.is_file() for path in app.LAUNCH["css_paths"])
 
 
 def test_answer(video, answers):
@@ -123,6 +147,61 @@ def test_answer(video, answers):
     assert pictures.count("data:image/webp;base64,") == 4
     assert "8 of 8 frames" in pictures and "signer’s left" in pictures
     assert video.exists()  # not an upload of the page's: not the page's to delete
+
+
+@pytest.fixture
+def found_by_brightness(monkeypatch):
+    """Instead of MediaPipe's: frame n of helpers.media.numbered has its left hand at (0.1 + 0.05 n, 0.5)."""
+
+    def find(frame):
+        mark = SimpleNamespace(x=0.1 + 0.05 * number_of(frame.image), y=0.5, visibility=1.0)
+        away = SimpleNamespace(x=0.0, y=0.0, visibility=0.0)
+        body = [mark if i == 15 else away for i in range(33)]  # MediaPipe's number of the left wrist
+        return SimpleNamespace(pose_landmarks=body, left_hand_landmarks=[mark] * 21, right_hand_landmarks=[])
+
+    @contextmanager
+    def landmarker():
+        yield find
+
+    monkeypatch.setattr(holistic, "_landmarker", landmarker)
+
+
+@pytest.mark.parametrize(
+    "times", [[67 * i for i in range(14)], [0, 67, 133, 200, 1200, 1267, 1333]], ids=["even", "standing still"]
+)
+def test_the_video_is_decoded_once_and_each_picture_has_its_own_joints(
+    times, write, answers, found_by_brightness, tmp_path, monkeypatch
+):
+    video = write_frames(tmp_path / "numbered.mp4", numbered(len(times), 640, 480), times=times)
+    opened, open_video = [], av.open
+    monkeypatch.setattr(av, "open", lambda *args, **kwargs: opened.append(args) or open_video(*args, **kwargs))
+    recognizer = Vocabulary(write("tiny"), "", "tiny").recognizer()
+    recognize = recognizer.recognize
+
+    def recognize_and_delete(source, **callbacks):
+        result = recognize(source, **callbacks)
+        video.unlink()  # so that nobody can open it again
+        return result
+
+    monkeypatch.setattr(recognizer, "recognize", recognize_and_delete)
+    answers(None, tiny=offered("tiny", "", recognizer))
+    pictures = run(video, "tiny")[1]
+    assert len(opened) == 2  # for a look at its head, and to decode it
+    moving = Image.open(
+        io.BytesIO(base64.b64decode(re.search(r'<img src="data:image/webp;base64,([^"]+)', pictures)[1]))
+    )
+    assert (moving.n_frames, moving.size) == (len(times), (480, 360))
+    for number in range(len(times)):
+        moving.seek(number)
+        picture = np.array(moving.convert("RGB")).astype(int)
+        assert number_of(picture[:40]) == number
+        y, x = np.nonzero(picture[..., 2] - picture[..., 0] > 60)  # as blue as the signer's left is drawn
+        assert (x.mean(), y.mean()) == pytest.approx(((0.1 + 0.05 * number) * 480, 180), abs=3)
+
+
+def test_without_a_video_there_is_no_moving_picture():
+    pictures = panels.pictures_html(recognition(), [])
+    assert "Found in the video" not in pictures and "8 of 8 frames" in pictures
 
 
 def test_download_is_what_the_command_line_prints(video, answers):
@@ -153,14 +232,12 @@ def test_user_error_becomes_the_same_sentence(video, answers):
 
 
 def test_unusable_video_becomes_the_same_sentence(tmp_path, answers):
-    from dsta.video import read_frames
-
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
     with pytest.raises(UserError) as expected:
         next(iter(read_frames(broken)))
     fake = FakeRecognizer(recognition())
-    fake.recognize = lambda source, progress: next(iter(read_frames(source)))
+    fake.recognize = lambda source, progress, on_frame: next(iter(read_frames(source)))
     answers(recognition(), b=offered("b", "", fake))
     with pytest.raises(gr.Error) as caught:
         run(broken, "b")
@@ -234,6 +311,7 @@ def test_choice_is_offered_where_there_is_one(answers):
     assert choice.choices == [("American (6 signs)", "a"), ("Brazilian (6 signs)", "b")]
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
 @pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed")
 def test_in_a_browser(video, answers, tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from PIL import Image
 
 from dsta.page import draw
 from dsta.skeleton import BONES, INDEX, JOINTS, NUM_JOINTS
+from dsta.video import Frame
 
 SIZE = (320, 240)
 
@@ -131,24 +132,50 @@ def still_pose(rows: int, fps: float = 25.0) -> SimpleNamespace:
     return SimpleNamespace(keypoints=keypoints, fps=fps, width=320, height=240)
 
 
-def black_frames(times: list[float]):
-    return ((time, np.zeros((120, 160, 3), dtype=np.uint8)) for time in times)
+def snapshots(times: list[float], size: tuple[int, int] = (160, 120), **limits: int) -> draw.Snapshots:
+    """What is kept of black frames at these times."""
+    kept = draw.Snapshots(**limits)
+    for time in times:
+        kept.add(Frame(time, np.zeros((*size[::-1], 3), dtype=np.uint8)))
+    return kept
 
 
 def test_overlay_scales_to_the_frames_and_keeps_them_in_step():
-    pictures = draw.overlay(black_frames([0.0, 0.04, 0.08]), still_pose(3))
+    pictures = draw.overlay(snapshots([0.0, 0.04, 0.08]), still_pose(3))
     assert [pixel(picture, (5 + 10 * i, 50)) for i, picture in enumerate(pictures)] == [draw.LEFT] * 3
 
 
 def test_overlay_follows_the_clock_where_the_video_stood_still():
-    pictures = draw.overlay(black_frames([0.0, 0.2]), still_pose(6))
+    pictures = draw.overlay(snapshots([0.0, 0.2]), still_pose(6))
     assert pixel(pictures[1], (5 + 10 * 5, 50)) == draw.LEFT
 
 
 @pytest.mark.parametrize("rows", [5, 59, 60, 61, 119, 400])
 def test_overlay_leaves_frames_out_of_a_long_video(rows):
-    pictures = draw.overlay(black_frames([i / 25 for i in range(rows)]), still_pose(rows), count=60)
+    pictures = draw.overlay(snapshots([i / 25 for i in range(rows)], most=60), still_pose(rows))
     assert min(rows, 31) <= len(pictures) <= 60
+
+
+def test_snapshots_are_scaled_down_copies_and_never_enlarged():
+    (_, time, image), *_ = snapshots([0.5, 0.6], size=(960, 540), side=480).kept
+    assert (time, image.shape, image.dtype) == (0.5, (270, 480, 3), np.uint8)
+    assert snapshots([0.0], size=(160, 120)).kept[0][2].shape == (120, 160, 3)
+    image = np.arange(2 * 4 * 3, dtype=np.uint8).reshape(2, 4, 3)
+    kept = draw.Snapshots(side=2)
+    kept.add(Frame(0.0, image))
+    halves = image.reshape(2, 2, 2, 3).mean(axis=(0, 2))
+    image[:] = 0  # the frame's own memory may be used again
+    assert kept.kept[0][2][0] == pytest.approx(halves, abs=1)
+
+
+def test_snapshots_of_a_long_video_lie_evenly_and_are_never_more():
+    kept = draw.Snapshots(side=16, most=60)
+    for number in range(900):
+        kept.add(Frame(number / 15, np.zeros((12, 16, 3), dtype=np.uint8)))
+        assert len(kept.kept) <= 60
+    numbers = [number for number, _, _ in kept.kept]
+    assert numbers == list(range(0, 900, 16)) and kept.seen == 900
+    assert [time for _, time, _ in kept.kept] == [number / 15 for number in numbers]
 
 
 def test_webp_still_and_animation():
