@@ -13,6 +13,8 @@ from dsta.common import UserError
 FACTS = Path(__file__).parent / "facts"
 _SUFFIXES = ("mp4", "avi", "mkv", "webm", "npy", "npz", "pose", "json", "pkl")
 Protocol = Literal["test", "val+test", "folds"]
+FusionWeights = tuple[float, float, float, float]
+"""Of joint, bone, joint motion and bone motion."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class DatasetSpec:
     name: str
     num_classes: int
     language: str
-    fusion: tuple[float, float, float, float] | None = None
+    fusion: FusionWeights | None = None
     sizes: tuple[int | None, int | None, int | None] = (None, None, None)
     released: Protocol = "val+test"
     facts: str = ""
@@ -43,11 +45,11 @@ class DatasetSpec:
         return test
 
 
-def _wlasl(k: int, sizes: tuple[int, int, int], *fusion: float) -> DatasetSpec:
+def _wlasl(k: int, sizes: tuple[int, int, int], *fusion: *FusionWeights) -> DatasetSpec:
     return DatasetSpec(f"WLASL{k}", k, "American", fusion, sizes, facts="wlasl")
 
 
-def _msasl(k: int, sizes: tuple[int, int, int], *fusion: float) -> DatasetSpec:
+def _msasl(k: int, sizes: tuple[int, int, int], *fusion: *FusionWeights) -> DatasetSpec:
     return DatasetSpec(f"MSASL{k}", k, "American", fusion, sizes, facts="msasl")
 
 

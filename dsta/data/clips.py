@@ -67,7 +67,7 @@ class JoinedClips(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return int(self.ends[-1])
 
-    def __getitem__(self, i: Any) -> np.ndarray:
+    def __getitem__(self, i: Any) -> Any:
         i = range(len(self))[int(i)]
         part = int(np.searchsorted(self.ends, i, side="right"))
         return self.parts[part][i - (int(self.ends[part - 1]) if part else 0)]
@@ -82,7 +82,7 @@ class PickedClips(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self.positions)
 
-    def __getitem__(self, i: Any) -> np.ndarray:
+    def __getitem__(self, i: Any) -> Any:
         return self.clips[self.positions[i]]
 
 
@@ -95,7 +95,7 @@ class SelectedClips(Sequence[Clip]):
     def __len__(self) -> int:
         return len(self.positions)
 
-    def __getitem__(self, i: Any) -> Clip:
+    def __getitem__(self, i: Any) -> Any:
         at, held = int(self.positions[i]), self.held
         gloss = self.glosses[held.labels[at]]
         return Clip(

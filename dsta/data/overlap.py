@@ -8,7 +8,7 @@ import numpy as np
 
 def content_hash(joints: np.ndarray) -> int:
     """64 bits of a clip's numbers; equal in every process."""
-    return int.from_bytes(hashlib.blake2b(np.ascontiguousarray(joints), digest_size=8).digest())
+    return int.from_bytes(hashlib.blake2b(np.ascontiguousarray(joints).data, digest_size=8).digest())
 
 
 def content_hashes(clips: Iterable[np.ndarray]) -> list[int]:

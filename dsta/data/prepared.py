@@ -2,22 +2,26 @@
 
 - `joints.npy`: (frames of all clips, 27, 3) float32, x and y in canvas pixels and score; mapped with `mmap_mode="r"`.
 - `index.csv`: a row for each clip, see `IndexRow`; clip i is `joints[start : start + frames]`.
-- `dataset.json`: format version, estimator, glosses in the order of their labels, counts, sha256 of `joints.npy`.
+- `dataset.json`: format version, name of the list, frame rate, estimator, glosses in the order of their labels, counts,
+  sha256 of `joints.npy`.
 - `report.csv`: file and sentence of what could not be prepared.
+- `unlisted.npy` and `unlisted.csv`, where there are any: clips of earlier lists that the last list does not name, in
+  the form of `joints.npy` and `index.csv`, see `UnlistedRow`. They are no part of the data set; `dsta.prepare` takes
+  them back when a list names them again.
 - `upstream/`, on request: the same clips as the reference wants them.
-- `.kept/`, where there are any: clips that the last list did not name, in the same form.
 
-A new version is written to `.new/` beside the old one, `dataset.json` last, and then moved; a writer that finds a
-finished `.new/` moves the rest of it first. So a folder killed at any moment holds the old version or the new one.
+A new version of these files is written to `.new/` beside the old one, `dataset.json` last, and then moved; a writer
+that finds a finished `.new/` moves the rest of it first. So a folder killed at any moment holds the old version or the
+new one.
 """
 
 import csv
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
 
@@ -26,12 +30,13 @@ from dsta.skeleton import NUM_JOINTS
 
 FORMAT = 1
 JOINTS_FILE, INDEX_FILE, DATASET_FILE, REPORT_FILE = "joints.npy", "index.csv", "dataset.json", "report.csv"
+UNLISTED_JOINTS, UNLISTED_INDEX = "unlisted.npy", "unlisted.csv"
 UPSTREAM_FOLDER = "upstream"
 UPSTREAM_FRAMES = 150
 """Length of the clips in upstream's arrays of WLASL."""
 
 NEW_VERSION = ".new"
-_AGAIN = "prepare it again with python -m dsta.prepare"
+_RESTORE = "restore it, or prepare the videos into another folder with python -m dsta.prepare"
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,21 @@ class IndexRow:
 
 
 @dataclass(frozen=True)
+class UnlistedRow(IndexRow):
+    """A clip in the index of those that the last list does not name.
+
+    listed_by, max_fps: the list that it was last in, by the benchmark's name (empty for a table of one's own), and the
+    frame rate asked for then; a clip whose file is gone is found by its name only in the same list at the same rate.
+    """
+
+    listed_by: str
+    max_fps: float
+
+
+AnyRow = TypeVar("AnyRow", bound=IndexRow)
+
+
+@dataclass(frozen=True)
 class Prepared:
     """What a prepared folder holds. The joints are mapped, not read."""
 
@@ -73,18 +93,18 @@ class Prepared:
         """The folder's index, checked against its array. Raises UserError for what does not fit, or is unfinished."""
         folder = Path(folder)
         if (folder / NEW_VERSION / DATASET_FILE).exists():
-            raise UserError(f"{folder} is being replaced, or that was interrupted: {_AGAIN} to finish it.")
+            raise UserError(
+                f"{folder} is being replaced, or that was interrupted: run python -m dsta.prepare again to finish it."
+            )
         about = read_about(folder / DATASET_FILE)
-        rows = _read_index(folder / INDEX_FILE)
+        rows = read_index(folder / INDEX_FILE, IndexRow)
         read = cls(folder, rows, tuple(about["glosses"]), about["estimator"], about)
         unknown = next((row.gloss for row in rows if row.gloss not in read._label_of), None)
         if unknown is not None:
             raise UserError(
-                f"{folder / INDEX_FILE} has the gloss {unknown!r}, which {DATASET_FILE} does not list: {_AGAIN}."
+                f"{folder / INDEX_FILE} has the gloss {unknown!r}, which {DATASET_FILE} does not list: {_RESTORE}."
             )
-        frames = len(PreparedClips(folder / JOINTS_FILE, (), ()).array)
-        if any(row.start < 0 or row.frames < 1 or row.start + row.frames > frames for row in rows):
-            raise UserError(f"{folder / INDEX_FILE} speaks of other frames than {JOINTS_FILE} holds: {_AGAIN}.")
+        read.clips(rows).check(folder / INDEX_FILE)
         return read
 
     @cached_property
@@ -97,7 +117,7 @@ class Prepared:
 
     def clips(self, rows: Sequence[IndexRow]) -> "PreparedClips":
         """The joints of the rows, each (T, 27, 3) float32, read when asked for."""
-        return PreparedClips(self.folder / JOINTS_FILE, tuple(r.start for r in rows), tuple(r.frames for r in rows))
+        return PreparedClips.of(rows, self.folder / JOINTS_FILE)
 
 
 class PreparedClips(Sequence[np.ndarray]):
@@ -106,13 +126,24 @@ class PreparedClips(Sequence[np.ndarray]):
     def __init__(self, path: Path, starts: Sequence[int], frames: Sequence[int]) -> None:
         self.path, self.starts, self.frames = path, starts, frames
 
+    @classmethod
+    def of(cls, rows: Sequence[IndexRow], path: Path) -> "PreparedClips":
+        """Those of the rows of an index in its array."""
+        return cls(path, tuple(row.start for row in rows), tuple(row.frames for row in rows))
+
+    def check(self, index: Path) -> None:
+        """Raises UserError when the array lacks frames that the index names."""
+        total, parts = len(self.array), zip(self.starts, self.frames, strict=True)
+        if any(start < 0 or frames < 1 or start + frames > total for start, frames in parts):
+            raise UserError(f"{index} names other frames than {self.path.name} holds: {_RESTORE}.")
+
     @cached_property
     def array(self) -> np.ndarray:
         """All frames (F, 27, 3), mapped. Raises UserError when the file is not that."""
         try:
             array = np.load(self.path, mmap_mode="r", allow_pickle=False)
         except FileNotFoundError as error:
-            raise UserError(f"{self.path} is missing: {_AGAIN}.") from error
+            raise UserError(f"{self.path} is missing: {_RESTORE}.") from error
         except (ValueError, OSError, EOFError, SyntaxError, OverflowError) as error:
             raise UserError(f"{self.path} cannot be read ({error}): copy it again.") from error
         if array.ndim != 3 or array.shape[1:] != (NUM_JOINTS, 3) or array.dtype != np.float32:
@@ -125,7 +156,7 @@ class PreparedClips(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self.starts)
 
-    def __getitem__(self, i: Any) -> np.ndarray:
+    def __getitem__(self, i: Any) -> Any:
         start = self.starts[int(i)]
         return np.array(self.array[start : start + self.frames[int(i)]])
 
@@ -138,22 +169,27 @@ def read_about(path: Path) -> dict[str, Any]:
         if not (known and isinstance(about["glosses"], list) and all(isinstance(g, str) for g in about["glosses"])):
             raise ValueError(f"its format is not {FORMAT}")
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: {_AGAIN}.") from error
+        raise UserError(f"{path} is missing: {_RESTORE}.") from error
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} does not describe a prepared folder ({error}): {_AGAIN}.") from error
+        raise UserError(f"{path} does not describe a prepared folder ({error}): {_RESTORE}.") from error
     return about
 
 
-def _read_index(path: Path) -> tuple[IndexRow, ...]:
+def read_index(path: Path, row_type: type[AnyRow]) -> tuple[AnyRow, ...]:
+    """The rows of an index, at least one. Raises UserError."""
+    columns = get_type_hints(row_type)
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            rows = [IndexRow(**{f.name: f.type(row[f.name]) for f in fields(IndexRow)}) for row in csv.DictReader(file)]
+            table = list(csv.DictReader(file))
+        if any(None in row.values() for row in table):
+            raise ValueError("a row is cut off")
+        rows = [row_type(**{name: convert(row[name]) for name, convert in columns.items()}) for row in table]
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: {_AGAIN}.") from error
+        raise UserError(f"{path} is missing: {_RESTORE}.") from error
     except KeyError as error:
-        raise UserError(f"{path} lacks the column {error}: {_AGAIN}.") from error
+        raise UserError(f"{path} lacks the column {error}: {_RESTORE}.") from error
     except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise UserError(f"{path} is not the index of a prepared folder ({error}): {_AGAIN}.") from error
+        raise UserError(f"{path} is not the index of a prepared folder ({error}): {_RESTORE}.") from error
     if not rows:
-        raise UserError(f"{path} has no rows: {_AGAIN}.")
+        raise UserError(f"{path} has no rows: {_RESTORE}.")
     return tuple(rows)

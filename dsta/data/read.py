@@ -191,6 +191,6 @@ class ArrayClips(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self._array)
 
-    def __getitem__(self, i: Any) -> np.ndarray:
+    def __getitem__(self, i: Any) -> Any:
         clip = self._array[int(i)]
         return np.ascontiguousarray((clip[..., 0] if clip.ndim == 4 else clip).transpose(1, 2, 0))

@@ -24,12 +24,12 @@ def wandering_clips(n: int, length: int, seed: int = 0) -> np.ndarray:
 class RandomClips(Sequence[np.ndarray]):
     """Clips (150, 27, 3) float32 of a seeded generator, the same every time."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+    def __init__(self, length: int) -> None:
+        self.length = length
 
     def __len__(self) -> int:
-        return self.count
+        return self.length
 
-    def __getitem__(self, i: Any) -> np.ndarray:
+    def __getitem__(self, i: Any) -> Any:
         clip = np.random.default_rng([7, int(i)]).random((UPSTREAM_FRAMES, NUM_JOINTS, 3), np.float32)
         return clip * np.array([512, 512, 1], np.float32)

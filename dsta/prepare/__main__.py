@@ -72,18 +72,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(args: argparse.Namespace) -> list[Problem]:
-    if (args.subset is None) != (args.labels is not None):
-        raise UserError("--subset N goes with --wlasl and --msasl, which need it: for instance --subset 100.")
-    if not 1 <= args.fps <= 60:
-        raise UserError(f"--fps must be 1 to 60, not {args.fps:g}.")
-    if args.workers is not None and args.workers < 1:
-        raise UserError(f"--workers must be at least 1, not {args.workers}.")
+    """Does what the command line asks for, and tells what came of it; returns what could not be prepared."""
+    _check(args)
     listing = _read_list(args)
     for note in listing.notes:
         print(note, file=sys.stderr)
-    if not listing.items and not (args.out / DATASET_FILE).exists():  # what is prepared already can do without files
-        write = f"None of the {len(listing.missing)} clips in the list has a file in {args.videos}"
-        raise UserError(f"{write}, such as {listing.missing[0].clip}: give the folder that holds them.")
+    if not listing.available and not (args.out / DATASET_FILE).exists():  # clips that were found before need no file
+        raise UserError(
+            f"None of the {len(listing.missing)} clips in the list has a file in {args.videos}, such as "
+            f"{listing.missing[0].clip}: give the folder that holds them."
+        )
     summary = build_dataset(
         listing,
         args.out,
@@ -100,10 +98,18 @@ def _run(args: argparse.Namespace) -> list[Problem]:
     if summary.problems:
         bad, good = len(summary.problems), len(summary.prepared.rows)
         absent = sum(reason == NO_FILE for _, reason in summary.problems)
-        text = f"{bad} of {bad + good} clips could not be prepared ({absent} have no file): "
-        text += f"{args.out / REPORT_FILE} says why."
-        print(text, file=sys.stderr)
+        counts = f"{bad} of {bad + good} clips could not be prepared ({absent} have no file)"
+        print(f"{counts}: {args.out / REPORT_FILE} says why.", file=sys.stderr)
     return summary.problems
+
+
+def _check(args: argparse.Namespace) -> None:
+    if (args.subset is None) != (args.labels is not None):
+        raise UserError("--subset N goes with --wlasl and --msasl, which need it: for instance --subset 100.")
+    if not 1 <= args.fps <= 60:
+        raise UserError(f"--fps must be 1 to 60, not {args.fps:g}.")
+    if args.workers is not None and args.workers < 1:
+        raise UserError(f"--workers must be at least 1, not {args.workers}.")
 
 
 def _read_list(args: argparse.Namespace) -> Listing:

@@ -1,9 +1,7 @@
-"""Finished clips → the prepared folder: what is there already, what is to do, the rows, the warnings."""
+"""Finished clips → the prepared folder: what is found already, what is to do, the rows, the warnings."""
 
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +9,26 @@ import numpy as np
 
 from dsta.common import UserError
 from dsta.data.overlap import content_hashes, same_clips
-from dsta.data.prepared import DATASET_FILE, JOINTS_FILE, REPORT_FILE, UPSTREAM_FOLDER, IndexRow, Prepared
+from dsta.data.prepared import (
+    REPORT_FILE,
+    UNLISTED_INDEX,
+    UNLISTED_JOINTS,
+    UPSTREAM_FOLDER,
+    IndexRow,
+    Prepared,
+    UnlistedRow,
+)
+from dsta.keypoints import Pose
 from dsta.prepare.cache import JointsCache, cache_key
+from dsta.prepare.earlier import EarlierClips, claim_folder
 from dsta.prepare.library import NO_FILE, SPLITS, ListedClip, Listing
-from dsta.prepare.write import finish_replacing, write_prepared, write_report, write_upstream
+from dsta.prepare.write import write_prepared, write_report, write_upstream
 from dsta.skeleton import INDEX, LEFT_HAND, RIGHT_HAND
 from dsta.streams import seen
 
-_PARTS, _KEPT = ".parts", ".kept"
-_NOT_OURS = ("clips.npz", "train_data_joint.npy", "val_data_joint.npy", "test_data_joint.npy")
+CACHE_FOLDER = ".parts"
+_LABELS = ("clip", "gloss", "split", "signer", "source")
+_MEASURES = ("frames", "fps", "width", "height", "estimator", "body", "hands")
 
 Problem = tuple[str, str]
 """A clip's name, and the sentence why it could not be prepared."""
@@ -28,34 +37,39 @@ Problem = tuple[str, str]
 class DatasetBuild:
     """The clips of a list on their way into a folder.
 
-    keys: what each clip of the list is made from, in its order; empty where there is nothing. notes: sentences on what
-    was found before, once the job is finished.
-    Raises UserError when the folder is another thing's, or cannot be written.
+    keys: of each clip in the list, in order, the cache key of its joints; empty where it has no file and was not found
+    before. notes: sentences on clips that were found before, once the build is finished.
+    Raises UserError when the folder is another thing's, is damaged, or cannot be written.
     """
 
     def __init__(self, listing: Listing, out: Path, fps: float) -> None:
-        _claim(out)
+        claim_folder(out)
         self.listing, self.out, self.fps = listing, out, fps
-        self.parts = JointsCache(out / _PARTS)
-        self.before = EarlierClips(out)
-        named = self.before.named(listing.name, fps)
-        self.keys = [named(clip) if clip.problem else cache_key(clip, fps) for clip in listing.clips]
+        self.cache = JointsCache(out / CACHE_FOLDER)
+        self.earlier = EarlierClips(out)
+        self.keys = [self._key(clip) for clip in listing.clips]
         self.notes: list[str] = []
 
+    def _key(self, clip: ListedClip) -> str:
+        if not clip.problem:
+            return cache_key(clip, self.fps)
+        return self.earlier.find_by_name(clip, self.listing.name, self.fps) if clip.problem == NO_FILE else ""
+
     def todo(self) -> dict[str, ListedClip]:
-        """The clips that are not finished, by what they are made from; those that are made from the same, once."""
-        every = dict(zip(self.keys, self.listing.clips, strict=True))
-        return {
-            key: clip for key, clip in every.items() if key and key not in self.before.rows and not self.parts.has(key)
-        }
+        """The clips whose joints are not found yet, by cache key; of clips with one key, one."""
+        clips = dict(zip(self.keys, self.listing.clips, strict=True))
+        return {key: clip for key, clip in clips.items() if key and not self._is_found(key)}
+
+    def _is_found(self, key: str) -> bool:
+        return key in self.earlier.by_key or self.cache.has(key)
 
     def finish(self, upstream: bool) -> tuple[Prepared, list[Problem]]:
-        """Writes the folder of what is finished, and throws its parts away; tells what could not be prepared.
+        """Writes the folder of what is found, and empties the cache; tells what could not be prepared.
 
         Raises UserError when that is all, or the disk is full.
         """
         rows, problems = self._rows()
-        others = self.before.others(rows)
+        unlisted = self.earlier.missing_in(rows)
         try:
             if not rows:
                 write_report(self.out, problems)
@@ -63,51 +77,45 @@ class DatasetBuild:
                     f"None of the {len(problems)} clips could be prepared, such as {problems[0][0]}: {problems[0][1]} "
                     f"All are in {self.out / REPORT_FILE}."
                 )
-            about = {"dataset": self.listing.name, "fps": self.fps, "estimator": rows[0].estimator}
-            about["glosses"] = list(self.listing.glosses)
-            if self._is_written(rows, about):
-                write_report(self.out, problems)
-            else:
-                self.before.keep([*self.before.beside, *others])  # so that killed in between, none is nowhere
-                write_prepared(self.out, rows, self._clip, about, problems)
-            self.before.keep(others)
+            self._write(rows, unlisted, problems)
             prepared = Prepared.read(self.out)
             if upstream or (self.out / UPSTREAM_FOLDER).exists():
                 write_upstream(prepared)
-            waiting = self.parts.clear({row.made_from for row in rows})
+            left_in_cache = self.cache.clear({row.made_from for row in (*rows, *unlisted)})
         except OSError as error:
             raise UserError(
                 f"{self.out} cannot be written ({error.strerror or error}): what is finished is kept; make room and "
                 "run the same command again."
             ) from error
-        self.notes = list(self._notes(others, waiting))
+        self.notes = list(self._notes(unlisted, left_in_cache))
         return prepared, problems
 
-    def _notes(self, others: Sequence[IndexRow], waiting: int) -> Iterator[str]:
-        stay = [clip.clip for key, clip in zip(self.keys, self.listing.clips, strict=True) if clip.problem and key]
-        if stay:
-            yield f"{len(stay)} clips whose file is not there now stay as they were found before, such as {stay[0]}."
-        if others:
-            yield (
-                f"{len(others)} clips that were found before are not in the data set now, such as {others[0].clip}: "
-                f"{self.before.folder} keeps their joints until a list names them; delete it if none will."
-            )
-        if waiting:
-            yield (
-                f"{waiting} more clips were found that are not in the data set: {self.parts.folder} keeps their joints "
-                "until a list names them; delete it if none will."
-            )
+    def _write(self, rows: list[IndexRow], unlisted: list[UnlistedRow], problems: list[Problem]) -> None:
+        about = {"dataset": self.listing.name, "fps": self.fps, "estimator": rows[0].estimator}
+        about["glosses"] = list(self.listing.glosses)
+        if self.earlier.equal(rows, unlisted, about):
+            write_report(self.out, problems)
+        else:
+            write_prepared(self.out, rows, lambda row: self._found(row.made_from)[1], about, problems, unlisted)
+
+    def _found(self, key: str) -> tuple[dict[str, Any], np.ndarray]:
+        """What the index tells of a clip that is found, its labels apart; and its joints (T, 27, 3)."""
+        earlier = self.earlier.by_key.get(key)
+        if earlier:
+            return {name: getattr(earlier.row, name) for name in _MEASURES}, earlier.joints
+        pose = self.cache.pose(key)
+        return _measures(pose), pose.clip()
 
     def _rows(self) -> tuple[list[IndexRow], list[Problem]]:
-        """The index, without places in the array, and what could not be prepared; both in an order of the list's."""
+        """The index, without places in the array, in the list's order; and what could not be prepared, by name."""
         rows, problems = [], []
-        for key, item in zip(self.keys, self.listing.clips, strict=True):
-            if not key:
-                problems.append((item.clip, item.problem))
-            elif problem := "" if key in self.before.rows else self.parts.problem(key):
-                problems.append((item.clip, problem))
+        for key, clip in zip(self.keys, self.listing.clips, strict=True):
+            problem = self._problem(key) if key else clip.problem
+            if problem:
+                problems.append((clip.clip, problem))
             else:
-                rows.append(self._row(key, item))
+                labels = {name: getattr(clip, name) for name in _LABELS}
+                rows.append(IndexRow(**labels, start=0, **self._found(key)[0], made_from=key))
         usual = Counter(sorted(row.estimator for row in rows)).most_common(1)
         for row in rows:
             if row.estimator != usual[0][0]:
@@ -115,121 +123,44 @@ class DatasetBuild:
                 problems.append((row.clip, reason))
         return [row for row in rows if row.estimator == usual[0][0]], sorted(problems)
 
-    def _row(self, key: str, item: ListedClip) -> IndexRow:
-        labels = {name: getattr(item, name) for name in ("clip", "gloss", "split", "signer", "source")}
-        if key in self.before.rows:
-            return replace(self.before.rows[key], **labels, start=0)
-        pose = self.parts.pose(key)
-        found = seen(pose.keypoints)
-        body = found[:, [INDEX["left_shoulder"], INDEX["right_shoulder"]]].all(1).mean()
-        hands = found[:, LEFT_HAND + RIGHT_HAND].any(1).mean()
-        return IndexRow(
-            **labels,
-            start=0,
-            frames=len(pose.keypoints),
-            fps=round(pose.fps, 4),
-            width=pose.width,
-            height=pose.height,
-            estimator=pose.estimator,
-            body=round(float(body), 4),
-            hands=round(float(hands), 4),
-            made_from=key,
-        )
+    def _problem(self, key: str) -> str:
+        return "" if key in self.earlier.by_key else self.cache.problem(key)
 
-    def _clip(self, row: IndexRow) -> np.ndarray:
-        return self.before.joints(row) if row.made_from in self.before.rows else self.parts.pose(row.made_from).clip()
-
-    def _is_written(self, rows: list[IndexRow], about: dict[str, Any]) -> bool:
-        old = self.before.old
-        if old is None or any(old.about.get(key) != value for key, value in about.items()):
-            return False
-        return rows == [replace(row, start=0) for row in old.rows]
+    def _notes(self, unlisted: Sequence[IndexRow], left_in_cache: int) -> Iterator[str]:
+        stay = [clip.clip for key, clip in zip(self.keys, self.listing.clips, strict=True) if clip.problem and key]
+        if stay:
+            yield f"{len(stay)} clips whose file is not there now stay as they were found before, such as {stay[0]}."
+        if unlisted:
+            such_as = unlisted[0].clip
+            yield (
+                f"{len(unlisted)} clips that were found before are not in the data set now, such as {such_as}: "
+                f"{self.out / UNLISTED_JOINTS} and {UNLISTED_INDEX} keep their joints until a list names them; delete "
+                "both if none will."
+            )
+        if left_in_cache:
+            yield (
+                f"{left_in_cache} more clips were found that are not in the data set: {self.cache.folder} keeps their "
+                "joints until a list names them; delete it if none will."
+            )
 
 
-class EarlierClips:
-    """What earlier runs found: the clips of the folder, and those kept beside it, which the last list did not name.
-
-    rows: by what they are made from. beside: those in `folder`, as `others` gives them. The joints are mapped once, so
-    that they can be read whatever is written meanwhile.
-    """
-
-    def __init__(self, out: Path) -> None:
-        self.folder = out / _KEPT
-        self.old, kept = _finished(out), _finished(self.folder)
-        self.rows: dict[str, IndexRow] = {}
-        self.beside = [replace(row, start=0) for row in kept.rows] if kept else []
-        self._every: dict[tuple[str, str], IndexRow] = {}
-        self._origin: dict[str, tuple[str, float]] = {}
-        self._joints: dict[str, np.ndarray] = {}
-        for prepared in filter(None, (kept, self.old)):
-            origin, array = (prepared.about.get("dataset"), prepared.about.get("fps")), prepared.clips(()).array
-            for row in prepared.rows:
-                key = row.made_from
-                self.rows[key] = self._every[key, row.clip] = replace(row, start=0)
-                self._origin[key], self._joints[key] = origin, array[row.start : row.start + row.frames]
-
-    def joints(self, row: IndexRow) -> np.ndarray:
-        """(T, 27, 3) float32 of a clip that was found."""
-        return self._joints[row.made_from]
-
-    def named(self, dataset: str, fps: float) -> Callable[[ListedClip], str]:
-        """What tells of a clip whose file is not there what it was made from: by its name, as nothing more can be
-        known, of the same list and frame rate; of several clips of a name, the one with its labels. Else empty."""
-        found: dict[tuple[str, ...], str] = {}
-        for row in self._every.values():
-            if self._origin[row.made_from] == (dataset, fps):
-                found[row.clip,] = found[row.clip, row.gloss, row.split] = row.made_from
-
-        def key(clip: ListedClip) -> str:
-            if clip.problem != NO_FILE:
-                return ""
-            return found.get((clip.clip, clip.gloss, clip.split)) or found.get((clip.clip,), "")
-
-        return key
-
-    def others(self, rows: Sequence[IndexRow]) -> list[IndexRow]:
-        """The clips that have no place among these rows. A clip that was found again, from a changed file, has one."""
-        keys, names = {row.made_from for row in rows}, {row.clip for row in rows}
-        return [row for (key, name), row in self._every.items() if key not in keys and name not in names]
-
-    def keep(self, rows: Sequence[IndexRow]) -> None:
-        """Makes `folder` hold these clips, and no others. Raises OSError."""
-        rows = list(dict.fromkeys(rows))
-        if rows == self.beside:
-            return
-        if rows:
-            origins = {self._origin[row.made_from] for row in rows}
-            dataset, fps = origins.pop() if len(origins) == 1 else ("", 0.0)
-            glosses = sorted({row.gloss for row in rows})
-            about = {"dataset": dataset, "fps": fps, "estimator": rows[0].estimator, "glosses": glosses}
-            write_prepared(self.folder, rows, self.joints, about, [])
-        else:
-            shutil.rmtree(self.folder)
-        self.beside = rows
+def _measures(pose: Pose) -> dict[str, Any]:
+    """The columns of an index that tell of the keypoints."""
+    found = seen(pose.keypoints)
+    body = found[:, [INDEX["left_shoulder"], INDEX["right_shoulder"]]].all(1).mean()
+    hands = found[:, LEFT_HAND + RIGHT_HAND].any(1).mean()
+    return {
+        "frames": len(pose.keypoints),
+        "fps": round(pose.fps, 4),
+        "width": pose.width,
+        "height": pose.height,
+        "estimator": pose.estimator,
+        "body": round(float(body), 4),
+        "hands": round(float(hands), 4),
+    }
 
 
-def _claim(out: Path) -> None:
-    """Makes the folder, or completes what was interrupted in it. Raises UserError when it is another thing's."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        for folder in (out, out / _KEPT):
-            finish_replacing(folder)
-    except OSError as error:
-        raise UserError(f"{out} cannot be written ({error.strerror or error}): give another --out.") from error
-    found = next((name for name in _NOT_OURS if (out / name).exists()), None)
-    if found or ((out / JOINTS_FILE).exists() and not (out / DATASET_FILE).exists()):
-        raise UserError(f"{out} holds {found or JOINTS_FILE}, which was not prepared here: give another --out.")
-
-
-def _finished(out: Path) -> Prepared | None:
-    """What the folder holds already; a damaged one is made anew."""
-    try:
-        return Prepared.read(out)
-    except UserError:
-        return None
-
-
-def warnings(prepared: Prepared) -> Iterator[str]:
+def overlap_warnings(prepared: Prepared) -> Iterator[str]:
     """What makes figures on the test clips mean less: signers, or clips, that are in training as well."""
     of_split = {split: [row for row in prepared.rows if row.split == split] for split in SPLITS}
     hashes = {split: content_hashes(prepared.clips(rows)) for split, rows in of_split.items()}

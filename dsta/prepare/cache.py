@@ -1,4 +1,4 @@
-"""Finished clips of a build, kept as files until all are there."""
+"""The joints of single clips as files, from when they are found until they are in the data set."""
 
 import hashlib
 import json
@@ -13,18 +13,19 @@ from dsta.video import ESTIMATOR
 from dsta.video.holistic import BUNDLE_SHA256
 
 
-def cache_key(item: ListedClip, fps: float) -> str:
+def cache_key(clip: ListedClip, fps: float) -> str:
     """Hash of what a clip's joints depend on: the file (name, size and time of change), part, box, rate, model."""
-    stat = item.file.stat()
-    parts = [item.file.name, stat.st_size, stat.st_mtime_ns, item.start, item.end, item.box, item.box_in_pixels]
-    if item.file.suffix.lower() not in KEYPOINT_ENDINGS:
-        parts += [fps, ESTIMATOR, BUNDLE_SHA256]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:24]
+    stat = clip.file.stat()
+    depends_on = [clip.file.name, stat.st_size, stat.st_mtime_ns, clip.start, clip.end, clip.box, clip.box_in_pixels]
+    if clip.file.suffix.lower() not in KEYPOINT_ENDINGS:
+        depends_on += [fps, ESTIMATOR, BUNDLE_SHA256]
+    return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()[:24]
 
 
 @dataclass(frozen=True)
 class JointsCache:
-    """Finished clips: a keypoint file for each, or the sentence why there is none; named by what it is made from."""
+    """A folder with a file for each finished clip, named by its cache key: its keypoints, or the sentence why there are
+    none."""
 
     folder: Path
 
@@ -43,6 +44,7 @@ class JointsCache:
             ) from error
 
     def has(self, key: str) -> bool:
+        """Whether the clip is finished, well or badly."""
         return (self.folder / f"{key}.npz").exists() or (self.folder / f"{key}.txt").exists()
 
     def problem(self, key: str) -> str:
@@ -62,12 +64,14 @@ class JointsCache:
     def clear(self, used: Container[str]) -> int:
         """Throws away the joints that are used and all problems, which may be mended by the next run; returns how many
         clips are left. Raises OSError."""
+        if not self.folder.exists():
+            return 0
         left = 0
-        for path in self.folder.iterdir() if self.folder.exists() else ():
+        for path in self.folder.iterdir():
             if path.suffix == ".npz" and path.stem not in used:
                 left += 1
             else:
                 path.unlink()
-        if not left and self.folder.exists():
+        if not left:
             self.folder.rmdir()
         return left

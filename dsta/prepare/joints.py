@@ -1,4 +1,4 @@
-"""One clip of a list → its joints; and the folder in which finished clips wait until all are there."""
+"""One clip of a list → its joints: which part of its file is looked at, and where in the picture."""
 
 from dataclasses import replace
 from math import inf
@@ -9,45 +9,45 @@ from dsta.prepare.library import KEYPOINT_ENDINGS, ListedClip
 from dsta.video import extract
 from dsta.video.read import VideoInfo, probe
 
-_CUT = 0.25  # seconds: a file that is longer than a part by no more than that is the part
+_CUT_TOLERANCE = 0.25  # seconds: a file that is longer than a part by no more than that is the part
 _MARGIN = 0.2  # of the box's width and height is left on each side of it, for the hands
-_MOST_OF_IT = 0.7  # of the picture: a larger crop is not worth its edges
+_LARGEST_CROP = 0.7  # of the picture: a larger crop is not worth its edges
 _SMALLEST_CROP = 64  # pixels of a crop's longer side
 
 
-def find_joints(item: ListedClip, fps: float) -> Pose:
+def find_joints(clip: ListedClip, fps: float) -> Pose:
     """The joints of a clip, at most `fps` frames a second of a video: found in its part and box, or, from a keypoint
     file, read. Raises UserError."""
-    if item.file.suffix.lower() in KEYPOINT_ENDINGS:
-        pose = Pose.load(item.file)
-        start, end = _part(item, len(pose.keypoints) / pose.fps)
+    if clip.file.suffix.lower() in KEYPOINT_ENDINGS:
+        pose = Pose.load(clip.file)
+        start, end = _part_to_read(clip, len(pose.keypoints) / pose.fps)
         kept = pose.keypoints[round(start * pose.fps) : None if end is None else round(end * pose.fps)]
         if len(kept) < 2:
-            raise UserError(f"{item.file.name} has {len(kept)} frames from {start:g} s on; a sign needs several.")
+            raise UserError(f"{clip.file.name} has {len(kept)} frames from {start:g} s on; a sign needs several.")
         return replace(pose, keypoints=kept)
-    info = probe(item.file, max_seconds=inf)
-    start, end = _part(item, info.duration)
-    return extract(item.file, fps=fps, start=start, end=end, box=crop(item, info), info=info)
+    info = probe(clip.file, max_seconds=inf)
+    start, end = _part_to_read(clip, info.duration)
+    return extract(clip.file, fps=fps, start=start, end=end, box=crop_box(clip, info), info=info)
 
 
-def _part(item: ListedClip, duration: float | None) -> tuple[float, float | None]:
+def _part_to_read(clip: ListedClip, duration: float | None) -> tuple[float, float | None]:
     """The part of the file to read. A file no longer than the part is the part, cut out before: all of it is read."""
-    if item.end is not None and duration is not None and duration <= item.end - item.start + _CUT:
+    if clip.end is not None and duration is not None and duration <= clip.end - clip.start + _CUT_TOLERANCE:
         return 0.0, None
-    return item.start, item.end
+    return clip.start, clip.end
 
 
-def crop(item: ListedClip, info: VideoInfo) -> tuple[int, int, int, int] | None:
+def crop_box(clip: ListedClip, info: VideoInfo) -> tuple[int, int, int, int] | None:
     """Where in the picture the signer is looked for: the list's box and a margin, so that another person beside does
     not count. None where that is most of the picture.
 
     A box in pixels is of the video as it once was. WLASL's boxes reach the picture's lower edge; where one does not,
     the file has another size than the one that was boxed, and the box says nothing.
     """
-    if item.box is None:
+    if clip.box is None:
         return None
-    left, top, right, bottom = item.box
-    if not item.box_in_pixels:
+    left, top, right, bottom = clip.box
+    if not clip.box_in_pixels:
         left, top, right, bottom = left * info.width, top * info.height, right * info.width, bottom * info.height
     elif right > info.width + 1 or not 0.95 * info.height <= bottom <= info.height + 1:
         return None
@@ -55,6 +55,6 @@ def crop(item: ListedClip, info: VideoInfo) -> tuple[int, int, int, int] | None:
     left, top = max(0, round(left - across)), max(0, round(top - down))
     right, bottom = min(info.width, round(right + across)), min(info.height, round(bottom + down))
     width, height = right - left, bottom - top
-    if max(width, height) < _SMALLEST_CROP or width * height > _MOST_OF_IT * info.width * info.height:
+    if max(width, height) < _SMALLEST_CROP or width * height > _LARGEST_CROP * info.width * info.height:
         return None
     return left, top, right, bottom

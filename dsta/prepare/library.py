@@ -1,4 +1,4 @@
-"""What is to be prepared, `ListedClip` and `Listing`, and the files that there are: `Library`."""
+"""What a list asks for, `ListedClip` and `Listing`; and the files that there are, `Library`."""
 
 import os
 import re
@@ -11,19 +11,12 @@ from pathlib import Path
 from dsta.common import UserError
 
 SPLITS = ("train", "val", "test")
-
-
-KEYPOINT_ENDINGS = (".npz", ".pose")
-
-
 VIDEO_ENDINGS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v")
-
-
-_DOWNLOADED = re.compile(r"\[([\w-]{11})\]$")  # yt-dlp's default name ends so
-
-
+KEYPOINT_ENDINGS = (".npz", ".pose")
 NO_FILE = "No video or keypoint file of that name is in the folder."
 
+_ENDINGS = VIDEO_ENDINGS + KEYPOINT_ENDINGS
+_DOWNLOADED = re.compile(r"\[([\w-]{11})\]$")  # yt-dlp's default name ends so
 
 ListedBox = tuple[float, float, float, float]
 
@@ -34,7 +27,7 @@ class ListedClip:
 
     start, end: seconds, the part of the file that is the sign; a file that is no longer than the part is that part cut
     out, and taken whole. box: left, top, right, bottom of the signer, in fractions of the picture, or in pixels.
-    problem: the sentence why no file can be read for it; `file` then says nothing.
+    problem: the sentence why there is no file for it; `file` then says nothing.
     """
 
     clip: str
@@ -65,13 +58,13 @@ class Listing:
     notes: Sequence[str] = ()
 
     @cached_property
-    def items(self) -> list[ListedClip]:
+    def available(self) -> list[ListedClip]:
         """The clips whose files are there."""
         return [clip for clip in self.clips if not clip.problem]
 
     @cached_property
     def missing(self) -> list[ListedClip]:
-        """The others."""
+        """The clips without a file, or with several that could be it."""
         return [clip for clip in self.clips if clip.problem]
 
 
@@ -93,15 +86,11 @@ class Library:
             for name in sorted(names):
                 self._add(Path(root) / name)
         if not self.files:
-            endings = ", ".join((*VIDEO_ENDINGS, *KEYPOINT_ENDINGS))
+            endings = ", ".join(_ENDINGS)
             raise UserError(f"{self.folder} holds no video and no keypoint file ({endings}): give another folder.")
 
     def _add(self, path: Path) -> None:
-        if (
-            path.suffix.lower() not in VIDEO_ENDINGS + KEYPOINT_ENDINGS
-            or path.name.startswith(".")
-            or not path.is_file()
-        ):
+        if path.suffix.lower() not in _ENDINGS or path.name.startswith(".") or not path.is_file():
             return
         self.files[path.relative_to(self.folder).as_posix()] = path
         self._stems[path.stem].append(path)
@@ -109,7 +98,7 @@ class Library:
         if downloaded:
             self._stems[downloaded[1]].append(path)
 
-    def named(self, name: str) -> Path:
+    def find(self, name: str) -> Path:
         """The file that a label table calls `name`: that path, or the only one of that name, whatever its ending.
 
         Raises UserError when there is none, or several.
@@ -117,16 +106,19 @@ class Library:
         wanted = Path(name.replace("\\", "/"))
         exact = self.files.get(wanted.as_posix().removeprefix("./"))
         if exact is None:
-            known = wanted.suffix.lower() in VIDEO_ENDINGS + KEYPOINT_ENDINGS
-            exact = self.stem(wanted.stem if known else wanted.name, wanted.parent.parts)
+            has_ending = wanted.suffix.lower() in _ENDINGS
+            exact = self.find_stem(wanted.stem if has_ending else wanted.name, wanted.parent.parts)
         if exact is None:
             raise UserError(NO_FILE)
         self.used.add(exact)
         return exact
 
-    def stem(self, stem: str, below: Sequence[str] = ()) -> Path | None:
-        """The file of that name without its ending, keypoints before videos; None, or UserError for several."""
-        found = [path for path in self._stems.get(stem, ()) if path.parent.parts[-len(below) :] == below or not below]
+    def find_stem(self, stem: str, folders: tuple[str, ...] = ()) -> Path | None:
+        """The file of that name without its ending, in folders of these names; keypoints go before videos. None where
+        there is none. Raises UserError when there are several."""
+        found = self._stems.get(stem, [])
+        if folders:
+            found = [path for path in found if path.parent.parts[-len(folders) :] == folders]
         best = [path for path in found if path.suffix.lower() in KEYPOINT_ENDINGS] or found
         if len(best) > 1:
             names = " and ".join(path.relative_to(self.folder).as_posix() for path in best[:2])

@@ -1,4 +1,4 @@
-"""What is to be prepared: clips with their labels and files, from a table of one's own or an official list.
+"""The lists that say what is to be prepared: a table of one's own, or the official lists of WLASL and MS-ASL.
 
 - `LABELS.csv`: columns file, gloss, split[, signer[, source]]; split is train, val or test.
 - `WLASL_v0.3.json` (https://github.com/dxli94/WLASL): the first N glosses are WLASLN. Frames are counted from 1 at the
@@ -17,6 +17,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,10 @@ def read_table(path: str | Path, library: Library) -> Listing:
     rows, again = _table_rows(path)
     clips = []
     for row in rows:
-        file, problem = _look(lambda name=row["file"]: library.named(name))
-        labels = row["gloss"], row["split"], file, row["signer"], row["source"]
-        clips.append(ListedClip(row["file"], *labels, problem=problem))
+        file, problem = _file_or_problem(partial(library.find, row["file"]))
+        clips.append(
+            ListedClip(row["file"], row["gloss"], row["split"], file, row["signer"], row["source"], problem=problem)
+        )
     notes = [f"{path.name} names {again} files twice, with the same labels: they count once."] if again else []
     glosses = sorted({row["gloss"] for row in rows})
     return Listing(clips, glosses, library.unlabelled, notes=notes)
@@ -90,24 +92,24 @@ def read_wlasl(path: str | Path, subset: int, library: Library) -> Listing:
     try:
         glosses = [str(entry["gloss"]) for entry in entries[:subset]]
         pairs = zip(glosses, entries[:subset], strict=True)
-        clips = [_wlasl_item(gloss, clip, library) for gloss, entry in pairs for clip in entry["instances"]]
+        clips = [_wlasl_clip(gloss, instance, library) for gloss, entry in pairs for instance in entry["instances"]]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is not in the format of WLASL_v0.3.json ({error!r}): download it again.") from error
     return Listing(clips, glosses, library.unlabelled, f"WLASL{subset}")
 
 
-def _wlasl_item(gloss: str, clip: dict[str, Any], library: Library) -> ListedClip:
-    name, fps = str(clip["video_id"]), float(clip.get("fps") or 25)
-    first, last = int(clip["frame_start"]), int(clip["frame_end"])
-    file, problem = _look(lambda: library.stem(name) or _from_youtube(clip, library))
-    box = clip.get("bbox")
+def _wlasl_clip(gloss: str, instance: dict[str, Any], library: Library) -> ListedClip:
+    name, fps = str(instance["video_id"]), float(instance.get("fps") or 25)
+    first, last = int(instance["frame_start"]), int(instance["frame_end"])
+    file, problem = _file_or_problem(lambda: library.find_stem(name) or _from_youtube(instance, library))
+    box = instance.get("bbox")
     return ListedClip(
         clip=name,
         gloss=gloss,
-        split=_split(clip["split"]),
+        split=_split(instance["split"]),
         file=file,
-        signer=_signer(clip.get("signer_id")),
-        source=str(clip.get("source") or ""),
+        signer=_signer(instance.get("signer_id")),
+        source=str(instance.get("source") or ""),
         start=max(0, first - 1) / fps,
         end=last / fps if last > 0 else None,
         box=_box(box) if box else None,
@@ -123,16 +125,17 @@ def read_msasl(folder: str | Path, subset: int, library: Library) -> Listing:
     """
     folder = Path(folder)
     _check_subset("MSASL", subset)
-    clips, names = [], {}
+    clips: list[ListedClip] = []
+    names: dict[int, str] = {}
     for split in SPLITS:
         path = folder / f"MSASL_{split}.json"
         entries = _read_json(path)
         try:
-            for clip in entries:
-                label = int(clip["label"])
+            for entry in entries:
+                label = int(entry["label"])
                 if label < subset:
-                    gloss = names.setdefault(label, str(clip["text"]))
-                    clips.append(_msasl_item(gloss, split, clip, library))
+                    gloss = names.setdefault(label, str(entry["text"]))
+                    clips.append(_msasl_clip(gloss, split, entry, library))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise UserError(f"{path} is not in the format of MS-ASL ({error!r}): download it again.") from error
     glosses = _msasl_glosses(folder / "MSASL_classes.json", names, subset)
@@ -141,36 +144,42 @@ def read_msasl(folder: str | Path, subset: int, library: Library) -> Listing:
     return Listing(clips, glosses, library.unlabelled, f"MSASL{subset}", notes)
 
 
-def _msasl_name(clip: dict[str, Any]) -> str:
-    """`YOUTUBE_ID_START_END`, by which `datasets.official` knows the clip."""
-    return f"{_youtube_id(clip)}_{int(clip['start'])}_{int(clip['end'])}"
+def _msasl_name(entry: dict[str, Any]) -> str:
+    """`YOUTUBE_ID_START_END`, by which `dsta.data.official` knows the clip."""
+    return f"{_youtube_id(entry)}_{int(entry['start'])}_{int(entry['end'])}"
 
 
-def _msasl_item(gloss: str, split: str, clip: dict[str, Any], library: Library) -> ListedClip:
-    name = _msasl_name(clip)
-    start, end = clip.get("start_time"), clip.get("end_time")
-    if start is None or end is None:
-        fps = float(clip.get("fps") or 0)
-        start, end = (int(clip["start"]) / fps, int(clip["end"]) / fps) if fps else (None, None)
-    file, problem = _look(lambda: library.stem(name) or _from_youtube(clip, library))
-    cut = file.stem == name
-    if not (problem or cut) and start is None:
+def _msasl_clip(gloss: str, split: str, entry: dict[str, Any], library: Library) -> ListedClip:
+    name = _msasl_name(entry)
+    file, problem = _file_or_problem(lambda: library.find_stem(name) or _from_youtube(entry, library))
+    cut_already = file.stem == name
+    times = None if cut_already else _msasl_times(entry)
+    if not (problem or cut_already or times):
         problem = "The list tells neither the times of this clip nor the frame rate: download the full list of MS-ASL."
-    whole = cut or start is None
-    box = clip.get("box")
+    start, end = times or (0.0, None)
+    box = entry.get("box")
     top, left, bottom, right = _box(box) if box else (0.0, 0.0, 1.0, 1.0)
     return ListedClip(
         clip=name,
         gloss=gloss,
         split=split,
         file=file,
-        signer=_signer(clip.get("signer_id")),
-        source=_youtube_id(clip),
-        start=0.0 if whole else float(start),
-        end=None if whole else float(end),
+        signer=_signer(entry.get("signer_id")),
+        source=_youtube_id(entry),
+        start=start,
+        end=end,
         box=(left, top, right, bottom) if box else None,
         problem=problem,
     )
+
+
+def _msasl_times(entry: dict[str, Any]) -> tuple[float, float] | None:
+    """The seconds of the YouTube video from and to which the sign goes; None where the list does not tell."""
+    start, end = entry.get("start_time"), entry.get("end_time")
+    if start is not None and end is not None:
+        return float(start), float(end)
+    fps = float(entry.get("fps") or 0)
+    return (int(entry["start"]) / fps, int(entry["end"]) / fps) if fps else None
 
 
 def _msasl_glosses(path: Path, names: dict[int, str], subset: int) -> list[str]:
@@ -183,7 +192,7 @@ def _msasl_glosses(path: Path, names: dict[int, str], subset: int) -> list[str]:
     return [names[label] for label in range(subset)]
 
 
-def _look(find: Callable[[], Path | None]) -> tuple[Path, str]:
+def _file_or_problem(find: Callable[[], Path | None]) -> tuple[Path, str]:
     """A clip's file; or none, and the sentence why."""
     try:
         file = find()
@@ -206,14 +215,14 @@ def _read_json(path: Path) -> Any:
         raise UserError(f"{path} cannot be read ({error}): download the official list again.") from error
 
 
-def _youtube_id(clip: dict[str, Any]) -> str:
-    found = _YOUTUBE.search(str(clip["url"]))
+def _youtube_id(entry: dict[str, Any]) -> str:
+    found = _YOUTUBE.search(str(entry["url"]))
     return found[1] if found else ""
 
 
-def _from_youtube(clip: dict[str, Any], library: Library) -> Path | None:
-    identifier = _youtube_id(clip)
-    return library.stem(identifier) if identifier else None
+def _from_youtube(entry: dict[str, Any], library: Library) -> Path | None:
+    identifier = _youtube_id(entry)
+    return library.find_stem(identifier) if identifier else None
 
 
 def _split(name: Any) -> str:

@@ -1,7 +1,7 @@
-"""One function over many things, by all cores or by the machines of a Dask cluster, through joblib.
+"""One function over many items, on all cores or on the machines of a Dask cluster, through joblib.
 
-A worker keeps to one core. MediaPipe gains next to nothing from a second one, but starts threads for all the cores that
-it sees, which then wait for one another.
+A worker process keeps to one core. MediaPipe gains next to nothing from a second one, but starts threads for all the
+cores that it sees, which then wait for one another.
 """
 
 import os
@@ -11,10 +11,10 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from multiprocessing import TimeoutError as NoAnswer
 from typing import Any
 
@@ -25,22 +25,25 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from dsta.common import UserError
 from dsta.common.machine import peak_mb
 
-CLUSTER_PATIENCE = (
-    600.0  # seconds without a result after which a cluster counts as lost; the longest video takes two minutes
-)
-_CONNECT = 10.0  # seconds in which a scheduler answers
+CLUSTER_PATIENCE = 600.0
+"""Seconds without a result after which a cluster counts as lost; the longest video takes two minutes."""
+
+_CONNECT_SECONDS = 10.0  # in which a scheduler answers
 _SCHEDULER = "PYTHONPATH=. dask scheduler"
 _WORKER = "PYTHONPATH=. dask worker --nthreads 1 --nworkers -1"
 _DISTRIBUTED = "distributed>=2025.1,<2027"
 
+Work = Callable[[Any], Any]
+"""What is done with one item. Other processes must be able to import it."""
+
 
 @dataclass(frozen=True)
 class WorkResult:
-    """What came of the thing at `place`: a result, or `problem`, a sentence; `bug` is the traceback of a problem that
-    is none of the user's. worker: which process did it; peak_mb: the most memory that it has used so far, in MB.
+    """What came of `items[index]`: a result, or `problem`, a sentence; `bug` is the traceback of a problem that is
+    none of the user's. worker: which process did it; peak_mb: the most memory that it has used so far, in MB.
     """
 
-    place: int
+    index: int
     result: Any
     problem: str
     bug: str
@@ -49,72 +52,103 @@ class WorkResult:
 
 
 class WorkerLost(UserError):
-    """A worker died. in_work: the places of the things that were being worked on."""
+    """A worker died. in_work: the indices of the items that were being worked on."""
 
     def __init__(self, sentence: str, in_work: Sequence[int]) -> None:
         super().__init__(sentence)
         self.in_work = tuple(in_work)
 
 
-def run_each(
-    work: Callable[[Any], Any], things: Sequence[Any], workers: int, scheduler: str = ""
-) -> Iterator[WorkResult]:
-    """What `work` makes of each thing, in the order in which they are done.
+def run_on_workers(
+    work: Work, items: Sequence[Any], processes: int, scheduler: str = ""
+) -> Generator[WorkResult, None, None]:
+    """What `work` makes of each item, in the order in which they are done.
 
-    With `workers` processes here; or, with a scheduler's address, by the Dask cluster there, whose workers must have
-    this project's code. An exception of `work` is that thing's problem, and the others go on. Raises Lost when a worker
-    process dies, and UserError when the cluster cannot be used.
+    With so many processes here, or in this process if it is one; or, with a scheduler's address, by the Dask cluster
+    there, whose workers must have this project's code. An exception of `work` is that item's problem, and the others go
+    on. Raises WorkerLost when a worker dies, and UserError when the cluster cannot be used.
     """
     if scheduler:
-        with _client(scheduler) as client:
+        with _connected(scheduler) as client:
             _check_code(client, scheduler, work)
-            yield from _shared(work, things, {"backend": "dask", "client": client}, "2*n_jobs", CLUSTER_PATIENCE)
-    elif workers == 1 or len(things) < 2:
-        yield from (_one(work, place, thing) for place, thing in enumerate(things))
+            run = partial(_run_on_one_core, work)
+            yield from _run_all(run, items, {"backend": "dask", "client": client}, "2*n_jobs", CLUSTER_PATIENCE)
+    elif processes == 1 or len(items) < 2:
+        for index, item in enumerate(items):
+            yield _run(work, index, item)
     else:
-        config = {"backend": "loky", "n_jobs": min(workers, len(things)), "inner_max_num_threads": 1}
+        run = partial(_run_in_child, os.getpid(), work)
+        config = {"backend": "loky", "n_jobs": min(processes, len(items)), "inner_max_num_threads": 1}
         try:
-            yield from _shared(work, things, config, "n_jobs", None)
+            yield from _run_all(run, items, config, "n_jobs", None)
         finally:
             get_reusable_executor().shutdown(wait=True, kill_workers=True)
 
 
-def _shared(
-    work: Callable[[Any], Any], things: Sequence[Any], config: dict[str, Any], ahead: str, patience: float | None
+def _run_all(
+    run: Callable[[int, Any], WorkResult],
+    items: Sequence[Any],
+    config: dict[str, Any],
+    handed_out: str,
+    patience: float | None,
 ) -> Iterator[WorkResult]:
-    given: set[int] = set()
-    parent = os.getpid() if config["backend"] == "loky" else 0  # a cluster's workers outlive us
+    """`run(index, item)` by the workers of joblib's configuration. handed_out: how many items at a time, in joblib's
+    words; patience: seconds to wait for a next result."""
+    in_work: set[int] = set()
 
     def calls() -> Iterator[Any]:
-        for place, thing in enumerate(things):
-            given.add(place)
-            yield delayed(_alone)(work, place, thing, parent)
+        for index, item in enumerate(items):
+            in_work.add(index)
+            yield delayed(run)(index, item)
 
     try:
         with parallel_config(**config):
-            parallel = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch=ahead, timeout=patience)
+            parallel = Parallel(
+                return_as="generator_unordered", batch_size=1, pre_dispatch=handed_out, timeout=patience
+            )
             results = parallel(calls())
         with closing(results):
             for done in results:
-                given.discard(done.place)
+                in_work.discard(done.index)
                 yield done
     except BrokenProcessPool as error:
-        raise WorkerLost("A worker process died, probably for want of memory.", sorted(given)) from error
+        raise WorkerLost("A worker process died, probably for want of memory.", sorted(in_work)) from error
     except NoAnswer as error:  # joblib's Dask backend waits on for a clip that the scheduler gave up
-        sentence = (
-            f"No clip has come back for {CLUSTER_PATIENCE / 60:.0f} minutes: the cluster's workers are gone, or died."
-        )
-        raise WorkerLost(sentence, sorted(given)) from error
+        minutes = CLUSTER_PATIENCE / 60
+        sentence = f"No clip has come back for {minutes:.0f} minutes: the cluster's workers are gone, or died."
+        raise WorkerLost(sentence, sorted(in_work)) from error
+
+
+def _run_in_child(parent: int, work: Work, index: int, item: Any) -> WorkResult:
+    _end_with_parent(parent)
+    return _run_on_one_core(work, index, item)
+
+
+def _run_on_one_core(work: Work, index: int, item: Any) -> WorkResult:
+    with _kept_to_one_core():
+        return _run(work, index, item)
+
+
+def _run(work: Work, index: int, item: Any) -> WorkResult:
+    result, problem, bug = None, "", ""
+    try:
+        result = work(item)
+    except UserError as error:
+        problem = str(error)
+    except Exception as error:  # whatever one file of thousands does to a library: the others go on, and it is told
+        problem, bug = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", traceback.format_exc()
+    return WorkResult(index, result, problem, bug, f"{socket.gethostname()}:{os.getpid()}", peak_mb())
 
 
 @contextmanager
-def _client(address: str) -> Iterator[Any]:
+def _connected(address: str) -> Iterator[Any]:
+    """A client of the cluster's scheduler. Raises UserError where there is none, or it has no workers."""
     try:
         from distributed import Client
     except ImportError as error:
         raise UserError(f"--scheduler needs Dask: pip install '{_DISTRIBUTED}'.") from error
     try:
-        client = Client(address, timeout=_CONNECT, set_as_default=False)
+        client = Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise UserError(f"No Dask scheduler answers at {address}: start one with {_SCHEDULER}.") from error
     with client:
@@ -123,12 +157,12 @@ def _client(address: str) -> Iterator[Any]:
         yield client
 
 
-def _check_code(client: Any, address: str, work: Callable[[Any], Any]) -> None:
+def _check_code(client: Any, address: str, work: Work) -> None:
     """Raises UserError when the scheduler, which unpacks the calls too, or a worker lacks the code: joblib would wait
     for ever for what could not be unpacked."""
     try:
-        client.run_on_scheduler(_arrive, work)
-        client.run(_arrive, work)
+        client.run_on_scheduler(_unpack, work)
+        client.run(_unpack, work)
     except Exception as error:  # Dask passes an exception from there on as a plain Exception
         raise UserError(
             f"The Dask scheduler at {address} or its workers cannot run this project ({error}): start both in its "
@@ -136,30 +170,12 @@ def _check_code(client: Any, address: str, work: Callable[[Any], Any]) -> None:
         ) from error
 
 
-def _arrive(work: Callable[[Any], Any]) -> None:
-    """Does nothing: that it arrives shows that a worker can import what the work needs."""
-
-
-def _alone(work: Callable[[Any], Any], place: int, thing: Any, parent: int) -> WorkResult:
-    if parent:
-        _end_with(parent)
-    with _one_core():
-        return _one(work, place, thing)
-
-
-def _one(work: Callable[[Any], Any], place: int, thing: Any) -> WorkResult:
-    result, problem, bug = None, "", ""
-    try:
-        result = work(thing)
-    except UserError as error:
-        problem = str(error)
-    except Exception as error:  # whatever one file of thousands does to a library: the others go on, and it is told
-        problem, bug = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}", traceback.format_exc()
-    return WorkResult(place, result, problem, bug, f"{socket.gethostname()}:{os.getpid()}", peak_mb())
+def _unpack(work: Work) -> None:
+    """Does nothing: that it is called shows that its process could import what the work needs."""
 
 
 @cache
-def _end_with(parent: int) -> None:
+def _end_with_parent(parent: int) -> None:
     """Ends this process soon after its parent, which may be killed; left alone, it would wait minutes for more work."""
 
     def watch() -> None:
@@ -171,7 +187,7 @@ def _end_with(parent: int) -> None:
 
 
 @contextmanager
-def _one_core() -> Iterator[None]:
+def _kept_to_one_core() -> Iterator[None]:
     """Keeps this thread, and those that it starts, to one core that no other worker on this machine has.
 
     A core is taken by a socket whose name only one can have; the system gives it back when the process ends.
@@ -182,7 +198,7 @@ def _one_core() -> Iterator[None]:
     allowed = os.sched_getaffinity(0)
     with socket.socket(socket.AF_UNIX) as claim:
         order = random.sample(sorted(allowed), len(allowed))  # containers of one machine do not see each other's claims
-        core = next((core for core in order if _claimed(claim, core)), None)
+        core = next((core for core in order if _claim_core(claim, core)), None)
         if core is not None:
             os.sched_setaffinity(0, {core})
         try:
@@ -191,7 +207,7 @@ def _one_core() -> Iterator[None]:
             os.sched_setaffinity(0, allowed)
 
 
-def _claimed(claim: socket.socket, core: int) -> bool:
+def _claim_core(claim: socket.socket, core: int) -> bool:
     try:
         claim.bind(f"\0dsta-core-{core}")
     except OSError:

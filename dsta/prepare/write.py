@@ -8,7 +8,7 @@ import pickle
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, astuple, fields
+from dataclasses import astuple, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,12 +22,19 @@ from dsta.data.prepared import (
     JOINTS_FILE,
     NEW_VERSION,
     REPORT_FILE,
+    UNLISTED_INDEX,
+    UNLISTED_JOINTS,
     UPSTREAM_FOLDER,
     UPSTREAM_FRAMES,
     IndexRow,
     Prepared,
+    UnlistedRow,
+    read_about,
 )
 from dsta.skeleton import NUM_JOINTS
+
+OLD_UNLISTED_FOLDER = ".kept"
+"""Where earlier versions of this program kept the clips that the last list did not name, as a prepared folder."""
 
 
 def write_prepared(
@@ -36,38 +43,32 @@ def write_prepared(
     joints: Callable[[IndexRow], np.ndarray],
     about: dict[str, Any],
     report: Sequence[tuple[str, str]],
+    unlisted: Sequence[UnlistedRow] = (),
 ) -> None:
-    """Replaces what a prepared folder holds; `rows` are laid one after the other, whatever their `start` says.
+    """Replaces what a prepared folder holds, clips that its list does not name included, all at once.
 
-    joints: gives the clip of a row, (T, 27, 3). about: what `dataset.json` says besides what is counted here.
-    Raises OSError, with the old version in place.
+    rows, unlisted: laid one after the other, whatever their `start` says. joints: gives the clip of a row, (T, 27, 3).
+    about: what `dataset.json` says besides what is counted here. Raises OSError, with the old version in place.
     """
+    new = folder / NEW_VERSION
     try:
-        _write_new(folder / NEW_VERSION, rows, joints, about, report)
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        sha256 = _write_clips(new / JOINTS_FILE, new / INDEX_FILE, rows, joints)
+        if unlisted:
+            _write_clips(new / UNLISTED_JOINTS, new / UNLISTED_INDEX, unlisted, joints)
+        (new / REPORT_FILE).write_text(_report_table(report), encoding="utf-8")
+        counted = {
+            "clips": dict(sorted(Counter(row.split for row in rows).items())),
+            "frames": sum(row.frames for row in rows),
+            "unlisted": len(unlisted),
+            "joints_sha256": sha256,
+        }
+        _write_about(new, {"format": FORMAT, **about, **counted})  # from here on the new version is whole
     except OSError:
-        shutil.rmtree(folder / NEW_VERSION, ignore_errors=True)  # it takes room, and the disk may be full
+        shutil.rmtree(new, ignore_errors=True)  # it takes room, and the disk may be full
         raise
     finish_replacing(folder)
-
-
-def _write_new(
-    new: Path,
-    rows: Sequence[IndexRow],
-    joints: Callable[[IndexRow], np.ndarray],
-    about: dict[str, Any],
-    report: Sequence[tuple[str, str]],
-) -> None:
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    sha256 = _write_joints(new / JOINTS_FILE, rows, joints)
-    starts = np.cumsum([0, *(row.frames for row in rows)]).tolist()
-    rows = [IndexRow(**{**asdict(row), "start": start}) for row, start in zip(rows, starts, strict=False)]
-    (new / INDEX_FILE).write_text(_table([f.name for f in fields(IndexRow)], map(astuple, rows)), encoding="utf-8")
-    (new / REPORT_FILE).write_text(_table(("file", "reason"), report), encoding="utf-8")
-    counts = Counter(row.split for row in rows)
-    about = {"format": FORMAT, **about, "clips": dict(sorted(counts.items())), "frames": starts[-1]}
-    about["joints_sha256"] = sha256
-    _write_about(new, about)  # from here on the new version is whole
 
 
 def finish_replacing(folder: Path) -> None:
@@ -76,29 +77,52 @@ def finish_replacing(folder: Path) -> None:
     if not new.exists():
         return
     if (new / DATASET_FILE).exists():
-        for name in (JOINTS_FILE, INDEX_FILE, REPORT_FILE, DATASET_FILE):
+        _drop_outdated(folder, read_about(new / DATASET_FILE).get("unlisted"))
+        for name in (JOINTS_FILE, INDEX_FILE, UNLISTED_JOINTS, UNLISTED_INDEX, REPORT_FILE, DATASET_FILE):
             if (new / name).exists():
                 (new / name).replace(folder / name)
     shutil.rmtree(new)
 
 
+def _drop_outdated(folder: Path, unlisted: int | None) -> None:
+    """Takes away the old version's files that no file of the new one replaces.
+
+    unlisted: how many unlisted clips the new version has; None where an earlier program wrote it, which knew of none
+    and may have left clips in `.kept` that are nowhere else.
+    """
+    if unlisted == 0:
+        for name in (UNLISTED_JOINTS, UNLISTED_INDEX):
+            (folder / name).unlink(missing_ok=True)
+    if unlisted is not None and (folder / OLD_UNLISTED_FOLDER).exists():
+        (folder / OLD_UNLISTED_FOLDER).replace(folder / NEW_VERSION / OLD_UNLISTED_FOLDER)  # and goes with that
+
+
 def write_report(folder: Path, report: Sequence[tuple[str, str]]) -> None:
     """`report.csv` alone, where there is nothing else to write."""
-    replace_file(folder / REPORT_FILE, _table(("file", "reason"), report).encode())
+    replace_file(folder / REPORT_FILE, _report_table(report).encode())
 
 
-def _write_joints(path: Path, rows: Sequence[IndexRow], joints: Callable[[IndexRow], np.ndarray]) -> str:
-    """Writes `joints.npy` clip by clip; returns its sha256. Not through a map: a full disk would kill the process."""
-    shape = (sum(row.frames for row in rows), NUM_JOINTS, 3)
-    with path.open("wb") as file:
-        write = _Hashing(file)
-        _npy_header(write, shape)
+def _report_table(report: Sequence[tuple[str, str]]) -> str:
+    return _table(("file", "reason"), report)
+
+
+def _write_clips(array: Path, index: Path, rows: Sequence[IndexRow], joints: Callable[[IndexRow], np.ndarray]) -> str:
+    """Writes clips as one array and the index that tells their places in it; returns the array's sha256.
+
+    Clip by clip, and not through a map: a full disk would kill the process.
+    """
+    starts = np.cumsum([0, *(row.frames for row in rows)]).tolist()
+    with array.open("wb") as file:
+        hashing = _HashingFile(file)
+        _write_npy_header(hashing, (starts[-1], NUM_JOINTS, 3))
         for row in rows:
-            write.write(joints(row).astype(np.float32).tobytes())
-    return write.sha256.hexdigest()
+            hashing.write(joints(row).astype(np.float32).tobytes())
+    placed = [replace(row, start=start) for row, start in zip(rows, starts[:-1], strict=True)]
+    index.write_text(_table([f.name for f in fields(rows[0])], map(astuple, placed)), encoding="utf-8")
+    return hashing.sha256.hexdigest()
 
 
-class _Hashing:
+class _HashingFile:
     """A file that knows the sha256 of what was written to it."""
 
     def __init__(self, file: BinaryIO) -> None:
@@ -109,7 +133,7 @@ class _Hashing:
         self.file.write(content)
 
 
-def _npy_header(file: Any, shape: tuple[int, ...]) -> None:
+def _write_npy_header(file: Any, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
 
 
@@ -138,7 +162,7 @@ def write_upstream(prepared: Prepared) -> Path:
     for split in dict.fromkeys(row.split for row in prepared.rows):
         rows = [row for row in prepared.rows if row.split == split]
         with (folder / f"{split}_data_joint.npy").open("wb") as file:
-            _npy_header(file, (len(rows), 3, UPSTREAM_FRAMES, NUM_JOINTS, 1))
+            _write_npy_header(file, (len(rows), 3, UPSTREAM_FRAMES, NUM_JOINTS, 1))
             for clip in prepared.clips(rows):
                 file.write(np.ascontiguousarray(filled(clip).transpose(2, 0, 1)).tobytes())
         labels = [row.clip for row in rows], prepared.labels(rows).tolist()

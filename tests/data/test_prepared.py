@@ -3,16 +3,19 @@
 import hashlib
 import json
 import pickle
-from pathlib import Path
+import shutil
+from dataclasses import asdict, fields
+from itertools import count
 
 import numpy as np
 import pytest
 from helpers.benchmarks import network, wlasl100
 from helpers.finders import pose_of
+from helpers.kill import killed_before_change
 
 from dsta.common import UserError
 from dsta.data import dataset, official, read_clip_set
-from dsta.data.prepared import IndexRow, Prepared
+from dsta.data.prepared import IndexRow, Prepared, UnlistedRow
 from dsta.prepare.write import filled, finish_replacing, write_prepared, write_upstream
 from dsta.skeleton import NUM_JOINTS
 from eval import run_all
@@ -28,6 +31,7 @@ def row(name, gloss="yes", split="train", frames=None, signer="s1"):
     return IndexRow(name, gloss, split, signer, "web", 0, frames, 25.0, 640, 480, "mediapipe-holistic", 1.0, 0.9, name)
 
 
+COLUMNS = ",".join(field.name for field in fields(IndexRow))
 ROWS = [row("a", "zebra"), row("b", "no", "test", signer="s2"), row("c,d", "no", "val"), row("e", "yes", "test")]
 
 
@@ -83,6 +87,7 @@ def test_a_split_without_clips_and_signers_that_are_not_known(tmp_path):
     [
         ("index.csv", b""),
         ("index.csv", b"clip,gloss\na,b\n"),
+        ("index.csv", f"{COLUMNS}\na,no,train,s,web,0,1,25.0,640,480,e,1.0,1.0\n".encode()),  # a column is cut off
         ("index.csv", b"\xff\xfe"),
         ("joints.npy", b"not an array"),
         ("dataset.json", b"{}"),
@@ -117,39 +122,39 @@ def test_an_index_that_speaks_of_other_frames_or_glosses_is_told(folder):
         Prepared.read(folder)
 
 
-class Killed(BaseException):
-    """What no code catches, as no code catches SIGKILL."""
+def content(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
-@pytest.mark.parametrize("at", range(1, 6))
-def test_killed_between_renames_the_next_writer_completes_it(folder, tmp_path_factory, monkeypatch, at):
-    before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    real, calls = Path.replace, []
-
-    def replace(self, target):
-        calls.append(target)
-        if len(calls) == at:
-            raise Killed
-        return real(self, target)
-
-    new = [row("f"), row("g", "no", "val")]
-    monkeypatch.setattr(Path, "replace", replace)
-    with pytest.raises(Killed):
-        write_prepared(folder, new, joints, ABOUT, [])
-    monkeypatch.undo()
-    if at == 1:  # the new version was not whole: the old one stays
-        assert Prepared.read(folder).rows[0].clip == "a"
+@pytest.mark.parametrize("unlisted", [0, 1])
+def test_killed_before_any_change_of_a_file_the_next_writer_completes_it(tmp_path, unlisted):
+    """With unlisted clips before and none afterwards, and the other way round."""
+    earlier = UnlistedRow(**asdict(row("u")), listed_by="", max_fps=25.0)
+    old = ROWS, joints, ABOUT, [("x.mp4", "It is empty.")], [earlier] * (1 - unlisted)
+    new = [row("f"), row("g", "no", "val")], joints, ABOUT, [], [earlier] * unlisted
+    write_prepared(tmp_path / "old", *old)
+    write_prepared(tmp_path / "new", *new)
+    before, after = content(tmp_path / "old"), content(tmp_path / "new")
+    assert ("unlisted.npy" in before) != ("unlisted.npy" in after)
+    ends = []
+    for i in count(1):
+        folder = shutil.copytree(tmp_path / "old", tmp_path / str(i))
+        with killed_before_change(i) as outcome:
+            write_prepared(folder, *new)
+        if not outcome.killed:
+            break
+        if not (folder / ".new" / "dataset.json").exists():
+            Prepared.read(folder)  # the old version or the new one
+        else:
+            with pytest.raises(UserError, match="interrupted"):
+                Prepared.read(folder)
         finish_replacing(folder)
-        assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-        return
-    with pytest.raises(UserError, match="interrupted"):
-        Prepared.read(folder)
-    finish_replacing(folder)
-    whole = tmp_path_factory.mktemp("whole")
-    write_prepared(whole, new, joints, ABOUT, [])
-    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
-        path.name: path.read_bytes() for path in whole.iterdir()
-    }
+        ends.append("old" if content(folder) == before else "new")
+        assert content(folder) == (before if ends[-1] == "old" else after)
+        assert not (folder / ".new").exists()
+    assert ends == sorted(ends, reverse=True)  # from one kill on it is the new version
+    assert ends.count("new") > 4
+    assert "old" in ends
 
 
 def test_a_short_clip_is_repeated_and_a_long_one_thinned_evenly():
@@ -190,6 +195,7 @@ def prepared_wlasl100(data):
     return held, about["glosses"]
 
 
+@pytest.mark.slow
 def test_run_all_scores_a_prepared_benchmark_by_both_protocols(tmp_path):
     held, glosses = prepared_wlasl100(tmp_path)
     network(tmp_path / "weights" / "WLASL100" / "joint", glosses, "joint", estimator="mediapipe-holistic")

@@ -13,15 +13,15 @@ from dsta.common import UserError
 from dsta.keypoints import Pose
 
 
-def made_up(item, fps):
+def made_up(clip, fps):
     """3 to 9 frames that depend on the file's name only. `bad` is the user's mistake, `bug` ours, `die` kills."""
     if log := os.environ.get("FINDER_LOG"):
         with open(log, "a") as file:  # noqa: PTH123 - one write, appended whole
-            file.write(f"{item.clip}\n")
+            file.write(f"{clip.clip}\n")
     time.sleep(float(os.environ.get("FINDER_SLEEP", "0")))
-    name = item.file.stem
+    name = clip.file.stem
     if name.startswith("bad"):
-        raise UserError(f"{item.file.name} is not a video that can be read.")
+        raise UserError(f"{clip.file.name} is not a video that can be read.")
     if name.startswith("bug"):
         raise RuntimeError("the graph\nfailed")
     if name.startswith("die"):
@@ -37,7 +37,7 @@ def pose_of(name, fps=25.0, estimator="mediapipe-holistic"):
     return Pose(keypoints, fps, 640, 480, estimator)
 
 
-def core(item, fps):
+def core(clip, fps):
     """The cores that a worker keeps to."""
     time.sleep(0.3)
     return sorted(os.sched_getaffinity(0))

@@ -5,13 +5,15 @@ import json
 import os
 import shutil
 from dataclasses import replace
-from pathlib import Path
+from itertools import count
 
 import numpy as np
 import pytest
 from helpers.finders import made_up, pose_of
+from helpers.kill import killed_before_change
 
 from dsta.common import UserError
+from dsta.data import read_clip_set
 from dsta.data.prepared import Prepared
 from dsta.prepare import build_dataset
 from dsta.prepare.__main__ import main
@@ -60,6 +62,10 @@ class Place:
             assert np.array_equal(joints, pose_of(row.clip.removesuffix(".mp4")).clip())
         return "".join(row.clip.removesuffix(".mp4") for row in prepared.rows)
 
+    def unlisted(self):
+        path = self.out / "unlisted.csv"
+        return "".join(row["clip"][0] for row in csv.DictReader(path.open())) if path.exists() else ""
+
     def content(self, out=None):
         folder = out or self.out
         return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
@@ -72,14 +78,15 @@ def place(tmp_path):
     return place
 
 
-def test_clips_that_a_new_list_does_not_name_are_kept_and_come_back(place):
+def test_clips_that_a_new_list_does_not_name_stay_available_and_come_back(place):
     assert place.run(*"abcd").warnings == []
     summary = place.run("e", "f")
     assert place.clips() == "ef"
     assert summary.problems == []
     (note,) = summary.warnings
     assert note.startswith("4 clips that were found before are not in the data set now, such as a.mp4:")
-    assert str(place.out / ".kept") in note
+    assert str(place.out / "unlisted.npy") in note
+    assert read_clip_set(place.out, "train").names == ("e.mp4", "f.mp4")
     assert place.run("f", "a", "g").warnings[0].startswith("4 clips")  # b, c, d, and now e
     assert place.clips() == "fag"
     assert place.run(*"abcdefg").warnings == []
@@ -89,7 +96,32 @@ def test_clips_that_a_new_list_does_not_name_are_kept_and_come_back(place):
     assert place.content() == place.content(place.folder / "fresh")
 
 
-def test_other_labels_do_not_matter_to_what_is_kept(place):
+def test_what_the_list_does_not_name_changes_nothing_of_the_data_set(place):
+    """Neither its numbers nor the hashes by which results name it."""
+    place.run(*"abcd")
+    place.run("b", "d")
+    place.run("b", "d", out=place.folder / "fresh")
+    mine, fresh = place.content(), place.content(place.folder / "fresh")
+    for name in ("joints.npy", "index.csv", "report.csv"):
+        assert mine[name] == fresh[name]
+    assert set(mine) - set(fresh) == {"unlisted.npy", "unlisted.csv"}
+    about = [json.loads(content["dataset.json"]) for content in (mine, fresh)]
+    assert [one.pop("unlisted") for one in about] == [2, 0]
+    assert about[0] == about[1]
+
+
+def test_unlisted_clips_that_are_deleted_are_looked_for_again(place):
+    place.run("a", "b")
+    place.run("b")
+    for name in ("unlisted.npy", "unlisted.csv"):
+        (place.out / name).unlink()
+    assert place.run("b").warnings == []
+    place.run("a", "b")
+    assert place.clips() == "ab"
+    assert place.seen == ["ab", "", "", "a"]
+
+
+def test_other_labels_do_not_matter_to_unlisted_clips(place):
     place.run("a", "b", gloss="old")
     place.run("c", gloss="new")
     place.run("a", "c", gloss="new")
@@ -114,7 +146,7 @@ def test_a_clip_stays_when_its_file_goes_and_costs_nothing_when_it_is_back(place
     assert place.seen == ["abc", "", "", ""]
 
 
-def test_a_kept_clip_whose_file_went_comes_back(place):
+def test_an_unlisted_clip_whose_file_went_comes_back(place):
     place.run(*"abc")
     place.run("c")
     (place.videos / "a.mp4").unlink()
@@ -134,25 +166,27 @@ def test_another_rate_takes_nothing_by_name_and_loses_nothing(place):
     summary = place.run("a", "b", fps=12)
     assert [name for name, _ in summary.problems] == ["a.mp4"]
     assert summary.warnings[0].startswith("1 clips that were found before are not in the data set now, such as a.mp4")
-    assert [name for name, _ in place.run("a", "b", fps=12).problems] == ["a.mp4"]  # nor from those that are kept
+    assert [name for name, _ in place.run("a", "b", fps=12).problems] == ["a.mp4"]  # nor from the unlisted ones
     shutil.move(aside, place.videos)
     place.run("a", "b")
     assert place.seen == ["ab", "b", "", "b"]
 
 
-def test_of_clips_kept_from_several_rates_none_is_taken_by_name(place):
+def test_of_unlisted_clips_of_several_rates_each_is_taken_by_name_at_its_own(place):
     place.run("a", "b")
     place.run("c", fps=12)
-    place.run("d", fps=12)  # now a and b are kept of 25 frames a second, c of 12
+    place.run("d", fps=12)  # now a and b of 25 frames a second are unlisted, and c of 12
     for name in "ac":
         (place.videos / f"{name}.mp4").unlink()
     assert [name for name, _ in place.run("d", "a", fps=12).problems] == ["a.mp4"]
-    assert [name for name, _ in place.run("d", "c", fps=25).problems] == ["c.mp4"]
-    place.run("b")
-    assert place.seen == ["ab", "c", "d", "", "d", ""]  # what has its file is known whatever the rate of others
+    assert [name for name, _ in place.run("b", "c", fps=25).problems] == ["c.mp4"]
+    assert place.run("c", fps=12).problems == []
+    assert place.run("a", fps=25).problems == []
+    assert place.clips() == "a"
+    assert place.seen == ["ab", "c", "d", "", "", "", ""]  # what has its file is known whatever the rate of others
 
 
-def test_two_files_of_a_name_are_a_problem_and_the_joints_are_kept(place):
+def test_two_files_of_a_name_are_a_problem_and_the_joints_stay_available(place):
     place.run("a", "b")
     other = place.videos / "deep" / "b.mp4"
     other.parent.mkdir()
@@ -173,10 +207,10 @@ def test_a_changed_file_takes_the_place_of_what_was_found(place):
     os.utime(place.videos / "a.mp4", (5, 5))
     assert place.run("a", "b").warnings == []
     assert place.seen == ["ab", "a"]
-    assert not (place.out / ".kept").exists()
+    assert not (place.out / "unlisted.npy").exists()
 
 
-def test_what_was_found_of_a_file_that_is_bad_now_is_kept(place):
+def test_what_was_found_of_a_file_that_is_bad_now_stays_available(place):
     place.run("a", "b")
     good = (place.videos / "a.mp4").read_bytes()
     (place.videos / "a.mp4").write_bytes(b"half")
@@ -217,39 +251,147 @@ def test_clips_of_another_estimator_are_not_found_again(place):
     assert place.seen == ["abc", ""]
 
 
-class Killed(BaseException):
-    """What no code catches, as no code catches SIGKILL."""
+def restore(place, before):
+    shutil.rmtree(place.out)
+    shutil.copytree(before, place.out)
+    place.seen.clear()
 
 
-@pytest.mark.parametrize("at", range(1, 16))
-def test_killed_between_renames_no_joints_are_lost(place, monkeypatch, at):
+@pytest.mark.parametrize(
+    ("names", "unlisted"),
+    [("ace", "bd"), ("abcde", ""), ("cdef", "ab")],
+    ids=["one comes back and one goes", "all come back", "one is new"],
+)
+def test_killed_before_any_change_of_a_file_no_joints_are_lost(place, names, unlisted):
     place.run(*"abcd")
-    place.run(*"cde")  # a and b are kept
-    real, calls = Path.replace, []
+    place.run(*"cde")  # a and b are unlisted
+    before = shutil.copytree(place.out, place.folder / "before")
+    place.run(*names)
+    whole, looked_twice = place.content(), 0
+    for i in count(1):
+        restore(place, before)
+        with killed_before_change(i) as outcome:
+            place.run(*names)
+        if not outcome.killed:
+            break
+        place.run(*names)
+        assert place.content() == whole
+        assert place.unlisted() == unlisted
+        place.run(*"abcde")
+        assert place.clips() == "abcde"
+        looked = "".join(place.seen)
+        assert set(looked) <= {"f"}  # what was found before is not looked for again
+        looked_twice += len(looked) > 1
+    assert i > 10
+    assert looked_twice <= 2  # killed before its joints had a file
 
-    def dies(self, target):
-        calls.append(target)
-        if len(calls) == at:
-            raise Killed
-        return real(self, target)
 
-    monkeypatch.setattr(Path, "replace", dies)
-    with pytest.raises(Killed):
-        place.run("a", "c", "e")  # one comes back, one goes
-    monkeypatch.undo()
-    place.run("a", "c", "e")
-    assert place.clips() == "ace"
-    assert {row.clip for row in Prepared.read(place.out / ".kept").rows} == {"b.mp4", "d.mp4"}
-    place.run(*"abcde")
-    assert place.clips() == "abcde"
-    assert place.seen == ["abcd", "e", "", "", ""]
+def test_killed_and_then_asked_for_another_list_no_joints_are_lost(place):
+    place.run(*"abcd")
+    place.run(*"cde")
+    before = shutil.copytree(place.out, place.folder / "before")
+    for i in count(1):
+        restore(place, before)
+        with killed_before_change(i) as outcome:
+            place.run(*"af")
+        if not outcome.killed:
+            break
+        place.seen.clear()
+        place.run("b")
+        assert not ("f" in place.unlisted() and (place.out / ".parts").exists())  # in one place, and told once
+        place.run(*"abcde")
+        assert place.clips() == "abcde"
+        assert place.seen == ["", ""]
+    assert i > 10
 
 
-def test_kept_joints_are_read_as_they_were_while_others_take_their_place(place):
-    """The kept clips move within their file before those that come back are read from it."""
+DAMAGES = {
+    "empty": lambda content: b"",
+    "garbage": lambda content: b"\xff\xfe{",
+    "cut within a row": lambda content: content[:-20],
+    "a row short": lambda content: content[: content[:-1].rindex(b"\n") + 1],
+    "missing": None,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize(
+    "name", ["index.csv", "dataset.json", "joints.npy", "unlisted.csv", "unlisted.npy", ".kept/index.csv"]
+)
+def test_a_damaged_folder_is_refused_and_left_as_it_is(place, name, damage):
+    earlier_version(place, kept="g", listed="g")
+    shutil.copytree(place.out / ".kept", place.folder / "kept")
+    shutil.rmtree(place.out)
+    place.run(*"abcd")
+    place.run(*"cd")
+    shutil.copytree(place.folder / "kept", place.out / ".kept")
+    path = place.out / name
+    if DAMAGES[damage] is None:
+        path.unlink()
+    else:
+        path.write_bytes(DAMAGES[damage](path.read_bytes()))
+    before = place.content()
+    with pytest.raises(UserError, match=r"restore it|copy it again|give another --out") as caught:
+        place.run(*"cde")
+    assert str(place.out) in str(caught.value)
+    assert place.content() == before
+    assert place.seen[-1] == ""  # it is said before any video is looked at
+
+
+def earlier_version(place, kept, listed):
+    """A folder as this program wrote it when it put the clips that the list does not name into `.kept/`."""
+    for names, folder in ((kept, place.folder / "kept"), (listed, place.out)):
+        place.run(*names, out=folder)
+        about = json.loads((folder / "dataset.json").read_text())
+        del about["unlisted"]
+        (folder / "dataset.json").write_text(json.dumps(about))
+    shutil.move(place.folder / "kept", place.out / ".kept")
+    place.seen.clear()
+
+
+def test_clips_that_an_earlier_version_kept_are_taken_over(place):
+    earlier_version(place, kept="abc", listed="cd")
+    (place.videos / "a.mp4").unlink()
+    assert place.run("c", "d").warnings[0].startswith("2 clips that were found before are not in the data set now")
+    assert place.unlisted() == "ab"
+    assert not (place.out / ".kept").exists()
+    place.run(*"abcd")
+    assert place.clips() == "abcd"
+    assert place.seen == ["", ""]
+
+
+def test_killed_before_any_change_of_a_file_what_an_earlier_version_kept_is_not_lost(place):
+    earlier_version(place, kept="abc", listed="cd")
+    before = shutil.copytree(place.out, place.folder / "before")
+    for i in count(1):
+        restore(place, before)
+        with killed_before_change(i) as outcome:
+            place.run("a", "d")
+        if not outcome.killed:
+            break
+        place.run(*"abcd")
+        assert place.clips() == "abcd"
+        assert set(place.seen) == {""}
+    assert i > 10
+
+
+def test_what_an_earlier_version_had_just_written_is_finished_and_what_it_kept_stays(place):
+    earlier_version(place, kept="ab", listed="cd")
+    files = ["joints.npy", "index.csv", "dataset.json"]
+    (place.out / ".new").mkdir()
+    for name in files:
+        shutil.move(place.out / name, place.out / ".new" / name)
+    (place.out / ".kept" / ".new").mkdir()
+    (place.out / ".kept" / "dataset.json").rename(place.out / ".kept" / ".new" / "dataset.json")
+    place.run(*"abcd")
+    assert place.clips() == "abcd"
+    assert place.seen == [""]
+
+
+def test_joints_are_read_as_they_were_while_others_take_their_place(place):
     place.run(*"abcdefg")
     place.run("g")
-    place.run("f", "d", "b")  # three come back, one goes: the file is written before they are read, and after
+    place.run("f", "d", "b")  # three come back, one goes
     assert place.clips() == "fdb"
     place.run(*"gfedcba")
     assert place.clips() == "gfedcba"
@@ -290,6 +432,10 @@ def test_of_several_clips_of_a_name_each_keeps_its_joints(tmp_path):
 
     before = run()
     (videos / "aaaaaaaaaaa.mp4").unlink()
+    assert run() == before
+    (tmp_path / "MSASL_test.json").write_text("[]")  # one of the two goes and comes back
+    assert run() != before
+    (tmp_path / "MSASL_test.json").write_text(json.dumps([other]))
     assert run() == before
 
 

@@ -15,6 +15,7 @@ from helpers.finders import made_up, pose_of
 
 from dsta.common import UserError
 from dsta.data import read_clip_set
+from dsta.data.prepared import Prepared
 from dsta.keypoints import Pose
 from dsta.prepare import build_dataset
 from dsta.prepare.library import Library
@@ -27,12 +28,13 @@ RUN = """
 import sys
 from pathlib import Path
 sys.path.insert(0, "tests")
-from finders import made_up
-from dsta.lists import Library, read_table
-from dsta.prepare import prepare
+from helpers.finders import made_up
+from dsta.prepare import build_dataset
+from dsta.prepare.library import Library
+from dsta.prepare.lists import read_table
 if __name__ == "__main__":
     videos, labels, out, workers = sys.argv[1:]
-    prepare(read_table(labels, Library(videos)), out, workers=int(workers), find=made_up, progress=False)
+    build_dataset(read_table(labels, Library(videos)), out, workers=int(workers), find=made_up, progress=False)
 """
 
 
@@ -67,6 +69,10 @@ def content(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+def read_index(folder):
+    return Prepared.read(folder).rows
+
+
 def log(place):
     path = place / "log"
     return path.read_text().split() if path.exists() else []
@@ -86,6 +92,7 @@ def test_a_set_is_made_and_read(place):
     assert rows[0]["estimator"] == "mediapipe-holistic"
 
 
+@pytest.mark.slow
 def test_two_workers_make_the_same_bytes_as_one(place):
     listing = labelled(place, ["a", "bad1", "b", "bug", "c", "d"])
     made(place, listing, "one")
@@ -120,14 +127,15 @@ def running(pid):
         return False
 
 
+@pytest.mark.slow
 def test_killed_anywhere_it_goes_on_and_ends_with_the_same_bytes(place, monkeypatch):
-    names = [f"c{i}" for i in range(24)] + ["bad1"]
+    names = [f"c{i}" for i in range(16)] + ["bad1"]
     made(place, labelled(place, names), "whole")
     (place / "log").unlink()
-    monkeypatch.setenv("FINDER_SLEEP", "0.1")
+    monkeypatch.setenv("FINDER_SLEEP", "0.06")
     command = [sys.executable, "-c", RUN, str(place / "videos"), str(place / "labels.csv"), str(place / "out"), "2"]
     kills = 0
-    for enough in (4, 12):
+    for enough in (3, 8):
         process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
         while len(list((place / "out").glob(".parts/*.npz"))) < enough:
             assert process.poll() is None, process.stderr.read().decode()
@@ -140,7 +148,7 @@ def test_killed_anywhere_it_goes_on_and_ends_with_the_same_bytes(place, monkeypa
         deadline = time.monotonic() + 30
         while any(map(running, workers)):  # they end by themselves
             assert time.monotonic() < deadline
-            time.sleep(0.1)
+            time.sleep(0.05)
         assert not (place / "out" / "joints.npy").exists()
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
@@ -171,12 +179,6 @@ def test_other_labels_are_taken_over_without_looking_at_videos(place):
     assert [row.clip for row in read_index(place / "out")] == ["c.mp4", "a.mp4", "b.mp4"]
     made(place, labelled(place, ["c", "a", "b"], signers=["1", "2", "3"]), "fresh")
     assert content(place / "out") == content(place / "fresh")
-
-
-def read_index(folder):
-    from dsta.data.prepared import Prepared
-
-    return Prepared.read(folder).rows
 
 
 def test_a_changed_video_is_looked_at_again(place):
@@ -222,7 +224,7 @@ def test_a_full_disk_at_the_end_leaves_the_old_version(place, monkeypatch):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("dsta.prepared._npy_header", full)
+    monkeypatch.setattr("dsta.prepare.write._write_npy_header", full)
     with pytest.raises(UserError, match="make room"):
         made(place, labelled(place, ["a", "b"]))
     after = content(place / "out")
@@ -252,12 +254,10 @@ def test_clips_of_another_estimator_are_left_out(place):
     ]
 
 
-def test_a_dask_cluster_makes_the_same_bytes(place):
-    distributed = pytest.importorskip("distributed", reason="Dask is optional: pip install distributed")
+@pytest.mark.slow
+def test_a_dask_cluster_makes_the_same_bytes(place, cluster):
     listing = labelled(place, [*"abcdef", "bad1"])
     made(place, listing, "here")
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
-    with distributed.LocalCluster(**options) as cluster:
-        summary = made(place, listing, "there", scheduler=cluster.scheduler_address)
+    summary = made(place, listing, "there", scheduler=cluster.scheduler_address)
     assert content(place / "here") == content(place / "there")
     assert 1 <= len(summary.speed.peak_mb) <= 2

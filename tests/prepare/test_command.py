@@ -103,6 +103,7 @@ def test_wlasl_is_understood(keypoints, capsys):
     assert "WLASL100" in (keypoints / "WLASL100" / "dataset.json").read_text()
 
 
+@pytest.mark.slow
 def test_videos_that_are_none_are_rows_each_with_its_sentence(tmp_path):
     videos = tmp_path / "videos"
     videos.mkdir()
@@ -128,6 +129,7 @@ def test_videos_that_are_none_are_rows_each_with_its_sentence(tmp_path):
     assert read_clip_set(tmp_path / "out", "train").names == ("good",)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CLIPS.exists(), reason="the real videos are not here")
 def test_a_real_video_gives_what_extract_gives():
     from dsta.video import extract

@@ -11,14 +11,14 @@ from helpers.media import numbered, write_video
 from dsta.common import UserError
 from dsta.keypoints import Pose
 from dsta.prepare.cache import JointsCache, cache_key
-from dsta.prepare.joints import _part, crop, find_joints
+from dsta.prepare.joints import _part_to_read, crop_box, find_joints
 from dsta.prepare.library import ListedClip
 from dsta.video.read import VideoInfo
 
 WIDE = VideoInfo(1280, 720, 3.0, 25.0, "h264")
 
 
-def item(file="a.mp4", **fields):
+def listed(file="a.mp4", **fields):
     return ListedClip("a", "g", "train", Path(file), **fields)
 
 
@@ -34,7 +34,7 @@ def item(file="a.mp4", **fields):
     ],
 )
 def test_a_file_no_longer_than_the_part_is_the_part(start, end, duration, expected):
-    assert _part(item(start=start, end=end), duration) == expected
+    assert _part_to_read(listed(start=start, end=end), duration) == expected
 
 
 @pytest.mark.parametrize(
@@ -50,32 +50,32 @@ def test_a_file_no_longer_than_the_part_is_the_part(start, end, duration, expect
     ],
 )
 def test_the_signer_is_looked_for_in_the_box_and_a_margin(box, in_pixels, expected):
-    assert crop(item(box=box, box_in_pixels=in_pixels), WIDE) == expected
+    assert crop_box(listed(box=box, box_in_pixels=in_pixels), WIDE) == expected
 
 
 def test_a_keypoint_file_is_read_and_cut(tmp_path):
     pose = Pose(np.repeat(pose_of("a").keypoints, 20, 0), 30.0, 640, 480, "hrnet-wholebody")
     for name in ("a.npz", "a.pose"):
         pose.save(tmp_path / name)
-        whole, cut = item(tmp_path / name), item(tmp_path / name, start=0.5, end=1.5)
+        whole, cut = listed(tmp_path / name), listed(tmp_path / name, start=0.5, end=1.5)
         assert np.abs(find_joints(whole, 25).keypoints - pose.keypoints).max() < 0.01
         part = find_joints(cut, 25)
         assert (part.fps, part.estimator) == (30.0, "hrnet-wholebody")
         assert np.abs(part.keypoints - pose.keypoints[15:45]).max() < 0.01
     with pytest.raises(UserError, match="frames from 90 s"):
-        find_joints(item(tmp_path / "a.npz", start=90.0), 25)
+        find_joints(listed(tmp_path / "a.npz", start=90.0), 25)
 
 
 def test_the_part_of_a_video_is_asked_for(tmp_path, monkeypatch):
     asked = {}
     monkeypatch.setattr("dsta.prepare.joints.extract", lambda path, **how: asked.update(how))
     video = write_video(tmp_path / "a.mp4", numbered(50))
-    find_joints(item(video, start=0.4, end=1.2, box=(0.0, 0.0, 0.4, 1.0)), 12)
+    find_joints(listed(video, start=0.4, end=1.2, box=(0.0, 0.0, 0.4, 1.0)), 12)
     assert asked.pop("info").width == 96
     assert asked == {"fps": 12, "start": 0.4, "end": 1.2, "box": (0, 0, 46, 64)}
-    find_joints(item(video, start=9.0, end=10.0), 12)
+    find_joints(listed(video, start=9.0, end=10.0), 12)
     assert asked["start"] == 9.0
-    find_joints(item(video, start=9.0, end=11.0), 12)
+    find_joints(listed(video, start=9.0, end=11.0), 12)
     assert (asked["start"], asked["end"]) == (0.0, None)
 
 
@@ -84,34 +84,34 @@ def test_the_key_tells_files_parts_boxes_and_rates_apart(tmp_path):
     for path in (video, other, joints):
         path.write_bytes(b"x")
     keys = [
-        cache_key(one, fps)
-        for one, fps in [
-            (item(video), 25),
-            (item(video), 15),
-            (item(other), 25),
-            (item(joints), 25),
-            (item(video, start=1.0), 25),
-            (item(video, end=1.0), 25),
-            (item(video, box=(0, 0, 1, 1)), 25),
-            (item(video, box=(0, 0, 1, 1), box_in_pixels=True), 25),
+        cache_key(clip, fps)
+        for clip, fps in [
+            (listed(video), 25),
+            (listed(video), 15),
+            (listed(other), 25),
+            (listed(joints), 25),
+            (listed(video, start=1.0), 25),
+            (listed(video, end=1.0), 25),
+            (listed(video, box=(0, 0, 1, 1)), 25),
+            (listed(video, box=(0, 0, 1, 1), box_in_pixels=True), 25),
         ]
     ]
     assert len(set(keys)) == len(keys)
     assert cache_key(ListedClip("z", "other gloss", "test", video), 25) == keys[0]  # labels change no joint
-    assert cache_key(item(joints), 15) == keys[3]  # nor does the rate, where there are joints already
+    assert cache_key(listed(joints), 15) == keys[3]  # nor does the rate, where there are joints already
     os.utime(video, (1, 1))
-    assert cache_key(item(video), 25) != keys[0]
+    assert cache_key(listed(video), 25) != keys[0]
 
 
-def test_parts_keep_joints_and_problems(tmp_path):
-    parts = JointsCache(tmp_path / ".parts")
-    assert not parts.has("k")
-    parts.add("k", pose_of("a"))
-    parts.add("bad", None, "It is empty.")
-    assert parts.has("k")
-    assert parts.has("bad")
-    assert (parts.problem("k"), parts.problem("bad")) == ("", "It is empty.")
-    assert np.array_equal(parts.pose("k").keypoints, pose_of("a").keypoints)
+def test_the_cache_keeps_joints_and_problems(tmp_path):
+    cache = JointsCache(tmp_path / ".parts")
+    assert not cache.has("k")
+    cache.add("k", pose_of("a"))
+    cache.add("bad", None, "It is empty.")
+    assert cache.has("k")
+    assert cache.has("bad")
+    assert (cache.problem("k"), cache.problem("bad")) == ("", "It is empty.")
+    assert np.array_equal(cache.pose("k").keypoints, pose_of("a").keypoints)
 
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path):

@@ -34,7 +34,7 @@ def test_a_table_of_labels(tmp_path, videos):
     labels = "\ufefffile,gloss,split,signer,source\na.mp4,où,train,7,web\ndeep/b.webm,yes,val,,\nc,yes,test,8,\n"
     listing = read_table(table(tmp_path, labels), library)
     root = tmp_path / "videos"
-    assert listing.items == [
+    assert listing.available == [
         ListedClip("a.mp4", "où", "train", root / "a.mp4", "7", "web"),
         ListedClip("deep/b.webm", "yes", "val", root / "deep" / "b.webm"),
         ListedClip("c", "yes", "test", root / "c.mkv", "8"),
@@ -47,7 +47,7 @@ def test_a_file_is_found_by_name_in_any_folder_and_with_another_ending(tmp_path,
     library = videos("x/a.avi", "x/b.mp4", "y/b.mp4", "c.mp4", "c.npz")
     rows = "file,gloss,split\na.mp4,g,train\nb.mp4,g,train\ny/b.mp4,g,train\nc,g,val\nd.mp4,g,test\n../c.mp4,g,test\n"
     listing = read_table(table(tmp_path, rows), library)
-    found = {item.clip: item.file.relative_to(tmp_path / "videos").as_posix() for item in listing.items}
+    found = {item.clip: item.file.relative_to(tmp_path / "videos").as_posix() for item in listing.available}
     assert found == {"a.mp4": "x/a.avi", "y/b.mp4": "y/b.mp4", "c": "c.npz"}
     missing = {clip.clip: clip.problem for clip in listing.missing}
     assert set(missing) == {"b.mp4", "d.mp4", "../c.mp4"}
@@ -79,7 +79,7 @@ def test_a_table_that_is_not_there_is_told(tmp_path, videos):
 def test_the_same_line_twice_counts_once_and_is_said(tmp_path, videos):
     rows = "file,gloss,split\na.mp4,g,train\na.mp4,g,train\n"
     listing = read_table(table(tmp_path, rows), videos("a.mp4"))
-    assert len(listing.items) == 1
+    assert len(listing.available) == 1
     assert "1 files twice" in listing.notes[0]
 
 
@@ -125,9 +125,9 @@ def test_wlasl(tmp_path, videos):
     library = videos("00000.mp4", "sub/00001.mkv", "tube003_001.mp4", "Title [tube004_000].webm", "other.mp4")
     listing = read_wlasl(wlasl(tmp_path, 101, frame_start=51, frame_end=100), 100, library)
     assert (listing.name, len(listing.glosses), listing.unlabelled) == ("WLASL100", 100, 1)
-    assert [item.clip for item in listing.items] == ["00000", "00001", "00031", "00040"]
+    assert [item.clip for item in listing.available] == ["00000", "00001", "00031", "00040"]
     assert len(listing.missing) == 196
-    whole, _, part, _ = listing.items
+    whole, _, part, _ = listing.available
     assert (whole.gloss, whole.split, whole.signer, whole.source) == ("g0", "train", "0", "aslu")
     assert (whole.start, whole.end, whole.box, whole.box_in_pixels) == (0, None, (10, 20, 110, 240), True)
     assert (part.start, part.end) == (2.0, 4.0)  # frames 51 to 100 of 25 a second, the last one included
@@ -183,7 +183,7 @@ def test_msasl(tmp_path, videos):
     listing = read_msasl(msasl(tmp_path), 100, library)
     assert (listing.name, len(listing.glosses)) == ("MSASL100", 100)
     assert (listing.glosses[0], listing.glosses[5], listing.glosses[7]) == ("class 0", "five", "seven")
-    first, again, cut = listing.items
+    first, again, cut = listing.available
     assert first == again
     assert "1 clips twice" in listing.notes[0]
     assert (first.clip, first.gloss, first.split, first.signer) == ("aaaaaaaaaaa_75_120", "five", "train", "12")
@@ -195,10 +195,10 @@ def test_msasl(tmp_path, videos):
 
 def test_msasl_without_times_goes_by_frames_and_without_rates_is_told(tmp_path, videos):
     library = videos("aaaaaaaaaaa.mp4")
-    by_frames = read_msasl(msasl(tmp_path, start_time=None), 100, library).items[0]
+    by_frames = read_msasl(msasl(tmp_path, start_time=None), 100, library).available[0]
     assert (by_frames.start, by_frames.end) == (2.5, 4.0)
     listing = read_msasl(msasl(tmp_path, start_time=None, fps=None), 100, library)
-    assert not listing.items
+    assert not listing.available
     assert "frame rate" in listing.missing[0].problem
 
 
@@ -220,11 +220,11 @@ def test_names_are_those_of_the_official_facts(tmp_path, videos):
     video, start, end = name.rsplit("_", 2)
     clip = {"url": f"https://www.youtube.com/watch?v={video}", "start": int(start), "end": int(end)}
     msasl(tmp_path, **clip, label=entry.label, text=entry.gloss)
-    item = read_msasl(tmp_path, 100, videos(f"{video}.mp4")).items[0]
+    item = read_msasl(tmp_path, 100, videos(f"{video}.mp4")).available[0]
     assert official("MSASL100")[clip_key(item.clip)] == (item and entry)
 
 
 def test_keypoints_come_before_videos(tmp_path, videos):
     listing = read_wlasl(wlasl(tmp_path), 100, videos("00000.mp4", "00000.npz"))
-    assert listing.items[0].file == Path(tmp_path / "videos" / "00000.npz")
+    assert listing.available[0].file == Path(tmp_path / "videos" / "00000.npz")
     assert listing.unlabelled == 0

@@ -1,4 +1,4 @@
-"""One function over many things: all are done once, a core for each worker, and a death is told."""
+"""One function over many items: all are done once, a core for each worker, and a death is told."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from helpers.finders import core, made_up
 from dsta.common import UserError, machine
 from dsta.prepare import workers
 from dsta.prepare.library import ListedClip
-from dsta.prepare.workers import WorkerLost, run_each
+from dsta.prepare.workers import WorkerLost, run_on_workers
 
 
 class At25:
@@ -22,14 +22,14 @@ class At25:
         return self.find(item, 25.0)
 
 
-def items(*names):
+def listed(*names):
     return [ListedClip(name, "g", "train", Path(f"{name}.mp4")) for name in names]
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_each_thing_is_done_once_and_a_bad_one_is_told(processes):
-    things = items("a", "bad", "b", "bug", "c", "d")
-    done = {one.place: one for one in run_each(At25(made_up), things, processes)}
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])
+def test_each_item_is_done_once_and_a_bad_one_is_told(processes):
+    clips = listed("a", "bad", "b", "bug", "c", "d")
+    done = {one.index: one for one in run_on_workers(At25(made_up), clips, processes)}
     assert sorted(done) == list(range(6))
     assert done[1].problem == "bad.mp4 is not a video that can be read."
     assert done[3].problem == "RuntimeError: the graph failed"
@@ -40,9 +40,10 @@ def test_each_thing_is_done_once_and_a_bad_one_is_told(processes):
     assert all(20 < one.peak_mb < 4000 for one in done.values())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(machine.cores() < 2 or sys.platform != "linux", reason="needs two cores of a Linux machine")
 def test_workers_keep_to_cores_of_their_own():
-    done = list(run_each(At25(core), items(*"abcdef"), 2))
+    done = list(run_on_workers(At25(core), listed(*"abcdef"), 2))
     by_worker = {}
     for one in done:
         by_worker.setdefault(one.worker, set()).add(tuple(one.result))
@@ -51,9 +52,10 @@ def test_workers_keep_to_cores_of_their_own():
     assert len(set.union(*by_worker.values())) == 2
 
 
+@pytest.mark.slow
 def test_a_dying_worker_is_told_with_what_was_at_work():
     with pytest.raises(WorkerLost, match="A worker process died") as caught:
-        list(run_each(At25(made_up), items("a", "die", *("b" * 40)), 2))
+        list(run_on_workers(At25(made_up), listed("a", "die", *("b" * 40)), 2))
     assert 1 in caught.value.in_work
     assert len(caught.value.in_work) < 20  # what was done but not yet fetched counts, what was not yet given does not
 
@@ -61,50 +63,45 @@ def test_a_dying_worker_is_told_with_what_was_at_work():
 def test_dask_missing_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UserError, match="pip install 'distributed"):
-        next(run_each(At25(made_up), items("a"), 1, "tcp://127.0.0.1:1"))
+        next(run_on_workers(At25(made_up), listed("a"), 1, "tcp://127.0.0.1:1"))
 
 
-@pytest.fixture(scope="module")
-def cluster():
-    distributed = pytest.importorskip("distributed", reason="Dask is optional: pip install distributed")
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}
-    with distributed.LocalCluster(**options) as cluster:
-        yield cluster
-
-
+@pytest.mark.slow
 def test_two_dask_workers_give_what_processes_here_give(cluster):
-    things = items("a", "bad", "b", "bug", "c", "d", "e", "f")
-    here = {one.place: one for one in run_each(At25(made_up), things, 1)}
-    there = {one.place: one for one in run_each(At25(made_up), things, 1, cluster.scheduler_address)}
+    clips = listed("a", "bad", "b", "bug", "c", "d", "e", "f")
+    here = {one.index: one for one in run_on_workers(At25(made_up), clips, 1)}
+    there = {one.index: one for one in run_on_workers(At25(made_up), clips, 1, cluster.scheduler_address)}
     assert sorted(there) == sorted(here)
     assert {one.worker for one in there.values()}.isdisjoint({one.worker for one in here.values()})
-    for place, one in there.items():
-        assert one.problem == here[place].problem
+    for index, one in there.items():
+        assert one.problem == here[index].problem
         if one.result:
-            assert one.result.keypoints.tobytes() == here[place].result.keypoints.tobytes()
+            assert one.result.keypoints.tobytes() == here[index].result.keypoints.tobytes()
 
 
 def ghost(item, fps):
     return item
 
 
+@pytest.mark.slow
 def test_workers_without_the_code_are_told(cluster, monkeypatch):
     monkeypatch.setitem(sys.modules, "ghost", sys.modules[__name__])
     monkeypatch.setattr(ghost, "__module__", "ghost")  # a module that only this process has
     with pytest.raises(UserError, match=r"cannot run this project .*ghost.* PYTHONPATH"):
-        next(run_each(At25(ghost), items("a"), 1, cluster.scheduler_address))
+        next(run_on_workers(At25(ghost), listed("a"), 1, cluster.scheduler_address))
 
 
 def test_a_scheduler_that_does_not_answer_is_told(monkeypatch):
     pytest.importorskip("distributed", reason="Dask is optional: pip install distributed")
-    monkeypatch.setattr(workers, "_CONNECT", 0.5)
+    monkeypatch.setattr(workers, "_CONNECT_SECONDS", 0.5)
     with pytest.raises(UserError, match="No Dask scheduler answers"):
-        next(run_each(At25(made_up), items("a"), 1, "tcp://127.0.0.1:9"))
+        next(run_on_workers(At25(made_up), listed("a"), 1, "tcp://127.0.0.1:9"))
 
 
+@pytest.mark.slow
 def test_a_clip_that_kills_the_clusters_workers_ends_with_a_sentence(cluster, monkeypatch):
     monkeypatch.setattr(workers, "CLUSTER_PATIENCE", 3.0)
     got = []
     with pytest.raises(WorkerLost, match="No clip has come back") as caught:
-        got.extend(run_each(At25(made_up), items("a", "die", "b", "c"), 1, cluster.scheduler_address))
+        got.extend(run_on_workers(At25(made_up), listed("a", "die", "b", "c"), 1, cluster.scheduler_address))
     assert 1 in caught.value.in_work
