@@ -28,8 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code of the command."""
     parser = argparse.ArgumentParser(prog="dsta", description="Isolated sign recognition from skeletons.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (_, purpose) in COMMANDS.items():
-        commands.add_parser(name, help=purpose, add_help=False)
+    for name, (module, purpose) in COMMANDS.items():
+        commands.add_parser(name, help=purpose, add_help=not module)  # the others have their own parsers
     given = list(sys.argv[1:] if arguments is None else arguments)
     command = parser.parse_args(given[:1]).command
     if command == "page":
@@ -44,7 +44,10 @@ def start_page() -> None:
     try:
         import_module("gradio")
     except ModuleNotFoundError as error:
-        raise UserError("The page needs gradio: pip install 'dsta-slr[page]'.") from error
+        raise UserError(
+            "The page needs gradio, which is not installed: install the project with its extra page, "
+            "pip install '.[page]'."
+        ) from error
     app = next(path for path in (here / "page" / "app.py", here.parent / "app.py") if path.exists())
     runpy.run_path(str(app), run_name="__main__")
 

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -125,7 +125,7 @@ def _npz_writer(pose: Pose) -> Callable[[BinaryIO], object]:
     return lambda file: np.savez_compressed(file, **fields)
 
 
-def _read_npz(path: Path) -> dict[str, object]:
+def _read_npz(path: Path) -> dict[str, Any]:
     with np.load(path, allow_pickle=False) as file:
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise ValueError("a single array, not an archive")
@@ -163,7 +163,7 @@ def _color(joint: str) -> tuple[int, int, int]:
     return {"left": (0, 128, 255), "right": (255, 128, 0)}.get(joint.split("_")[0], (128, 128, 128))
 
 
-def _read_pose(path: Path) -> dict[str, object]:
+def _read_pose(path: Path) -> dict[str, Any]:
     import pose_format
 
     pose = pose_format.Pose.read(path.read_bytes())
@@ -192,7 +192,8 @@ def _read_pose(path: Path) -> dict[str, object]:
 
 def _find_joints(header: "PoseHeader") -> tuple[dict[str, int], str]:
     """Joint name → place on the file's point axis, and the estimator."""
-    points, estimator, start = {}, "unknown", 0
+    points: dict[str, int] = {}
+    estimator, start = "unknown", 0
     for component in header.components:
         for place, name in enumerate(component.points, start):
             joint = name if name in INDEX else _HOLISTIC.get((component.name, name))

@@ -62,6 +62,11 @@ class ModelConfig:
             ) from error
 
 
+def _zero_bias(layer: nn.Conv1d | nn.Conv2d | nn.Linear) -> None:
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
+
+
 class ChannelNorm(nn.BatchNorm1d):
     """Batch normalisation of (..., C) over everything but C."""
 
@@ -103,16 +108,17 @@ class SpatialAttention(nn.Module):
         self.mlp_out = nn.Linear(config.mlp_ratio * c, c)
         self.mixing = nn.Parameter(torch.full((c, NUM_JOINTS, NUM_JOINTS), 1 / NUM_JOINTS))
         self.norm = ChannelNorm(c)
-        self.down = nn.Sequential(nn.Linear(c_in, c), ChannelNorm(c)) if c_in != c else nn.Identity()
+        down = nn.Linear(c_in, c) if c_in != c else None
+        self.down = nn.Sequential(down, ChannelNorm(c)) if down else nn.Identity()
         nn.init.normal_(self.project.weight, std=math.sqrt(0.5 / c))
         nn.init.constant_(self.project.bias, 1e-6)
         nn.init.constant_(self.norm.weight, 1e-6)
         for layer in (self.mlp_in, self.mlp_out):
             nn.init.trunc_normal_(layer.weight, std=0.02)
-            nn.init.zeros_(layer.bias)
-        if c_in != c:
-            nn.init.kaiming_normal_(self.down[0].weight, mode="fan_out")
-            nn.init.zeros_(self.down[0].bias)
+            _zero_bias(layer)
+        if down:
+            nn.init.kaiming_normal_(down.weight, mode="fan_out")
+            _zero_bias(down)
 
     def forward(self, x: Tensor) -> Tensor:
         n, t, v, _ = x.shape
@@ -139,11 +145,11 @@ class Gates(nn.Module):
         self.channels_in = nn.Linear(c, c // 2)
         self.channels_out = nn.Linear(c // 2, c)
         nn.init.xavier_normal_(self.joints.weight)
-        nn.init.zeros_(self.joints.bias)
+        _zero_bias(self.joints)
         nn.init.kaiming_normal_(self.channels_in.weight)
         for layer in (self.frames, self.channels_out):
             nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+            _zero_bias(layer)
 
     def forward(self, y: Tensor) -> Tensor:
         joints = torch.sigmoid(self.joints(y.mean(1).transpose(1, 2)))
@@ -159,6 +165,8 @@ class DropBlock(nn.Module):
 
     The reference yields NaN when everything is dropped; here such a call returns zeros.
     """
+
+    graph: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -199,7 +207,7 @@ class TemporalBranch(nn.Module):
         self.conv = nn.Conv2d(c_in, c_out, (kernel, 1), stride=(stride, 1), padding=(kernel // 2, 0))
         self.norm = ChannelNorm(c_out)
         nn.init.kaiming_normal_(self.conv.weight, mode="fan_out")
-        nn.init.zeros_(self.conv.bias)
+        _zero_bias(self.conv)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
@@ -229,7 +237,7 @@ class Residual(nn.Module):
         self.drop = DropBlock() if drop else None
 
     def forward(self, x: Tensor, keep: float | Tensor) -> Tensor:
-        doubled = x[:, ::2].repeat_interleave(2, -1) * self.expand.weight.flatten() + self.expand.bias
+        doubled = x[:, ::2].repeat_interleave(2, -1) * self.expand.weight.flatten() + self.expand.bias  # type: ignore[operator]
         y = self.norm(self.project(doubled))
         return self.drop(y, keep) if self.drop else y
 

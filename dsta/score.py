@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dsta.checkpoint import Ensemble
 from dsta.common.device import DeviceSettings, autocast
-from dsta.common.machine import with_room
+from dsta.common.loading import loading
 from dsta.data.clips import PickedClips
 from dsta.model import DSTA
 from dsta.skeleton import NUM_JOINTS
@@ -108,13 +108,5 @@ def _batches(inputs: NetworkInputs, settings: DeviceSettings, batch: int, on_gpu
     """Prepared clips, batch by batch; for a GPU by worker processes."""
     recipe = inputs.recipe
     each = batch * recipe.views * recipe.channels * recipe.window * NUM_JOINTS * 4
-    workers = with_room(min(settings.workers, -(-len(inputs) // batch)), 2, each) if on_gpu else {}
-    loader = DataLoader(
-        inputs,
-        batch,
-        pin_memory=on_gpu,
-        generator=torch.Generator(),  # its own: in training, the network's random numbers must not shift
-        multiprocessing_context="fork" if workers else None,  # the data is shared; workers never touch the GPU
-        **workers,
-    )
-    yield from loader
+    workers = min(settings.workers, -(-len(inputs) // batch)) if on_gpu else 0
+    yield from DataLoader(inputs, batch, **loading(workers, 2, each, pin=on_gpu))

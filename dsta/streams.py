@@ -22,6 +22,9 @@ for _hand in (LEFT_HAND, RIGHT_HAND):
     _LIMB_ROOT[_hand[1:]] = _hand[0]
 
 
+BoneRule = Literal["chained", "direct"]
+
+
 class Stream(StrEnum):
     """What the network looks at: positions, bone vectors, or the motion of either."""
 
@@ -59,7 +62,7 @@ class Recipe:
     """
 
     window: int = 120
-    bone: Literal["chained", "direct"] = "chained"
+    bone: BoneRule = "chained"
     normalise: Literal["nose", "shoulders"] = "nose"
     handless: Literal["keep", "drop"] = "keep"
     hand_local: bool = False
@@ -137,7 +140,7 @@ def fuse(logits: Mapping[str, np.ndarray], weights: Mapping[str, float]) -> np.n
     total = float(sum(weights.values()))
     if total <= 0:
         raise ValueError("fusion weights must sum to more than zero")
-    return sum(weight / total * np.asarray(logits[stream]) for stream, weight in weights.items())
+    return np.sum([weight / total * np.asarray(logits[stream]) for stream, weight in weights.items()], axis=0)
 
 
 def seen(clip: np.ndarray) -> np.ndarray:

@@ -41,7 +41,8 @@ KNOWN_IN = {
     "mediapipe": "dsta.video",
     "gradio": "app leaderboard.tab",
     "huggingface_hub": "dsta.checkpoint.hub",
-    "torch": "dsta.common.device dsta.model dsta.checkpoint dsta.score dsta.train dsta.identify dsta.export eval",
+    "torch": "dsta.common.device dsta.common.loading dsta.model dsta.checkpoint dsta.score dsta.train dsta.identify "
+    "dsta.export eval",
     "pandas": "leaderboard",
 }
 

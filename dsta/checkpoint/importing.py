@@ -5,7 +5,6 @@ is class 17 of the data, and that nothing is known of its class 1: the data's cl
 `dsta.identify` finds it.
 """
 
-import hashlib
 import json
 import shlex
 import tempfile
@@ -17,11 +16,11 @@ import torch
 
 from dsta.checkpoint.folder import CONFIG_FILE, WEIGHTS_FILE, Checkpoint
 from dsta.checkpoint.upstream import from_upstream, read_upstream
-from dsta.common import UserError, replace_file, replace_files
-from dsta.data import benchmark, official
+from dsta.common import UserError, file_sha256, replace_file, replace_files
+from dsta.data import DatasetSpec, benchmark, official
 from dsta.model import DSTA
 from dsta.skeleton import NUM_JOINTS
-from dsta.streams import Recipe, Stream
+from dsta.streams import BoneRule, Recipe, Stream
 
 _AGAIN = "have python -m dsta.identify write it with --order"
 
@@ -31,7 +30,7 @@ def import_upstream(
     dataset: str,
     stream: Stream | str,
     out: str | Path,
-    bone: str = "chained",
+    bone: BoneRule = "chained",
     order: str | Path | None = None,
 ) -> Checkpoint:
     """Writes the weights folder `out` of an upstream checkpoint of one of the benchmarks, and returns what it holds.
@@ -52,22 +51,14 @@ def import_upstream(
             f"{path} tells {model.config.num_classes} classes apart, but {spec.name} has {spec.num_classes}: give its "
             "own --dataset."
         )
-    names = {entry.label: entry.gloss for entry in official(spec.name).values()}
-    glosses = tuple(names.get(label, f"class {label}") for label in range(spec.num_classes))
-    provenance = {
-        "datasets": [spec.name],
-        "selection": "unknown; upstream's code keeps the best epoch on the split that it reports",
-        "licence": "CC BY-NC 4.0 (upstream's weights, https://github.com/hulianyuyy/DSTA-SLR)",
-        "imported": {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "beside": beside},
-        "stream_and_bone_rule": "as given at import; the file does not say them",
-        "glosses_from": "the official list" if names else "no public list: classes are numbered",
-    }
+    glosses, provenance = _described(path, spec)
+    provenance["imported"]["beside"] = beside
     if order is not None:
         known = read_order(order, spec.num_classes)
         _reorder(model, completed(known))
         provenance["class_order"] = {
             "file": Path(order).name,
-            "sha256": hashlib.sha256(Path(order).read_bytes()).hexdigest(),
+            "sha256": file_sha256(order),
             "guessed": sorted(set(range(spec.num_classes)) - set(known)),
         }
     elif spec.name == "WLASL2000":
@@ -86,6 +77,19 @@ def import_upstream(
         _check_equal(model, loaded.model)
         replace_files({out / name: (Path(beside_out) / name).read_bytes() for name in (WEIGHTS_FILE, CONFIG_FILE)})
     return loaded
+
+
+def _described(path: Path, spec: DatasetSpec) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """The classes' names, and the provenance, of an upstream file for a benchmark."""
+    names = {entry.label: entry.gloss for entry in official(spec.name).values()}
+    return tuple(names.get(label, f"class {label}") for label in range(spec.num_classes)), {
+        "datasets": [spec.name],
+        "selection": "unknown; upstream's code keeps the best epoch on the split that it reports",
+        "licence": "CC BY-NC 4.0 (upstream's weights, https://github.com/hulianyuyy/DSTA-SLR)",
+        "imported": {"file": path.name, "sha256": file_sha256(path)},
+        "stream_and_bone_rule": "as given at import; the file does not say them",
+        "glosses_from": "the official list" if names else "no public list: classes are numbered",
+    }
 
 
 @torch.no_grad()

@@ -108,7 +108,7 @@ def _content(path: Path, head: bytes) -> tuple[Any, int]:
 
 
 # Upstream's names (`model/fstgan.py`), piece by piece, and ours.
-_RENAMES = [
+_RENAMES: list[tuple[str, Any]] = [
     (r"^data_bn\.", "input_norm."),
     (r"^fc\.", "classifier."),
     (r"^layers\.", "blocks."),

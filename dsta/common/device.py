@@ -34,9 +34,12 @@ def chosen_device(asked: str, gpus: int | None = None) -> str:
 def own_device(asked: str) -> torch.device:
     """As `chosen_device`; of several processes that torchrun started on this machine, each has its own GPU."""
     device = torch.device(chosen_device(asked))
-    if device.type == "cpu" or device.index is not None:
+    if device.type == "cpu":
         return device
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count())
+    local = int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()
+    device = torch.device("cuda", device.index if device.index is not None else local)
+    torch.cuda.set_device(device)  # else each process would take memory of the first GPU too
+    return device
 
 
 def chosen_dtype(asked: str, device: str | torch.device) -> str:

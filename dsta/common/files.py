@@ -38,7 +38,7 @@ def replace_files(contents: Mapping[Path, bytes]) -> None:
 def write_npz(path: Path, **arrays: np.ndarray) -> None:
     """An uncompressed archive of arrays; its folder is made."""
     content = io.BytesIO()
-    np.savez(content, **arrays)
+    np.savez(content, **arrays)  # type: ignore[arg-type] # numpy's stub takes the arrays for its own option
     path.parent.mkdir(parents=True, exist_ok=True)
     replace_file(path, content.getvalue())
 

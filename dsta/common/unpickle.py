@@ -3,7 +3,7 @@
 import pickle
 import pickletools
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -124,7 +124,7 @@ def _numpy_scalar(dtype: NumpyType, data: bytes) -> float | int | bool | None:
     return np.frombuffer(data, np.dtype(dtype.order + dtype.code))[0].item()
 
 
-STAND_INS = [
+STAND_INS: list[Any] = [
     (NumpyType, "numpy.dtype"),
     (_NumpyArray, "numpy.ndarray"),
     *((_numpy_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
@@ -144,7 +144,7 @@ NEEDED_BY_CHECKPOINTS = {
 """All that a pickle of upstream's may ask for; torch alone would allow more."""
 
 
-def refuse_programs(path: Path, file: BinaryIO) -> None:
+def refuse_programs(path: Path, file: IO[bytes]) -> None:
     """Looks at one pickle without running it. Raises UserError when it asks for more than tensors and numbers."""
     for operation, argument, _ in pickletools.genops(file):
         if operation.name in ("STACK_GLOBAL", "EXT1", "EXT2", "EXT4"):

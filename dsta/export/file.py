@@ -112,7 +112,7 @@ def largest_difference(content: bytes, ensemble: Ensemble) -> float:
     for n, length in ((1, 1), (3, 40), (2, 150), (1, 97)):
         clips = wandering_clips(n, length, seed=length)
         (found,) = session.run(None, {"clip": clips})
-        scores = {stream: said.logits for stream, said in score_streams(ensemble, clips).items()}
+        scores = {stream: said.logits for stream, said in score_streams(ensemble, list(clips)).items()}
         largest = max(largest, float(np.abs(found - fuse(scores, ensemble.fusion)).max()))
     return largest
 

@@ -80,6 +80,7 @@ def _traced(
             module, (example,), dynamo=True, dynamic_shapes=(free,), opset_version=OPSET, external_data=False,
             optimize=simplify, input_names=[name], output_names=outputs, verbose=False,
         )  # fmt: skip
+    assert program is not None  # what torch says of its older exporter
     model = program.model_proto
     for part in (*model.graph.node, *model.graph.initializer, *model.graph.input):
         part.ClearField("metadata_props")
