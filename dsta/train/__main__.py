@@ -21,7 +21,8 @@ import torch
 
 from dsta.checkpoint import Checkpoint, git_commit, origin
 from dsta.common import UserError, at_least, exit_code
-from dsta.common.device import chosen_device
+from dsta.common.device import chosen_dtype, own_device
+from dsta.common.machine import cores
 from dsta.common.stop import Stop
 from dsta.data import find_spec
 from dsta.streams import Recipe, Stream
@@ -30,7 +31,7 @@ from dsta.train.distributed import joined
 from dsta.train.fit import TrainingRun, fit
 from dsta.train.loop import Compute
 from dsta.train.splits import Request, TrainingClips, print_notes, read_training_clips
-from dsta.train.state import _tell_stopped
+from dsta.train.state import tell_stopped
 
 SIZES = {"paper": {"inner_dim": 64, "depth": 4}, "compact": {"inner_dim": 16, "depth": 3}}
 
@@ -52,7 +53,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--batch-size", type=int, help="instead of the recipe's; of all processes together")
     add("--ema", type=float, dest="average", metavar="DECAY", help="score and save an average of the weights: 0.999")
     add("--seed", type=int, help="of everything that is drawn (default 0)")
-    add("--select", choices=["val", "last"], help="epoch: best on validation clips, or last (default: see README)")
+    add(
+        "--select",
+        choices=["val", "last"],
+        help="epoch: best on validation clips, or last (default: see docs/train.md)",
+    )
     add("--select-every", type=at_least(1), default=5, metavar="N", help="score them every N epochs (default 5)")
     add("--train-split", default="train", metavar="NAME")
     add("--val-split", default="val", metavar="NAME")
@@ -75,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return exit_code(lambda: _in_turn(lambda: _run(args, stop)))
         except KeyboardInterrupt:
             if _rank() == 0:
-                _tell_stopped(args.out)
+                tell_stopped(args.out)
             return stop.exit_code
 
 
@@ -95,38 +100,36 @@ def _in_turn(work: Callable[[], None]) -> None:
 
 def _run(args: argparse.Namespace, stop: Stop) -> None:
     config = _config(args)
-    device = _device(args.device)
+    device = own_device(args.device)
     with joined(device) as group:
         reference = isinstance(config, ReferenceConfig)
         choose = args.select or ("val" if reference or args.val_folds else "last")
         folds = {"without_folds": tuple(args.without_folds), "val_folds": tuple(args.val_folds)}
         request = Request(tuple(args.data), choose, args.train_split, args.val_split, seed=config.seed, **folds)
-        material = read_training_clips(request)
-        init = _init(args, material.estimator) if args.init else None
+        clips = read_training_clips(request)
+        init = _init(args, clips.estimator) if args.init else None
         recipe = init.recipe if init else Recipe() if reference else SMALL_RECIPE
         if not reference:
-            material = replace(material, train=list(material.train))
+            clips = replace(clips, train=list(clips.train))
         if group.leads:
-            print_notes(material.notes)
-        precision, compiled = _precision(args.precision, device), _compiled(args.compile, device, group.size)
-        machine = Compute(device, precision, compiled, group, stop, tensorboard=args.tensorboard)
-        task = TrainingRun(material, args.stream, config, recipe, init, _provenance(args, material, machine, config))
-        fit(task, args.out, machine, _workers(args.workers, device), args.select_every, usable=True)
+            print_notes(clips.notes)
+        precision, compiled = chosen_dtype(args.precision, device), _compiled(args.compile, device, group.size)
+        compute = Compute(device, precision, compiled, group, stop, tensorboard=args.tensorboard)
+        training = TrainingRun(clips, args.stream, config, recipe, init, _provenance(args, clips, compute, config))
+        fit(training, args.out, compute, _workers(args.workers, device), args.select_every, usable=True)
 
 
-def _provenance(
-    args: argparse.Namespace, material: TrainingClips, machine: Compute, config: AnyConfig
-) -> dict[str, Any]:
+def _provenance(args: argparse.Namespace, clips: TrainingClips, compute: Compute, config: AnyConfig) -> dict[str, Any]:
     begun = {"init": origin(args.init)} if args.init else {}
     return {
         "datasets": [folder.resolve().name for folder in args.data],
         "without_folds": sorted(set(args.without_folds)),
         "val_folds": sorted(set(args.val_folds)),
-        "selection": material.selection,
+        "selection": clips.selection,
         "recipe": "reference" if isinstance(config, ReferenceConfig) else "small",
-        "device": torch.cuda.get_device_name(machine.device) if machine.device.type == "cuda" else "cpu",
-        "precision": machine.precision,
-        "processes": machine.group.size,
+        "device": torch.cuda.get_device_name(compute.device) if compute.device.type == "cuda" else "cpu",
+        "precision": compute.precision,
+        "processes": compute.group.size,
         "commit": git_commit(),
         "licence": args.licence,
         **begun,
@@ -166,23 +169,6 @@ def _init(args: argparse.Namespace, estimator: str) -> Checkpoint:
     return init
 
 
-def _device(asked: str) -> torch.device:
-    """The device of this process: of several on a machine each has its own GPU."""
-    device = torch.device(chosen_device(asked))
-    if device.type == "cpu":
-        return device
-    local = int(os.environ.get("LOCAL_RANK", 0)) % torch.cuda.device_count()
-    device = torch.device("cuda", device.index if device.index is not None else local)
-    torch.cuda.set_device(device)  # else each process would take memory of the first GPU too
-    return device
-
-
-def _precision(asked: str, device: torch.device) -> str:
-    if asked != "auto":
-        return asked
-    return "bf16" if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-
-
 def _compiled(asked: str, device: torch.device, processes: int) -> bool:
     """Whether to compile; several processes stop at each normalisation to talk, so there it gains little."""
     return asked == "yes" or (asked == "auto" and device.type == "cuda" and processes == 1)
@@ -191,8 +177,7 @@ def _compiled(asked: str, device: torch.device, processes: int) -> bool:
 def _workers(asked: int | None, device: torch.device) -> int:
     if asked is not None:
         return asked
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(4, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))) if device.type == "cuda" else 0
+    return max(1, min(4, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)))) if device.type == "cuda" else 0
 
 
 if __name__ == "__main__":

@@ -1,18 +1,17 @@
 """Batches of network input for training: what is drawn depends on seed, epoch and clip, not on who draws it."""
 
-import copy
 import random
-import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset, Sampler
 
 from dsta.common import UserError
-from dsta.common.machine import with_room
+from dsta.common.loading import loading
 from dsta.data import Clip
 from dsta.skeleton import CANVAS, INDEX, MIRROR, NUM_JOINTS
 from dsta.streams import Draw, Recipe, Stream, checked, prepare, stream_frames, training_draw
@@ -23,6 +22,8 @@ from dsta.train.sampling import drawn
 
 Batch = tuple[Tensor, Tensor]
 """Network input (N, C, window, 27) float32 and labels (N,)."""
+ClipDraw = tuple[int, int, Draw | None]
+"""Epoch, the clip's index, and its draws where they depend on what was drawn before."""
 
 FAITHFUL_WORKERS = 4  # upstream `config/train.yaml`, num_worker
 _AHEAD = 8  # batches that a worker has ready
@@ -77,8 +78,9 @@ class SmallBatches:
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch, `steps` of them, drawn from a generator seeded by (seed, epoch)."""
-        workers = {"num_workers": 1} if self.supply.workers else {}
-        yield from DataLoader(_Pass(self, epoch), None, **_how(self.supply, workers))
+        each = self.config.batch_size * self.recipe.channels * self.recipe.window * NUM_JOINTS * 4
+        workers = min(1, self.supply.workers)  # one generator draws for all clips in turn
+        yield from DataLoader(_Pass(self, epoch), None, **loading(workers, 2, each, self.supply.pin))
 
     def drawn(self, epoch: int) -> Iterator[Batch]:
         return ((x[0], y) for x, y in self.of_streams(epoch, [self.stream]))
@@ -92,7 +94,7 @@ class SmallBatches:
         return drawn(self.clips, self.config.per_gloss, self.config.spread, rng)
 
 
-class _Pass(IterableDataset):
+class _Pass(IterableDataset[Batch]):
     def __init__(self, batches: SmallBatches, epoch: int) -> None:
         self.batches, self.number = batches, epoch
 
@@ -137,8 +139,8 @@ class Frames:
         return x.astype(np.float32, copy=False)
 
 
-class ReferenceBatches:
-    """Epochs of the reference recipe: every clip once in random order, with the reference's training draws.
+class ReferenceDraws:
+    """What the reference recipe draws: the clips of each batch in random order, and the training draws of each clip.
 
     Two of the reference's bugs are here, matched only where the configuration is `faithful`:
     - Upstream `main.py` seeds every data-loader worker with 1 (`worker_init_fn=init_seed`), and workers start anew with
@@ -147,6 +149,33 @@ class ReferenceBatches:
     - Upstream `feeders/feeder.py` shifts all but bone streams by up to 10 px, so also joint motion, which is smaller
       and which no shift of positions would change. `prepare` matches it; mended: motion is not shifted.
     """
+
+    def __init__(self, frames: Frames, config: ReferenceConfig, part: slice) -> None:
+        self.frames, self.config, self.part = frames, config, part
+        self.steps = _steps(len(frames.lengths), config.batch_size)
+
+    def draw(self, epoch: int, index: int, rng: random.Random | None = None) -> Draw:
+        """The draws for a clip in an epoch, from its own generator unless one is given."""
+        config, frames = self.config, self.frames
+        rng = rng or random.Random(f"{config.seed} {epoch} {index}")
+        draw = training_draw(int(frames.lengths[index]), frames.stream, frames.recipe, rng)
+        return draw if config.faithful or frames.stream != Stream.JOINT_MOTION else draw._replace(shift=(0.0, 0.0))
+
+    def batches(self, epoch: int) -> Iterator[list[ClipDraw]]:
+        """This process's part of each batch of an epoch."""
+        config = self.config
+        order = np.random.default_rng([config.seed, epoch]).permutation(len(self.frames.lengths)).tolist()
+        workers = [random.Random(1) for _ in range(FAITHFUL_WORKERS)] if config.faithful else []
+        for step in range(self.steps):
+            chosen = order[step * config.batch_size : (step + 1) * config.batch_size]
+            draws: list[Draw | None] = [None] * len(chosen)
+            if workers:
+                draws = [self.draw(epoch, i, workers[step % FAITHFUL_WORKERS]) for i in chosen]
+            yield [(epoch, i, draw) for i, draw in zip(chosen, draws, strict=True)][self.part]
+
+
+class ReferenceBatches:
+    """Epochs of the reference recipe: every clip once in random order, with the draws of `ReferenceDraws`."""
 
     def __init__(
         self,
@@ -157,75 +186,49 @@ class ReferenceBatches:
         config: ReferenceConfig,
         supply: Workers,
     ) -> None:
-        self.steps = _steps(len(clips), config.batch_size)
-        self.config, self.part = config, supply.group.part(config.batch_size)
-        self.frames = Frames(clips, stream, recipe)
-        self.labels = torch.tensor([label_of[clip.gloss] for clip in clips])
-        source = copy.copy(self)  # without the loader: a circle with it would end its workers slowly, five seconds each
-        self.order = _Order(source)
+        frames = Frames(clips, stream, recipe)
+        self.draws = ReferenceDraws(frames, config, supply.group.part(config.batch_size))
+        labels = torch.tensor([label_of[clip.gloss] for clip in clips])
+        self.steps, self.order = self.draws.steps, _Order(self.draws)
         each = config.batch_size // supply.group.size * 3 * recipe.window * NUM_JOINTS * 4
-        workers = with_room(supply.workers, _AHEAD, each)
-        kept = {"persistent_workers": True} if workers else {}
-        self.loader = DataLoader(_Gathered(source), None, sampler=self.order, **kept, **_how(supply, workers))
+        how = loading(supply.workers, _AHEAD, each, supply.pin)
+        kept = "num_workers" in how
+        self.loader = DataLoader(
+            _Gathered(self.draws, labels), None, sampler=self.order, persistent_workers=kept, **how
+        )
 
     def epoch(self, epoch: int) -> Iterator[Batch]:
         """The batches of an epoch, `steps` of them."""
         self.order.epoch = epoch
         yield from self.loader
 
-    def draw(self, epoch: int, index: int, rng: random.Random | None = None) -> Draw:
-        """The draws for a clip in an epoch, from its own generator unless one is given."""
-        config, frames = self.config, self.frames
-        rng = rng or random.Random(f"{config.seed} {epoch} {index}")
-        draw = training_draw(int(frames.lengths[index]), frames.stream, frames.recipe, rng)
-        return draw if config.faithful or frames.stream != Stream.JOINT_MOTION else draw._replace(shift=(0.0, 0.0))
 
+class _Order(Sampler[list[ClipDraw]]):
+    """The batches of the epoch that is set."""
 
-class _Order(torch.utils.data.Sampler):
-    """The clips of each batch: lists of (epoch, index, its draws where they depend on what was drawn before)."""
-
-    def __init__(self, batches: ReferenceBatches) -> None:
-        self.batches, self.epoch = batches, 0
+    def __init__(self, draws: ReferenceDraws) -> None:
+        self.draws, self.epoch = draws, 0
 
     def __len__(self) -> int:
-        return self.batches.steps
+        return self.draws.steps
 
-    def __iter__(self) -> Iterator[list[tuple[int, int, Draw | None]]]:
-        config, batches = self.batches.config, self.batches
-        order = np.random.default_rng([config.seed, self.epoch]).permutation(len(batches.labels)).tolist()
-        workers = [random.Random(1) for _ in range(FAITHFUL_WORKERS)] if config.faithful else []
-        for step in range(batches.steps):
-            chosen = order[step * config.batch_size : (step + 1) * config.batch_size]
-            draws: list[Draw | None] = [None] * len(chosen)
-            if workers:
-                draws = [batches.draw(self.epoch, i, workers[step % FAITHFUL_WORKERS]) for i in chosen]
-            yield [(self.epoch, i, draw) for i, draw in zip(chosen, draws, strict=True)][batches.part]
+    def __iter__(self) -> Iterator[list[ClipDraw]]:
+        return self.draws.batches(self.epoch)
 
 
-class _Gathered(Dataset):
-    def __init__(self, batches: ReferenceBatches) -> None:
-        self.batches = batches
+class _Gathered(Dataset[Batch]):
+    """Batches by their draws."""
 
-    def __getitem__(self, items: list[tuple[int, int, Draw | None]]) -> Batch:
+    def __init__(self, draws: ReferenceDraws, labels: Tensor) -> None:
+        self.draws, self.labels = draws, labels
+
+    def __getitem__(self, items: Any) -> Batch:
         indices = [index for _, index, _ in items]
-        draws = [draw or self.batches.draw(epoch, index) for epoch, index, draw in items]
-        return torch.from_numpy(self.batches.frames.gather(indices, draws)), self.batches.labels[indices]
+        draws = [draw or self.draws.draw(epoch, index) for epoch, index, draw in items]
+        return torch.from_numpy(self.draws.frames.gather(indices, draws)), self.labels[indices]
 
 
 def _steps(clips: int, batch_size: int) -> int:
     if clips < batch_size:
         raise UserError(f"{clips} clips do not fill a batch of {batch_size}: add clips, or lower --batch-size.")
     return clips // batch_size
-
-
-def _how(supply: Workers, workers: dict[str, int]) -> dict[str, object]:
-    forked = {**workers, "multiprocessing_context": "fork", "worker_init_fn": leave_signals} if workers else {}
-    # Its own generator: the loader takes a number from it, which must not shift the network's random numbers.
-    return {"pin_memory": supply.pin, "generator": torch.Generator(), **forked}
-
-
-def leave_signals(worker: int) -> None:
-    """Ctrl-C goes to all processes of a terminal; the training process decides what becomes of its workers."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    torch.set_num_threads(1)

@@ -113,10 +113,12 @@ class SyncedNorm(nn.BatchNorm1d):
     def _over_all(self, x: Tensor) -> Tensor:
         y, mean, variance = _Normalise.apply(x, self.weight, self.bias, self.eps, self.group)
         count = len(x) * self.group.size
+        tracked, means, variances = self.num_batches_tracked, self.running_mean, self.running_var
+        assert tracked is not None and means is not None and variances is not None and self.momentum is not None
         with torch.no_grad():
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean.to(self.running_mean), self.momentum)
-            self.running_var.lerp_(variance.to(self.running_var) * (count / max(count - 1, 1)), self.momentum)
+            tracked += 1
+            means.lerp_(mean.to(means), self.momentum)
+            variances.lerp_(variance.to(variances) * (count / max(count - 1, 1)), self.momentum)
         return y
 
 

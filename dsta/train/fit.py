@@ -1,4 +1,4 @@
-"""From a task to a checkpoint: network and batches are made, the loop runs, the best network or the last is kept."""
+"""From a `TrainingRun` to a checkpoint: the network and its batches are made, the loop runs, one network is kept."""
 
 import hashlib
 import json
@@ -19,14 +19,14 @@ from dsta.train.config import AnyConfig, ReferenceConfig, TrainConfig
 from dsta.train.loop import Compute, Loop, Validation
 from dsta.train.sampling import sampling_share
 from dsta.train.splits import TrainingClips, print_notes
-from dsta.train.state import RESUME_FILE, best_epoch, interrupted_note, is_finished, telling_disk_errors
+from dsta.train.state import RESUME_FILE, RunFiles, best_epoch, interrupted_note, is_finished, telling_disk_errors
 
 
 @dataclass(frozen=True)
 class TrainingRun:
     """What is to be trained. init: what it begins from, else a fresh network. provenance: for the checkpoint."""
 
-    material: TrainingClips
+    clips: TrainingClips
     stream: Stream
     config: AnyConfig
     recipe: Recipe
@@ -34,23 +34,23 @@ class TrainingRun:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def run(self) -> str:
+    def curve(self) -> str:
         """What the curve depends on, as text."""
-        neutral = {"balance": 0.0} if isinstance(self.config, TrainConfig) else {}
-        same = asdict(replace(self.config, epochs=self.config.schedule, **neutral))
-        material, begun = self.material, self.provenance.get("init")
-        clips = [material.glosses, material.fingerprint, material.selection]
+        same = asdict(replace(self.config, epochs=self.config.schedule))
+        same |= {"balance": 0.0} if isinstance(self.config, TrainConfig) else {}
+        of, begun = self.clips, self.provenance.get("init")
+        clips = [of.glosses, of.fingerprint, of.selection]
         return json.dumps([self.stream, self.recipe.to_dict(), same, clips, begun])
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What the provenance says of a run, by which it is known again: its settings, and a hash of `run`."""
-        return {"training": asdict(self.config), "run": hashlib.sha256(self.run.encode()).hexdigest()}
+        """What the provenance says of a run, by which it is known again: its settings, and a hash of `curve`."""
+        return {"training": asdict(self.config), "run": hashlib.sha256(self.curve.encode()).hexdigest()}
 
     def network(self) -> DSTA:
         """The network before the first step. Of an `init` the classifier keeps the rows of glosses that both know."""
         torch.manual_seed(self.config.seed)
-        glosses, config = self.material.glosses, self.config
+        glosses, config = self.clips.glosses, self.config
         if self.init is None:
             return DSTA(ModelConfig(len(glosses), self.recipe.channels, config.inner_dim, config.depth))
         model = DSTA(replace(self.init.model.config, num_classes=len(glosses)))
@@ -68,78 +68,81 @@ class TrainingRun:
         plain = DSTA(model.config)
         plain.load_state_dict(model.state_dict())
         if isinstance(self.config, TrainConfig) and self.config.balance:
-            config, material = self.config, self.material
-            share = sampling_share(material.train, config.per_gloss, config.spread, material.glosses)
+            config, clips = self.config, self.clips
+            share = sampling_share(clips.train, config.per_gloss, config.spread, clips.glosses)
             with torch.no_grad():
-                plain.classifier.bias -= self.config.balance * torch.from_numpy(np.log(share)).float()
+                plain.classifier.bias.sub_(self.config.balance * torch.from_numpy(np.log(share)).float())
         made_by = {
             **self.provenance,
             **self.identity,
-            "clips": len(self.material.train),
+            "clips": len(self.clips.train),
             "torch": torch.__version__,
             **provenance,
         }
-        material = self.material
-        return Checkpoint(plain.eval(), self.stream, self.recipe, material.glosses, material.estimator, made_by)
+        of = self.clips
+        return Checkpoint(plain.eval(), self.stream, self.recipe, of.glosses, of.estimator, made_by)
 
 
 def fit(
-    task: TrainingRun,
+    training: TrainingRun,
     out: str | Path,
-    machine: Compute | None = None,
+    compute: Compute | None = None,
     workers: int = 0,
-    judge_every: int = 1,
+    validate_every: int = 1,
     usable: bool = False,
     after_epoch: Callable[[int, DSTA], None] | None = None,
 ) -> Checkpoint:
-    """Trains what the task says and writes the checkpoint, of the last epoch or of the one chosen by validation clips.
+    """Trains a network and writes the checkpoint, of the last epoch or of the one that validation clips choose.
 
     usable: whether `out` holds a network from the first epoch on, whose provenance says that it was interrupted.
     A finished run is not trained again. Raises UserError when `out` holds a finished network of another run.
     """
-    out, machine, material = Path(out), machine or Compute(), task.material
-    finished = machine.group.from_leader(finished_network(task, out) if machine.group.leads else None)
+    out, compute, clips = Path(out), compute or Compute(), training.clips
+    finished = compute.group.from_leader(finished_network(training, out) if compute.group.leads else None)
     if finished:
-        if machine.group.leads and machine.progress:
+        if compute.group.leads and compute.progress:
             print_notes([f"{out} holds the finished network of this run: nothing is left to do."])
         return finished
-    model = task.network()
-    label_of = {gloss: i for i, gloss in enumerate(material.glosses)}
-    supply = Workers(machine.group, workers, machine.device.type == "cuda")
-    of_recipe = ReferenceBatches if isinstance(task.config, ReferenceConfig) else SmallBatches
-    batches = of_recipe(material.train, label_of, task.stream, task.recipe, task.config, supply)
-    judge = Validation(material.val, label_of, task.stream, task.recipe, machine) if material.val else None
-    if machine.group.leads:
+    model = training.network()
+    label_of = {gloss: i for i, gloss in enumerate(clips.glosses)}
+    supply = Workers(compute.group, workers, compute.device.type == "cuda")
+    of_recipe: Any = ReferenceBatches if isinstance(training.config, ReferenceConfig) else SmallBatches
+    batches = of_recipe(clips.train, label_of, training.stream, training.recipe, training.config, supply)
+    validation = None
+    if clips.val:
+        validation = Validation(clips.val, label_of, training.stream, training.recipe, compute, validate_every)
+    if compute.group.leads:
         with telling_disk_errors(out):
             out.mkdir(parents=True, exist_ok=True)
 
     def keep(model: DSTA, finished: int) -> None:
-        task.checkpoint(model, state=interrupted_note(finished, task.config.epochs)).save(out)
+        training.checkpoint(model, state=interrupted_note(finished, training.config.epochs)).save(out)
 
-    keeps = keep if usable or judge else None
-    loop = Loop(model, batches, task.config, out, task.run, machine, judge, judge_every, keeps, after_epoch)
+    keeps = keep if usable or validation else None
+    files = RunFiles(out, training.curve)
+    loop = Loop(model, batches, training.config, files, compute, validation, keeps, after_epoch)
     history = loop.run()
-    if not judge:
-        checkpoint = task.checkpoint(loop.result)
-    elif machine.group.leads:
+    if not validation:
+        checkpoint = training.checkpoint(loop.result)
+    elif compute.group.leads:
         best = best_epoch(history)
-        chosen = f"epoch {best + 1} of {task.config.epochs}: {material.selection}"
+        chosen = f"epoch {best + 1} of {training.config.epochs}: {clips.selection}"
         checkpoint = Checkpoint.load(out)
         made_by = {k: v for k, v in checkpoint.provenance.items() if k != "state"}
         made_by |= {"selection": chosen, "val_top1": history[best]["val_top1"]}
         checkpoint = replace(checkpoint, provenance=made_by)
-    if machine.group.leads:
-        with machine.stop.held(), telling_disk_errors(out):
+    if compute.group.leads:
+        with compute.stop.held(), telling_disk_errors(out):
             checkpoint.save(out)
             (out / RESUME_FILE).unlink(missing_ok=True)
-    return checkpoint if machine.group.leads else task.checkpoint(loop.result)
+    return checkpoint if compute.group.leads else training.checkpoint(loop.result)
 
 
-def finished_network(task: TrainingRun, out: Path) -> Checkpoint | None:
+def finished_network(training: TrainingRun, out: Path) -> Checkpoint | None:
     """The network in `out` when this run has made it and is through. Raises UserError when another run has."""
     if not is_finished(out):
         return None
     checkpoint = Checkpoint.load(out)
-    if task.identity.items() <= checkpoint.provenance.items():
+    if training.identity.items() <= checkpoint.provenance.items():
         return checkpoint
     raise UserError(f"{out} holds a finished network, of other clips or settings: give another --out, or delete it.")

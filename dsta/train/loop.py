@@ -1,8 +1,6 @@
 """The training loop: epochs on one process or many, which can be interrupted and continued on the same curve."""
 
 import copy
-import io
-import json
 import math
 import sys
 import time
@@ -20,16 +18,17 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from dsta.common import UserError, replace_file
+from dsta.common import UserError
 from dsta.common.device import autocast
 from dsta.common.stop import Stop
+from dsta.data import Clip
 from dsta.model import DSTA
 from dsta.score import NetworkInputs, score_inputs
 from dsta.skeleton import NUM_JOINTS
 from dsta.streams import Recipe, Stream
 from dsta.train.config import AnyConfig, ReferenceConfig
 from dsta.train.distributed import Group, synchronise
-from dsta.train.state import LOG_FILE, RESUME_FILE, EpochLog, _read_state, best_epoch, telling_disk_errors
+from dsta.train.state import EpochLog, RunFiles, best_epoch, telling_disk_errors
 
 SCORED_AT_ONCE = 64  # network inputs
 
@@ -59,39 +58,50 @@ class Batches(Protocol):
 
 
 class Validation:
-    """Clips that the epoch is chosen by, prepared once as evaluation does; each process scores its share of them."""
+    """Clips that the epoch is chosen by, prepared once as evaluation does; each process scores its share of them.
+
+    every: so many epochs apart the network is scored.
+    """
 
     def __init__(
-        self, clips: Sequence[Any], label_of: dict[str, int], stream: Stream, recipe: Recipe, machine: Compute
+        self,
+        clips: Sequence[Clip],
+        label_of: dict[str, int],
+        stream: Stream,
+        recipe: Recipe,
+        compute: Compute,
+        every: int = 1,
     ) -> None:
-        group = machine.group
-        self.machine, self.count = machine, len(clips)
+        group = compute.group
+        self.compute, self.count, self.every = compute, len(clips), every
         mine = [clips[i] for i in range(group.rank, len(clips), group.size)]
         inputs = NetworkInputs(stream, recipe, [clip.joints for clip in mine])
         shape = (0, recipe.views, recipe.channels, recipe.window, NUM_JOINTS)
-        self.inputs = (torch.stack(list(inputs)) if mine else torch.empty(shape)).to(machine.device)
-        self.labels = torch.tensor([label_of[clip.gloss] for clip in mine], device=machine.device)
+        self.inputs = (torch.stack([inputs[i] for i in range(len(mine))]) if mine else torch.empty(shape)).to(
+            compute.device
+        )
+        self.labels = torch.tensor([label_of[clip.gloss] for clip in mine], device=compute.device)
 
     @torch.no_grad()
     def __call__(self, model: DSTA) -> EpochLog:
         """Top-1 per instance and log-loss of the whole."""
-        totals = torch.zeros(2, dtype=torch.float64, device=self.machine.device)
+        totals = torch.zeros(2, dtype=torch.float64, device=self.compute.device)
         each = max(1, SCORED_AT_ONCE // self.inputs.shape[1])
         for start in range(0, len(self.labels), each):
             labels = self.labels[start : start + each]
-            logits, _ = score_inputs(model, self.inputs[start : start + each], self.machine.precision)
+            logits, _ = score_inputs(model, self.inputs[start : start + each], self.compute.precision)
             totals[0] += (logits.argmax(1) == labels).sum()
             totals[1] += F.cross_entropy(logits, labels, reduction="sum")
-        top1, loss = (self.machine.group.total(totals) / self.count).tolist()
+        top1, loss = (self.compute.group.total(totals) / self.count).tolist()
         return {"val_top1": top1, "val_loss": loss}
 
 
 class Loop:
-    """Trains `model` in place, epoch by epoch, keeping in `out` what is needed to continue, and the log.
+    """Trains `model` in place, epoch by epoch, and goes on where an earlier call was interrupted.
 
-    run: what the curve depends on, as text; an unfinished run of anything else in `out` is a UserError.
-    judge: scores the network every `judge_every` epochs and after the last; None where the last epoch is taken.
-    keep: writes the network as it is after an epoch that is the best so far, or after each where there is no judge.
+    files: what is needed to continue, and the log; an unfinished run of another curve there is a UserError.
+    validation: scores the network after some epochs and the last; None where the last epoch is taken.
+    keep: writes the network as it is after an epoch that is the best so far, or after each where nothing is chosen.
     after_epoch: called with the number of finished epochs and the network in evaluation mode.
     """
 
@@ -100,27 +110,26 @@ class Loop:
         model: DSTA,
         batches: Batches,
         config: AnyConfig,
-        out: Path,
-        run: str,
-        machine: Compute | None = None,
-        judge: Validation | None = None,
-        judge_every: int = 1,
+        files: RunFiles,
+        compute: Compute | None = None,
+        validation: Validation | None = None,
         keep: Callable[[DSTA, int], None] | None = None,
         after_epoch: Callable[[int, DSTA], None] | None = None,
     ) -> None:
-        self.batches, self.config, self.out, self.run_id = batches, config, out, run
-        self.machine = machine or Compute()
-        self.judge, self.judge_every, self.keep, self.after_epoch = judge, judge_every, keep, after_epoch
-        self.model = model.to(self.machine.device)
-        if self.machine.device.type == "cuda":
+        self.batches, self.config, self.files = batches, config, files
+        self.compute = compute or Compute()
+        self.validation, self.keep, self.after_epoch = validation, keep, after_epoch
+        self.model = model.to(self.compute.device)
+        if self.compute.device.type == "cuda":
             speed_up(self.model)
-        if self.machine.group.size > 1 or self._rounds_badly():
-            synchronise(self.model, self.machine.group)
+        if self.compute.group.size > 1 or self._rounds_badly():
+            synchronise(self.model, self.compute.group)
         self.optimizer = config.optimizer(self.model)
         self.averaged = copy.deepcopy(self.model) if config.average else None
         self.history: list[EpochLog] = []
         self._resume()
-        self.stepped = self._stepped()
+        self.wrapped = self._wrapped()
+        self.stepped: Any = torch.compile(self.wrapped, dynamic=False) if self.compute.compiled else self.wrapped
 
     @property
     def result(self) -> DSTA:
@@ -130,12 +139,12 @@ class Loop:
     def run(self) -> list[EpochLog]:
         """Runs the epochs that are left; returns the log. Raises UserError when the loss is no longer a number."""
         first, total, steps = len(self.history), self.config.epochs, self.batches.steps
-        hidden = not (self.machine.progress and self.machine.group.leads)
+        hidden = not (self.compute.progress and self.compute.group.leads)
         with (
-            _tensorboard(self.out, self.machine, first) as board,
+            _tensorboard(self.files.out, self.compute, first) as board,
             tqdm(initial=first * steps, total=total * steps, unit="step", disable=hidden) as bar,
         ):
-            if self.machine.compiled and not hidden and first < total:
+            if self.compute.compiled and not hidden and first < total:
                 tqdm.write("The first step compiles the network, which takes a minute or two.", file=sys.stderr)
             for epoch in range(first, total):
                 bar.set_description(f"epoch {epoch + 1}/{total}")
@@ -149,38 +158,38 @@ class Loop:
     def _rounds_badly(self) -> bool:
         """Whether one process must normalise as several do. Torch's own normalisation of (M, C) adds up in float32 on a
         CPU: its error of 2e-6 becomes one of 1e-3 in the gradients. Small sets keep it, and their curves to the bit."""
-        on_cpu = self.machine.device.type == "cpu" and not self.machine.compiled
+        on_cpu = self.compute.device.type == "cpu" and not self.compute.compiled
         return on_cpu and isinstance(self.config, ReferenceConfig)
 
     def _epoch(self, epoch: int, bar: tqdm) -> EpochLog:
         """One pass; the log's line: mean loss and accuracy on the training clips as they were varied, and seconds."""
-        machine, config = self.machine, self.config
+        compute, config = self.compute, self.config
         started = time.perf_counter()
         self.model.train()
         torch.manual_seed(int(np.random.SeedSequence([config.seed, epoch]).generate_state(1, np.uint64)[0]))
         keep: float | Tensor = config.keep(epoch)
-        if machine.compiled and config.keep(config.schedule) < 1:
-            keep = torch.tensor(keep, device=machine.device)
-        losses, correct, count = [], torch.zeros((), dtype=torch.int64, device=machine.device), 0
+        if compute.compiled and config.keep(config.schedule) < 1:
+            keep = torch.tensor(keep, device=compute.device)
+        losses, correct, count = [], torch.zeros((), dtype=torch.int64, device=compute.device), 0
         for step, (x, y) in enumerate(self.batches.epoch(epoch)):
             rate = config.rate(epoch, step / self.batches.steps)
-            x, y = (part.to(machine.device, non_blocking=True) for part in (x, y))
+            x, y = (part.to(compute.device, non_blocking=True) for part in (x, y))
             loss, scores = self._stepping(x, y, keep, rate)
             losses.append(loss)  # numbers stay on the device: reading one would wait for it
             correct += (scores.argmax(1) == y).sum()
             count += len(y)
             bar.update()
-        totals = torch.cat([torch.stack(losses).double(), correct.double()[None]])
-        totals = machine.group.total(totals).cpu().numpy() / machine.group.size
-        loss, accuracy = float(np.mean(totals[:-1])), float(totals[-1]) / count
-        if not math.isfinite(loss):
+        sums = compute.group.total(torch.cat([torch.stack(losses).double(), correct.double()[None]]))
+        *each, right = (sums / compute.group.size).tolist()
+        mean_loss, accuracy = float(np.mean(each)), right / count
+        if not math.isfinite(mean_loss):
             raise UserError(
                 f"The loss of epoch {epoch + 1} is not a number: lower --learning-rate, or give --clip-norm 5 or "
-                f"--precision fp32. {self.out} holds what was reached before."
+                f"--precision fp32. {self.files.out} holds what was reached before."
             )
         return {
             "epoch": epoch,
-            "loss": loss,
+            "loss": mean_loss,
             "accuracy": accuracy,
             "rate": rate,
             "seconds": time.perf_counter() - started,
@@ -196,17 +205,17 @@ class Loop:
                 "on more GPUs with torchrun."
             ) from error
         except RuntimeError as error:
-            if not (self.machine.compiled and isinstance(error, torch._dynamo.exc.TorchDynamoException)):
+            if not (self.compute.compiled and isinstance(error, torch._dynamo.exc.TorchDynamoException)):
                 raise
             reason = " ".join(str(error).split())[:200]
         tqdm.write(f"The network could not be compiled, so training is slower: {reason}", file=sys.stderr)
-        self.stepped = self.stepped._orig_mod
+        self.stepped = self.wrapped
         return self._step(*batch)
 
     def _step(self, x: Tensor, y: Tensor, keep: float | Tensor, rate: float) -> tuple[Tensor, Tensor]:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        with autocast(self.machine.device, self.machine.precision):
+        with autocast(self.compute.device, self.compute.precision):
             scores = self.stepped(x, keep)
         loss = F.cross_entropy(scores.float(), y, label_smoothing=self.config.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
@@ -222,48 +231,40 @@ class Loop:
         """Scores, keeps and writes what an epoch has led to."""
         model = self.result.eval()
         last = epoch + 1 == self.config.epochs
-        if self.judge and (last or (epoch + 1) % self.judge_every == 0):
-            line |= self.judge(model)
+        if self.validation and (last or (epoch + 1) % self.validation.every == 0):
+            line |= self.validation(model)
         if self.after_epoch:
             self.after_epoch(epoch + 1, model)
         self.history.append(line)
-        if self.machine.group.leads:
-            with self.machine.stop.held(), telling_disk_errors(self.out):
-                if self.keep and (not self.judge or best_epoch(self.history) in (-1, epoch)):
+        if self.compute.group.leads:
+            with self.compute.stop.held(), telling_disk_errors(self.files.out):
+                if self.keep and (not self.validation or best_epoch(self.history) in (-1, epoch)):
                     self.keep(model, epoch + 1)
-                self._save()
+                self.files.write(self._state(), self.history)
 
-    def _stepped(self) -> nn.Module:
-        """The network as the steps call it: compiled, and averaging gradients where there are several processes."""
-        model: nn.Module = self.model
-        device = self.machine.device
-        if self.machine.group.size > 1:
-            model = DistributedDataParallel(
-                model, [device.index] if device.type == "cuda" else None, broadcast_buffers=False
-            )
-        return torch.compile(model, dynamic=False) if self.machine.compiled else model
+    def _wrapped(self) -> nn.Module:
+        """The network, averaging gradients where there are several processes."""
+        if self.compute.group.size == 1:
+            return self.model
+        device = self.compute.device
+        return DistributedDataParallel(
+            self.model, [device.index] if device.type == "cuda" else None, broadcast_buffers=False
+        )
 
-    def _save(self) -> None:
-        state = {
-            "run": self.run_id,
+    def _state(self) -> dict[str, Any]:
+        return {
             "model": self.model.state_dict(),
             "averaged": self.averaged.state_dict() if self.averaged is not None else None,
             "optimizer": self.optimizer.state_dict(),
-            "history": self.history,
         }
-        content = io.BytesIO()
-        torch.save(state, content)
-        replace_file(self.out / RESUME_FILE, content.getvalue())
-        replace_file(self.out / LOG_FILE, "".join(json.dumps(line) + "\n" for line in self.history).encode())
 
     def _resume(self) -> None:
         """Restores an interrupted run, which the leading process finds on its disk."""
-        group, path = self.machine.group, self.out / RESUME_FILE
-        state = group.from_leader(_read_state(path) if group.leads and path.exists() else None)
+        group = self.compute.group
+        state = group.from_leader(self.files.read() if group.leads else None)
         if state is None:
             return
-        if state["run"] != self.run_id:
-            raise UserError(f"{self.out} holds an unfinished run with other settings: finish it or delete {path}.")
+        self.files.check(state)
         self.model.load_state_dict(state["model"])
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
@@ -278,7 +279,7 @@ def speed_up(model: nn.Module) -> None:
     their weights with channels last, as the activations are: else torch.compile turns each block's first ones round."""
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
-    model.to(memory_format=torch.channels_last)
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
 
 
 @torch.no_grad()
@@ -293,9 +294,9 @@ def _average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
 
 
 @contextmanager
-def _tensorboard(out: Path, machine: Compute, first: int) -> Iterator[Callable[[str, float, int], None]]:
+def _tensorboard(out: Path, compute: Compute, first: int) -> Iterator[Callable[[str, float, int], None]]:
     """A function that plots a number, which does nothing unless TensorBoard was asked for."""
-    if not (machine.tensorboard and machine.group.leads):
+    if not (compute.tensorboard and compute.group.leads):
         yield lambda name, value, epoch: None
         return
     try:

@@ -78,7 +78,7 @@ class TrainingClips:
         for clips in (self.train, self.val):
             for clip in clips:
                 found.update(repr((clip.dataset, clip.name, clip.gloss, clip.fold, clip.joints.shape)).encode())
-                found.update(np.ascontiguousarray(clip.joints))
+                found.update(np.ascontiguousarray(clip.joints).data)
             found.update(b"/")
         return found.hexdigest()
 
@@ -125,7 +125,8 @@ def _from_held(folder: Path, request: Request) -> TrainingClips:
     given = _given_validation(folder, spec, request)
     glosses = _glosses(train, given, spec)
     _refuse_test_clips(train, folder, spec)
-    positions, notes = np.arange(len(train)), []
+    positions: Sequence[int] = range(len(train))
+    notes: list[str] = []
     val: Sequence[Clip] = []
     selection = "last epoch"
     if request.choose == "val" and given is not None:
@@ -134,8 +135,11 @@ def _from_held(folder: Path, request: Request) -> TrainingClips:
         notes += _in_both(SelectedClips(train, positions, glosses), val)
     elif request.choose == "val":
         mask, how = hold_out(train.labels, [signer_or_source(train, i) for i in positions], request.seed)
-        positions, left = positions[~mask], positions[mask]
-        val, selection = SelectedClips(train, left, glosses), f"best top-1 on {how}, held out of training"
+        positions = np.flatnonzero(~mask).tolist()
+        val, selection = (
+            SelectedClips(train, np.flatnonzero(mask).tolist(), glosses),
+            f"best top-1 on {how}, held out of training",
+        )
     notes += _untrained(glosses, [glosses[label] for label in np.unique(train.labels[positions])])
     return TrainingClips(
         SelectedClips(train, positions, glosses), val, glosses, train.estimator, selection, tuple(notes)
@@ -187,7 +191,7 @@ def _refuse_test_clips(train: ClipSet, folder: Path, spec: DatasetSpec | None) -
     """Raises UserError when a training clip is a test clip, by the official list, by name or number for number."""
     known = official(spec.name) if spec else {}
     found = [name for name in train.names if _split(known, name) == "test"]
-    if found:
+    if spec and found:
         raise UserError(
             f"{len(found)} training clips of {folder} are test clips by the official list of {spec.name}, such as "
             f"{found[0]}: take them out."

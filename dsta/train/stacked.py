@@ -2,7 +2,11 @@
 
 Parameters are stacked (M, …) and the network is mapped over them (`torch.func`), so that a step of all takes little
 longer than a step of one. Each keeps its own clips, epochs, learning rate and clipping of gradients, and becomes what
-`dsta.fit` makes of it, up to rounding.
+`fit` makes of it, up to rounding.
+
+One optimiser has one learning rate, but each network wants its own. AdamW's step, weight decay included, is the
+learning rate times a direction that does not depend on it. So the optimiser takes the step of rate 1, and each network
+keeps the share of that step which its rate is: new = old + rate · (stepped - old).
 """
 
 import json
@@ -22,42 +26,45 @@ from tqdm import tqdm
 
 from dsta.checkpoint import Checkpoint
 from dsta.common import UserError, replace_file
-from dsta.common.machine import with_room
+from dsta.common.loading import loading
 from dsta.model import DSTA
 from dsta.skeleton import NUM_JOINTS
-from dsta.train.batches import SmallBatches, Workers, leave_signals
+from dsta.train.batches import SmallBatches, Workers
 from dsta.train.config import TrainConfig
 from dsta.train.fit import TrainingRun
 from dsta.train.loop import speed_up
 from dsta.train.state import LOG_FILE, RESUME_FILE, telling_disk_errors
 
 WARM_UP = 3  # steps before one is recorded, as torch's notes on CUDA graphs ask for
-_AHEAD = 2  # epochs of a lesson that a worker has ready
+_AHEAD = 2  # epochs of a group that a worker has ready
 
 
 @dataclass(frozen=True)
 class StackedRun:
-    """One network's way: what it is trained for, its folder, and what is done with it.
+    """One network of a stack: what it is trained for, its folder, and what is done with it.
 
-    after_epoch: called with the number of finished epochs, when that is in `marks`, and the network in evaluation mode.
-    at_end: called with the checkpoint once that is written.
+    score_at: the numbers of finished epochs at which `after_epoch` is called, with the number and the network in
+    evaluation mode. at_end: called with the checkpoint once that is written.
     """
 
-    task: TrainingRun
+    training: TrainingRun
     out: Path
-    marks: Collection[int] = ()
+    score_at: Collection[int] = ()
     after_epoch: Callable[[int, DSTA], None] | None = None
     at_end: Callable[[Checkpoint], None] | None = None
 
     @property
     def config(self) -> TrainConfig:
-        return self.task.config
+        config = self.training.config
+        if not isinstance(config, TrainConfig):
+            raise ValueError("networks of the reference recipe cannot be stacked")
+        return config
 
     @cached_property
     def batches(self) -> SmallBatches:
-        task = self.task
-        label_of = {gloss: i for i, gloss in enumerate(task.material.glosses)}
-        return SmallBatches(task.material.train, label_of, task.stream, task.recipe, task.config, Workers())
+        training = self.training
+        label_of = {gloss: i for i, gloss in enumerate(training.clips.glosses)}
+        return SmallBatches(training.clips.train, label_of, training.stream, training.recipe, self.config, Workers())
 
     @property
     def steps(self) -> int:
@@ -70,7 +77,7 @@ class StackedRun:
         return self.config.rate(epoch, done / self.steps) if epoch < self.config.epochs else 0.0
 
 
-def train_stacked(courses: Sequence[StackedRun], device: torch.device, workers: int = 0, progress: bool = True) -> None:
+def train_stacked(runs: Sequence[StackedRun], device: torch.device, workers: int = 0, progress: bool = True) -> None:
     """Trains the networks together; as each is through, its log and the checkpoint of its last epoch are written.
 
     workers: processes that vary clips; 0 is this one. On a GPU numbers are float32 in TF32. What is interrupted begins
@@ -80,61 +87,62 @@ def train_stacked(courses: Sequence[StackedRun], device: torch.device, workers: 
     """
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)  # streams and graphs are those of the current one
-    for course in courses:
-        with telling_disk_errors(course.out):
-            course.out.mkdir(parents=True, exist_ok=True)
-    stack, lessons = NetworkStack(courses, device), _lessons(courses)
-    ends = [course.steps * course.config.epochs for course in courses]
+    for run in runs:
+        with telling_disk_errors(run.out):
+            run.out.mkdir(parents=True, exist_ok=True)
+    stack, shared = NetworkStack(runs, device), _shared_batches(runs)
+    ends = [run.steps * run.config.epochs for run in runs]
     place_of = {
-        id(c): (i, lesson.streams.index(c.task.stream)) for i, lesson in enumerate(lessons) for c in lesson.courses
+        id(run): (i, group.streams.index(run.training.stream)) for i, group in enumerate(shared) for run in group.runs
     }
-    places = [place_of[id(course)] for course in courses]  # its lesson, and which of the lesson's streams it sees
-    records = torch.zeros(max(ends), 2, len(courses), device=device)
-    draws = _draws(lessons, workers, pin=device.type == "cuda")
-    held: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * len(lessons)
+    places = [place_of[id(run)] for run in runs]  # its group in `shared`, and which of the group's streams it sees
+    records = torch.zeros(max(ends), 2, len(runs), device=device)
+    draws = _draws(shared, workers, pin=device.type == "cuda")
+    held: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0))] * len(shared)
     for step in tqdm(range(max(ends)), unit="step", disable=not progress):
-        for i, lesson in enumerate(lessons):
-            if step % lesson.steps == 0 and step < lesson.steps * lesson.epochs:
-                held[i] = tuple(part.to(device, non_blocking=True) for part in next(draws))
-        at = [step % course.steps for course in courses]
+        for i, group in enumerate(shared):
+            if step % group.steps == 0 and step < group.steps * group.epochs:
+                x_epoch, y_epoch = next(draws)
+                held[i] = x_epoch.to(device, non_blocking=True), y_epoch.to(device, non_blocking=True)
+        at = [step % run.steps for run in runs]
         x = [held[i][0][k, s] for (i, s), k in zip(places, at, strict=True)]
         y = [held[i][1][k] for (i, _), k in zip(places, at, strict=True)]
-        records[step] = stack.step(x, y, [course.rate(step) for course in courses])
-        for i, course in enumerate(courses):
-            epoch, rest = divmod(step + 1, course.steps)
+        records[step] = stack.step(x, y, [run.rate(step) for run in runs])
+        for i, run in enumerate(runs):
+            epoch, rest = divmod(step + 1, run.steps)
             if rest or step >= ends[i]:
                 continue
             if not records[step, 0, i].isfinite():
-                raise UserError(f"The loss of {course.out} is not a number after epoch {epoch}: lower --learning-rate.")
-            if course.after_epoch and epoch in course.marks:
-                course.after_epoch(epoch, stack.network(i))
+                raise UserError(f"The loss of {run.out} is not a number after epoch {epoch}: lower --learning-rate.")
+            if run.after_epoch and epoch in run.score_at:
+                run.after_epoch(epoch, stack.network(i))
             if step + 1 == ends[i]:
-                _finish(course, stack.network(i), records[: ends[i], :, i].cpu().numpy())
+                _finish(run, stack.network(i), records[: ends[i], :, i].cpu().numpy())
 
 
-def _finish(course: StackedRun, model: DSTA, records: np.ndarray) -> None:
+def _finish(run: StackedRun, model: DSTA, records: np.ndarray) -> None:
     """Writes the log, of losses and accuracies (steps, 2), and the checkpoint, which makes the network finished."""
-    means = records.reshape(course.config.epochs, course.steps, 2).mean(1)
+    means = records.reshape(run.config.epochs, run.steps, 2).mean(1)
     lines = []
     for epoch, (loss, accuracy) in enumerate(means.tolist()):
-        rate = course.rate((epoch + 1) * course.steps - 1)
+        rate = run.rate((epoch + 1) * run.steps - 1)
         lines.append(json.dumps({"epoch": epoch, "loss": loss, "accuracy": accuracy, "rate": rate}) + "\n")
-    checkpoint = course.task.checkpoint(model)
-    with telling_disk_errors(course.out):
-        replace_file(course.out / LOG_FILE, "".join(lines).encode())
-        checkpoint.save(course.out)
-        (course.out / RESUME_FILE).unlink(missing_ok=True)  # of a run on a CPU that was not brought to its end
-    if course.at_end:
-        course.at_end(checkpoint)
+    checkpoint = run.training.checkpoint(model)
+    with telling_disk_errors(run.out):
+        replace_file(run.out / LOG_FILE, "".join(lines).encode())
+        checkpoint.save(run.out)
+        (run.out / RESUME_FILE).unlink(missing_ok=True)  # of a run on a CPU that was not brought to its end
+    if run.at_end:
+        run.at_end(checkpoint)
 
 
 class NetworkStack:
     """Networks side by side with their optimiser, on one device. On a GPU a step is recorded once and replayed."""
 
-    def __init__(self, courses: Sequence[StackedRun], device: torch.device) -> None:
-        self.courses, self.config = courses, _common(courses)
+    def __init__(self, runs: Sequence[StackedRun], device: torch.device) -> None:
+        self.runs, self.config = runs, _common(runs)
         self.on_gpu = device.type == "cuda"
-        models = [course.task.network() for course in courses]
+        models = [run.training.network() for run in runs]
         shape = models[0].config
         if any(model.config != shape for model in models):
             raise ValueError("networks of different shapes cannot be stacked")
@@ -152,9 +160,9 @@ class NetworkStack:
         self.parameters = self._views({name: tensor.shape for name, tensor in whole.items()})
         decays = (self.config.weight_decay, 0.0)
         groups = [{"params": [row], "weight_decay": decay} for row, decay in zip(self.rows, decays, strict=True)]
-        # Its step is linear in the rate: it takes the step of rate 1, of which each network keeps its own share.
+        # Takes the step of rate 1, see above.
         self.optimizer = torch.optim.AdamW(groups, lr=1.0, fused=True, capturable=self.on_gpu)
-        recipe, size = courses[0].task.recipe, self.config.batch_size
+        recipe, size = runs[0].training.recipe, self.config.batch_size
         self.x = torch.zeros(self.count, size, recipe.channels, recipe.window, NUM_JOINTS, device=device)
         self.y = torch.zeros(self.count, size, dtype=torch.int64, device=device)
         self.rates = torch.zeros(self.count, device=device)
@@ -198,17 +206,17 @@ class NetworkStack:
             zip(self.parameters, torch.autograd.grad(losses.sum(), [*self.parameters.values()]), strict=True)
         )
         with torch.no_grad():
-            for row, kind in zip(self.rows, self.kinds, strict=True):
-                row.grad = torch.cat([gradients[name].flatten(1) for name in kind], 1)
+            slopes = [torch.cat([gradients[name].flatten(1) for name in kind], 1) for kind in self.kinds]
             if self.config.clip_norm:
-                norm = sum(row.grad.square().sum(1) for row in self.rows).sqrt()
+                norm = torch.stack([slope.square().sum(1) for slope in slopes]).sum(0).sqrt()
                 share = (self.config.clip_norm / (norm + 1e-6)).clamp(max=1.0)
-                for row in self.rows:
-                    row.grad *= share[:, None]
+                slopes = [slope * share[:, None] for slope in slopes]
+            for row, slope in zip(self.rows, slopes, strict=True):
+                row.grad = slope
             before = [row.clone() for row in self.rows]
             self.optimizer.step()
             for row, old in zip(self.rows, before, strict=True):
-                row.copy_(torch.lerp(old, row, self.rates[:, None]))
+                row.copy_(torch.lerp(old, row, self.rates[:, None]))  # old + rate · (stepped - old)
             self.told[0] = losses
             self.told[1] = (scores.argmax(-1) == self.y).float().mean(1)
 
@@ -234,72 +242,70 @@ class NetworkStack:
 
 @dataclass
 class SharedBatches:
-    """Courses that see the same varied clips, each its own streams of them."""
+    """Networks that see the same varied clips, each its own stream of them."""
 
-    courses: list[StackedRun]
+    runs: list[StackedRun]
 
     @property
     def steps(self) -> int:
-        return self.courses[0].steps
+        return self.runs[0].steps
 
     @property
     def epochs(self) -> int:
-        return max(course.config.epochs for course in self.courses)
+        return max(run.config.epochs for run in self.runs)
 
     @cached_property
     def streams(self) -> list[Any]:
-        return sorted({course.task.stream for course in self.courses})
+        return sorted({run.training.stream for run in self.runs})
 
     def epoch(self, epoch: int) -> tuple[Tensor, Tensor]:
         """Network input (steps, streams, N, C, window, 27) and labels (steps, N) of an epoch."""
-        xs, ys = zip(*self.courses[0].batches.of_streams(epoch, self.streams), strict=True)
+        xs, ys = zip(*self.runs[0].batches.of_streams(epoch, self.streams), strict=True)
         return torch.stack(xs), torch.stack(ys)
 
 
-def _lessons(courses: Sequence[StackedRun]) -> list[SharedBatches]:
+def _shared_batches(runs: Sequence[StackedRun]) -> list[SharedBatches]:
     found: dict[str, SharedBatches] = {}
-    for course in courses:
-        task, config = course.task, course.config
+    for run in runs:
+        clips, config = run.training.clips, run.config
         drawn = (config.batch_size, config.per_gloss, config.spread, config.augmentation, config.seed)
-        key = repr((id(task.material.train), task.material.glosses, drawn))
-        found.setdefault(key, SharedBatches([])).courses.append(course)
+        key = repr((id(clips.train), clips.glosses, drawn))
+        found.setdefault(key, SharedBatches([])).runs.append(run)
     return list(found.values())
 
 
-class _Drawn(Dataset):
-    """Epochs of lessons, in the order in which `train_stacked` wants them."""
+class _Drawn(Dataset[tuple[Tensor, Tensor]]):
+    """Epochs of varied clips, in the order in which `train_stacked` wants them."""
 
-    def __init__(self, lessons: Sequence[SharedBatches]) -> None:
-        self.lessons = lessons
-        wanted = [(e * lesson.steps, i, e) for i, lesson in enumerate(lessons) for e in range(lesson.epochs)]
+    def __init__(self, shared: Sequence[SharedBatches]) -> None:
+        self.shared = shared
+        wanted = [(e * group.steps, i, e) for i, group in enumerate(shared) for e in range(group.epochs)]
         self.order = [(i, e) for _, i, e in sorted(wanted)]
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __getitem__(self, at: int) -> tuple[Tensor, Tensor]:
-        lesson, epoch = self.order[at]
-        return self.lessons[lesson].epoch(epoch)
+        place, epoch = self.order[at]
+        return self.shared[place].epoch(epoch)
 
 
-def _draws(lessons: Sequence[SharedBatches], workers: int, pin: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    drawn = _Drawn(lessons)
-    first = lessons[0]
-    recipe, config = first.courses[0].task.recipe, first.courses[0].config
+def _draws(shared: Sequence[SharedBatches], workers: int, pin: bool) -> Iterator[tuple[Tensor, Tensor]]:
+    drawn = _Drawn(shared)
+    first = shared[0]
+    recipe, config = first.runs[0].training.recipe, first.runs[0].config
     clip = recipe.channels * recipe.window * NUM_JOINTS * 4
-    each = max(lesson.steps * len(lesson.streams) for lesson in lessons) * config.batch_size * clip
-    room = with_room(workers, _AHEAD, each) if workers else {}
-    forked = {"multiprocessing_context": "fork", "worker_init_fn": leave_signals} if room else {}
-    return iter(DataLoader(drawn, None, pin_memory=pin, generator=torch.Generator(), **room, **forked))
+    each = max(group.steps * len(group.streams) for group in shared) * config.batch_size * clip
+    return iter(DataLoader(drawn, None, **loading(workers, _AHEAD, each, pin)))
 
 
-def _common(courses: Sequence[StackedRun]) -> TrainConfig:
+def _common(runs: Sequence[StackedRun]) -> TrainConfig:
     """The settings that all networks of a stack share. Raises ValueError where they do not."""
-    config = courses[0].config
-    for course in courses:
+    config = runs[0].config
+    for run in runs:
         for name in ("batch_size", "label_smoothing", "weight_decay", "clip_norm"):
-            if getattr(course.config, name) != getattr(config, name):
+            if getattr(run.config, name) != getattr(config, name):
                 raise ValueError(f"networks with another {name} cannot be stacked")
-        if course.config.average or course.task.recipe != courses[0].task.recipe:
+        if run.config.average or run.training.recipe != runs[0].training.recipe:
             raise ValueError("networks with a moving average, or with different recipes, cannot be stacked")
     return config

@@ -1,9 +1,11 @@
 """The files of a training run: how far it is, whether it is finished, what an interruption leaves."""
 
+import io
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,42 @@ import torch
 
 from dsta.checkpoint import CONFIG_FILE
 from dsta.common import UserError, read_json, replace_file
+
+RESUME_FILE, LOG_FILE = "training.pt", "log.jsonl"
+
+EpochLog = dict[str, float]
+"""What the log says of an epoch."""
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What a run keeps in `out` to go on from, and its log. curve: what the curve depends on, as text."""
+
+    out: Path
+    curve: str
+
+    def read(self) -> dict[str, Any] | None:
+        """The state of an interrupted run; None where there is none. Raises UserError when it is damaged."""
+        path = self.out / RESUME_FILE
+        if not path.exists():
+            return None
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # a damaged file may raise anything, and each means the same
+            raise UserError(f"{path} cannot be read ({error}): delete it to begin anew.") from error
+
+    def check(self, state: Mapping[str, Any]) -> None:
+        """Raises UserError when a state is another run's."""
+        if state["run"] != self.curve:
+            path = self.out / RESUME_FILE
+            raise UserError(f"{self.out} holds an unfinished run with other settings: finish it or delete {path}.")
+
+    def write(self, state: Mapping[str, Any], history: Sequence[EpochLog]) -> None:
+        """Replaces the state and the log. Raises OSError."""
+        content = io.BytesIO()
+        torch.save({"run": self.curve, **state, "history": list(history)}, content)
+        replace_file(self.out / RESUME_FILE, content.getvalue())
+        replace_file(self.out / LOG_FILE, "".join(json.dumps(line) + "\n" for line in history).encode())
 
 
 def is_finished(out: Path) -> bool:
@@ -23,13 +61,6 @@ def is_finished(out: Path) -> bool:
 def interrupted_note(finished: int, epochs: int) -> str:
     """What the provenance of an unfinished run says."""
     return f"interrupted after epoch {finished} of {epochs}"
-
-
-RESUME_FILE, LOG_FILE = "training.pt", "log.jsonl"
-
-
-EpochLog = dict[str, float]
-"""What the log says of an epoch."""
 
 
 def best_epoch(history: Sequence[EpochLog]) -> int:
@@ -50,14 +81,7 @@ def telling_disk_errors(out: Path) -> Iterator[None]:
         ) from error
 
 
-def _read_state(path: Path) -> dict[str, Any]:
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file may raise anything, and each means the same
-        raise UserError(f"{path} cannot be read ({error}): delete it to begin anew.") from error
-
-
-def _tell_stopped(out: Path) -> None:
+def tell_stopped(out: Path) -> None:
     """Says what an interrupted run has left, in its checkpoint too."""
     if is_finished(out):
         print(f"Stopped when all was done: {out} holds the finished network.", file=sys.stderr)

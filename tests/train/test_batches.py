@@ -190,12 +190,14 @@ def test_faithful_is_the_references_bug_of_equally_seeded_workers():
     single = [training_draw(30, Stream.JOINT, Recipe(window=8), rng).frames for _ in range(8)]
     assert single == rows[0] + rows[FAITHFUL_WORKERS]  # a worker goes on with its one generator
     mended = reference(count=36)
-    assert mended.draw(0, 1) != mended.draw(7, 1) and mended.draw(0, 1) != mended.draw(0, 2)
+    assert mended.draws.draw(0, 1) != mended.draws.draw(7, 1) and mended.draws.draw(0, 1) != mended.draws.draw(0, 2)
 
 
 @pytest.mark.parametrize("stream", Stream)
 def test_only_the_faithful_shift_the_motion_of_joints(stream):
-    shifts = {faithful: reference(stream, faithful=faithful).draw(0, 3).shift != (0, 0) for faithful in (True, False)}
+    shifts = {
+        faithful: reference(stream, faithful=faithful).draws.draw(0, 3).shift != (0, 0) for faithful in (True, False)
+    }
     assert shifts == {True: not stream.is_bone, False: stream == Stream.JOINT}
 
 

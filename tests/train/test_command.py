@@ -21,9 +21,7 @@ from dsta.streams import Recipe, Stream
 from dsta.train import ReferenceConfig, TrainConfig, fit
 from dsta.train import __main__ as module
 from dsta.train.__main__ import main
-from dsta.train.state import RESUME_FILE
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+from dsta.train.state import RESUME_FILE, tell_stopped
 
 
 @pytest.fixture
@@ -48,7 +46,7 @@ def quick(monkeypatch):
     handed = []
 
     def tiny(task, out, machine, *args, **more):
-        handed.extend(task.material.train)
+        handed.extend(task.clips.train)
         small = {"batch_size": 4, "inner_dim": 8, "depth": 1}
         task = replace(task, config=replace(task.config, **small))
         return fit(task, out, replace(machine, progress=False), *args, **more)
@@ -210,11 +208,11 @@ def test_a_signal_leaves_a_network_and_a_run_that_goes_on(skeletons, tmp_path, n
 
 
 def test_stopped_before_anything_was_finished(tmp_path, capsys):
-    module._tell_stopped(tmp_path / "out")
+    tell_stopped(tmp_path / "out")
     assert "nothing is kept" in capsys.readouterr().err
 
 
 def test_stopped_while_the_finished_network_was_written(tmp_path, capsys):
     network(tmp_path / "out", ["x", "y"], "joint")
-    module._tell_stopped(tmp_path / "out")
+    tell_stopped(tmp_path / "out")
     assert "holds the finished network" in capsys.readouterr().err

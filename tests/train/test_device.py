@@ -26,11 +26,10 @@ from dsta.train import loop as module
 from dsta.train.batches import ReferenceBatches, SmallBatches, Workers
 from dsta.train.distributed import Group, synchronise
 from dsta.train.loop import Loop
+from dsta.train.state import RESUME_FILE, RunFiles
 
 SIZES = ModelConfig(2, inner_dim=8, depth=3)
 META = torch.device("meta")  # has shapes and no numbers: whoever reads one is told
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Watch(TorchDispatchMode):
@@ -54,7 +53,7 @@ def without_autocast(monkeypatch):
 
 def step_on(device, tmp_path, config, change=lambda model: None):
     """A training step of the loop on that device: the devices that it met."""
-    loop = Loop(DSTA(SIZES), None, config, tmp_path, "run", replace(QUIET, device=device))
+    loop = Loop(DSTA(SIZES), None, config, RunFiles(tmp_path, "run"), replace(QUIET, device=device))
     loop.model.train()
     change(loop.model)
     x, y = torch.empty(4, 3, 12, 27, device=device), torch.zeros(4, dtype=torch.int64, device=device)
@@ -255,11 +254,11 @@ def test_a_run_begun_elsewhere_goes_on_with_momentum_laid_out_as_the_weights(tmp
     with pytest.raises(KeyboardInterrupt):
         fit(given, tmp_path, QUIET, after_epoch=lambda epoch, model: begin(epoch - 1, model))
     model = given.network().to(memory_format=torch.channels_last)
-    loop = Loop(model, None, given.config, tmp_path, given.run, QUIET)
+    loop = Loop(model, None, given.config, RunFiles(tmp_path, given.curve), QUIET)
     kept = {parameter: state["momentum_buffer"] for parameter, state in loop.optimizer.state.items()}
     assert len(kept) == len(list(model.parameters())) and any(value.abs().max() > 0 for value in kept.values())
     assert all(value.stride() == parameter.stride() for parameter, value in kept.items())
-    state = torch.load(tmp_path / module.RESUME_FILE, weights_only=True)["optimizer"]["state"]
+    state = torch.load(tmp_path / RESUME_FILE, weights_only=True)["optimizer"]["state"]
     assert all(torch.equal(value, state[i]["momentum_buffer"]) for i, value in enumerate(kept.values()))
 
 

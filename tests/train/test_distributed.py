@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,7 @@ from dsta.train.state import LOG_FILE, RESUME_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = ModelConfig(5, inner_dim=8, depth=3)
-
-
-pytestmark = pytest.mark.usefixtures("one_thread")
+PATIENCE = 300  # seconds until two processes count as hanging: other tests take the cores
 
 
 # In float64, where nothing but a mistake makes a difference: a training step's losses on three batches, with DropBlock.
@@ -33,7 +32,7 @@ STEPS = """
 import json, sys
 import torch, torch.nn.functional as F
 from torch.nn.parallel import DistributedDataParallel
-from dsta.distributed import joined, synchronise
+from dsta.train.distributed import joined, synchronise
 from dsta.model import DSTA, ModelConfig
 
 with joined(torch.device("cpu")) as group:
@@ -58,18 +57,23 @@ with joined(torch.device("cpu")) as group:
 """
 
 
+@contextmanager
 def torchrun_begun(*arguments):
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    """Two processes and their launcher, none of which outlives the block; the launcher chooses a free port."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *arguments]
-    return subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=ROOT, env=environment, **piped) as job:
+        try:
+            yield job
+        finally:
+            job.terminate()  # which it hands on to the two, if they are not through
 
 
 def torchrun(*arguments):
     """Runs two processes to their end: (exit code, what they said)."""
     with torchrun_begun(*arguments) as job:
-        out, err = job.communicate(timeout=120)
+        out, err = job.communicate(timeout=PATIENCE)
     return subprocess.CompletedProcess(arguments, job.returncode, out, err)
 
 
@@ -99,12 +103,12 @@ def test_two_processes_step_like_one(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """An upstream folder of 16 training clips of two classes."""
-    return upstream_set(tmp_path / "tiny", [f"c{i}" for i in range(16)], [i % 2 for i in range(16)], split="train")
+    """An upstream folder of 8 training clips of two classes."""
+    return upstream_set(tmp_path / "tiny", [f"c{i}" for i in range(8)], [i % 2 for i in range(8)], split="train")
 
 
 def arguments(folder, out, *more):
-    course = ["--recipe", "reference", "--model", "compact", "--batch-size", "8", "--epochs", "2", "--schedule", "250"]
+    course = ["--recipe", "reference", "--model", "compact", "--batch-size", "4", "--epochs", "2", "--schedule", "250"]
     chosen = ["--stream", "joint", "--select", "last", "--learning-rate", "0.001"]
     return ["--data", str(folder), "--out", str(out), *course, *chosen, *more]
 
@@ -136,11 +140,11 @@ def test_ctrl_c_under_torchrun_leaves_what_one_process_continues(tmp_path):
     folder, out = skeleton_set(tmp_path / "mine"), tmp_path / "out"
     given = ["--data", str(folder), "--stream", "joint", "--out", str(out), "--batch-size", "8", "--schedule", "250"]
     with torchrun_begun("-m", "dsta.train", *given) as job:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + PATIENCE
         while not (out / RESUME_FILE).exists() and time.monotonic() < deadline:
             time.sleep(0.05)
         job.send_signal(signal.SIGINT)
-        _, err = job.communicate(timeout=120)
+        _, err = job.communicate(timeout=PATIENCE)
     assert "holds a network that can be used" in err, err
     curve = losses(out)
     assert Checkpoint.load(out).provenance["state"] == f"interrupted after epoch {len(curve)} of 250"

@@ -15,8 +15,6 @@ from dsta.train.splits import TrainingClips
 RECIPE = Recipe(window=4, bone="direct", normalise="shoulders")
 CONFIG = TrainConfig(epochs=2, schedule=2, batch_size=4, inner_dim=8, depth=1)
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def clips(seed=0, fold=0):
     rng = np.random.default_rng(seed)
@@ -53,8 +51,8 @@ def test_a_run_is_known_by_its_clips_and_settings():
         task(config=replace(CONFIG, seed=1)),
         task(selection="best top-1 on folds [2]"),
     ]
-    assert task().run == task().run == task(config=replace(CONFIG, epochs=1)).run
-    assert len({other.run for other in others} | {task().run}) == len(others) + 1
+    assert task().curve == task().curve == task(config=replace(CONFIG, epochs=1)).curve
+    assert len({other.curve for other in others} | {task().curve}) == len(others) + 1
 
 
 def test_an_unfinished_run_of_other_folds_is_not_continued(tmp_path):

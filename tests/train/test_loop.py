@@ -15,12 +15,9 @@ from dsta.common import UserError
 from dsta.metrics import log_loss, topk
 from dsta.model import DSTA, ModelConfig
 from dsta.streams import Recipe, Stream
-from dsta.train import ReferenceConfig, TrainConfig, fit
-from dsta.train import loop as module
+from dsta.train import ReferenceConfig, TrainConfig, fit, state
 from dsta.train.loop import Loop, Validation
 from dsta.train.state import LOG_FILE, RESUME_FILE, best_epoch
-
-pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def log(out):
@@ -100,7 +97,7 @@ def module_batch(given):
     from dsta.train.batches import ReferenceBatches, Workers
 
     label_of = {"down": 0, "up": 1}
-    made = ReferenceBatches(given.material.train, label_of, given.stream, RECIPE, given.config, Workers())
+    made = ReferenceBatches(given.clips.train, label_of, given.stream, RECIPE, given.config, Workers())
     return next(iter(made.epoch(0)))
 
 
@@ -136,7 +133,7 @@ def test_the_best_epoch_on_validation_clips_is_what_is_saved(tmp_path, monkeypat
 
 
 def test_validation_clips_are_scored_now_and_then_and_at_the_end(tmp_path):
-    fit(task(replace(CONFIG, epochs=5, schedule=5), val=4), tmp_path, QUIET, judge_every=2)
+    fit(task(replace(CONFIG, epochs=5, schedule=5), val=4), tmp_path, QUIET, validate_every=2)
     assert [line["epoch"] for line in log(tmp_path) if "val_top1" in line] == [1, 3, 4]
 
 
@@ -178,7 +175,7 @@ def test_a_full_disk_keeps_the_old_state(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "replace_file", full)
+        patch.setattr(state, "replace_file", full)
         with pytest.raises(UserError, match="No space left on device"):
             fit(task(), tmp_path, QUIET)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

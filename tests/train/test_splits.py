@@ -6,6 +6,8 @@ from helpers.benchmarks import skeleton_set, upstream_set
 
 from dsta.common import UserError
 from dsta.data import official
+from dsta.data.prepared import IndexRow
+from dsta.prepare.write import write_prepared
 from dsta.train.splits import HELD_OUT, Request, hold_out, read_training_clips
 
 
@@ -135,17 +137,16 @@ def test_arrays_have_no_folds_and_are_not_joined(tmp_path):
 
 
 def test_a_prepared_folder_trains_on_its_train_and_chooses_by_its_val(tmp_path):
-    prepared = pytest.importorskip("dsta.prepared")
     rng, rows, joints = np.random.default_rng(0), [], {}
     for i in range(12):
         split = ("train", "train", "val", "test")[i % 4]
         joints[f"c{i}"] = rng.uniform(100, 400, (5 + i, 27, 3)).astype(np.float32)
         about = (f"c{i}", ("no", "yes")[i // 4 % 2], split, f"signer{i}", "", 0, 5 + i, 25.0, 640, 480)
-        rows.append(prepared.Row(*about, "mediapipe-holistic", 1.0, 1.0, str(i)))
+        rows.append(IndexRow(*about, "mediapipe-holistic", 1.0, 1.0, str(i)))
     about = {"estimator": "mediapipe-holistic", "glosses": ["no", "yes"]}
     folder = tmp_path / "mine"
     folder.mkdir()
-    prepared.write_prepared(folder, rows, lambda row: joints[row.clip], about, [])
+    write_prepared(folder, rows, lambda row: joints[row.clip], about, [])
     material = read_training_clips(Request((folder,), "val"))
     assert [clip.name for clip in material.train] == ["c0", "c1", "c4", "c5", "c8", "c9"]
     assert [clip.name for clip in material.val] == ["c2", "c6", "c10"] and "split val" in material.selection

@@ -21,8 +21,6 @@ RECIPE = Recipe(window=6, bone="direct", normalise="shoulders", hand_local=True,
 CONFIG = TrainConfig(3, 4, batch_size=4, balance=0.5, inner_dim=8, depth=2)
 CPU = torch.device("cpu")
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def task(count=16, stream=Stream.JOINT, config=CONFIG, **more):
     return TrainingRun(

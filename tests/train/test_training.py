@@ -19,8 +19,6 @@ from dsta.train.state import RESUME_FILE
 RECIPE = Recipe(window=4, bone="direct", normalise="shoulders")
 CONFIG = TrainConfig(epochs=3, schedule=3, batch_size=4, inner_dim=8, depth=1)
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def clips(count=8, folds=1):
     pixels = np.array([512, 384, 1], np.float32)
