@@ -24,7 +24,7 @@ from dsta.checkpoint import Checkpoint, from_upstream, read_upstream
 from dsta.checkpoint.importing import import_command, write_order
 from dsta.common import UserError, at_least, exit_code
 from dsta.common.device import DeviceSettings, chosen_device
-from dsta.data import BENCHMARKS, ClipSet, DatasetSpec, official, read_clip_set
+from dsta.data import ClipSet, find_spec, official, read_clip_set
 from dsta.data.clips import PickedClips
 from dsta.metrics import log_loss, mcnemar, wilson
 from dsta.model import DSTA
@@ -34,6 +34,7 @@ from dsta.streams import BoneRule, Recipe, Stream
 CLIPS = 400
 OF_A_CLASS = 4  # clips that make a class's place in another order visible
 SURE = 0.001  # p below which one way of reading is better than another
+_OTHER_DATA = "give the data it was made for."
 STRICT = 3.29  # standard errors above chance, p = 0.0005 one-sided: four or six ways are tried, twice
 
 
@@ -83,15 +84,23 @@ class Reading:
 class Identification:
     """What was found. verdict: `identified`, `undecided`, `permuted` or `unknown`; sentence: the same in words.
 
-    ways: the best first. classes: of a permuted network, its class -> the data's class.
+    ways: the best first.
     """
 
     verdict: str
     sentence: str
-    ways: tuple[Reading, ...]
-    clips: int
+    ways: list[Reading]
     chance: float
-    classes: dict[int, int]
+
+    @property
+    def clips(self) -> int:
+        """How many clips were scored."""
+        return len(self.ways[0].hits)
+
+    @property
+    def classes(self) -> dict[int, int]:
+        """Of a permuted network, its class -> the data's class."""
+        return self.ways[0].order if self.verdict == "permuted" else {}
 
 
 def read_unlabelled(path: str | Path) -> Unlabelled:
@@ -115,32 +124,21 @@ def labelled(network: Unlabelled, held: ClipSet) -> tuple[np.ndarray, np.ndarray
     Where both name their classes the names decide; an upstream file's are the benchmark's. Raises UserError when they
     do not fit.
     """
-    classes, spec = network.model.config.num_classes, _benchmark(held)
-    names = network.glosses or (_official_glosses(spec) if spec and spec.num_classes == classes else ())
-    if names and held.glosses:
-        index = {gloss: i for i, gloss in enumerate(names)}
+    classes, spec = network.model.config.num_classes, find_spec(held.folder)
+    index = {gloss: i for i, gloss in enumerate(network.glosses)}
+    if not index and spec and spec.num_classes == classes:
+        index = {entry.gloss: entry.label for entry in official(spec.name).values()}
+    if index and held.glosses:
         own = np.array([index.get(gloss, -1) for gloss in held.glosses])[held.labels]
         if (own < 0).all():
-            raise UserError(
-                f"{network.name} knows none of the glosses of {held.folder}: give the data it was made for."
-            )
+            raise UserError(f"{network.name} knows none of the glosses of {held.folder}: {_OTHER_DATA}")
         return np.flatnonzero(own >= 0), own[own >= 0]
     expected = spec.num_classes if spec else int(held.labels.max()) + 1
     if (spec and expected != classes) or expected > classes:
         raise UserError(
-            f"{network.name} tells {classes} classes apart, but {held.folder} has {expected}: give the data it "
-            "was made for."
+            f"{network.name} tells {classes} classes apart, but {held.folder} has {expected}: {_OTHER_DATA}"
         )
     return np.arange(len(held)), held.labels
-
-
-def _benchmark(held: ClipSet) -> DatasetSpec | None:
-    return BENCHMARKS.get(held.folder.resolve().name.replace("MLASL", "MSASL"))
-
-
-def _official_glosses(spec: DatasetSpec) -> list[str]:
-    names = {entry.label: entry.gloss for entry in official(spec.name).values()}
-    return [names[label] for label in sorted(names)]
 
 
 def choose_clips(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
@@ -167,16 +165,14 @@ def identify(
     clips: int = CLIPS,
     seed: int = 0,
     device: str = "cpu",
-    batch_size: int = 32,
-    progress: bool = True,
 ) -> Identification:
     """Scores the network in every way on the same random clips, and says which way stands out. Raises UserError."""
     positions, labels = labelled(network, held)
     chosen = choose_clips(labels, clips, seed)
     picked, labels = PickedClips(held.joints, positions[chosen]), labels[chosen]
-    model, settings = network.model.to(device).eval(), DeviceSettings(device, batch=batch_size)
+    model, settings = network.model.to(device).eval(), DeviceSettings(device, batch=32)
     found, readings = ways(network.recipe), []
-    with tqdm(total=len(found) * len(labels), unit="clip", disable=not progress) as bar:
+    with tqdm(total=len(found) * len(labels), unit="clip") as bar:
         for stream, rule in found:
             recipe = replace(network.recipe, bone=rule or network.recipe.bone)
             logits = score(model, picked, stream, recipe, settings, bar.update).logits
@@ -217,19 +213,17 @@ def _verdict(network: Unlabelled, readings: Sequence[Reading], chance: float) ->
         sorted(readings, key=lambda way: (-getattr(way, hits).sum(), way.log_loss)) for hits in ("hits", "hits_renamed")
     )
     best, other = as_they_are[0], renamed[0]
-    above = wilson(best.hits.sum(), n, STRICT)[0] > chance
     # A network for other signs tells these clips apart too, but about as well in every way: the right one stands out.
     usual = max(3 * chance, 1.5 * float(np.median([way.renamed for way in renamed[1:]])))
-    is_permuted = _better(other.hits_renamed, best.hits) and wilson(other.hits_renamed.sum(), n, STRICT)[0] > usual
-    if is_permuted:
+    if _better(other.hits_renamed, best.hits) and wilson(other.hits_renamed.sum(), n, STRICT)[0] > usual:
         tied = [way for way in renamed if way is other or not _better(other.hits_renamed, way.hits_renamed)]
         sentence = (
             f"It is {' or '.join(map(str, tied))}, its classes in another order than this data's: {other.top1:.1%} "
             f"right as they are, but {other.renamed:.1%} once an order learned on half of the clips is applied to the "
             "other half."
         )
-        return Identification("permuted", sentence, tuple(renamed), n, chance, other.order)
-    if not above:
+        return Identification("permuted", sentence, renamed, chance)
+    if wilson(best.hits.sum(), n, STRICT)[0] <= chance:
         sentence = (
             f"None is above chance ({chance:.1%}): the best, {best}, gets {best.top1:.1%}, and another order of the "
             f"classes brings no more than {other.renamed:.1%}. Usual causes: clips of another keypoint estimator than "
@@ -237,20 +231,20 @@ def _verdict(network: Unlabelled, readings: Sequence[Reading], chance: float) ->
             "pixels of a 512 x 512 picture, weights for other signs or without training"
             f"{', or too few clips' if n < 100 else ''}."
         )
-        return Identification("unknown", sentence, tuple(as_they_are), n, chance, {})
+        return Identification("unknown", sentence, as_they_are, chance)
     tied = [way for way in as_they_are if way is best or not _better(best.hits, way.hits)]
     if len(tied) > 1:
         sentence = (
             f"It is {' or '.join(f'{way} ({way.top1:.1%})' for way in tied)}: these clips do not tell them apart, "
             f"though {min(tied, key=lambda way: way.log_loss)} has the lowest log-loss. Use more clips (--clips)."
         )
-        return Identification("undecided", sentence, tuple(as_they_are), n, chance, {})
-    claim = network.stream
-    agrees = (
-        f"as its configuration says ({claim})" if claim == best.stream else f"though its configuration says {claim}"
-    )
-    sentence = f"It is {best}: {best.top1:.1%} right, where chance is {chance:.1%}{f', {agrees}' if claim else ''}."
-    return Identification("identified", sentence, tuple(as_they_are), n, chance, {})
+        return Identification("undecided", sentence, as_they_are, chance)
+    sentence = f"It is {best}: {best.top1:.1%} right, where chance is {chance:.1%}"
+    if network.stream == best.stream:
+        sentence += f", as its configuration says ({network.stream})"
+    elif network.stream:
+        sentence += f", though its configuration says {network.stream}"
+    return Identification("identified", f"{sentence}.", as_they_are, chance)
 
 
 def _better(a: np.ndarray, b: np.ndarray) -> bool:
@@ -283,11 +277,9 @@ def _table(found: Identification, normalise: str) -> str:
         left = f"{row['stream']:13}{row['bone'] or '–':10}{row['top1']:8.1%}  {top1:16}"
         lines.append(f"{left}{row['log_loss']:8.2f}{row['renamed']:10.1%}  {renamed}")
     rules = "" if normalise == "nose" else " Input normalised by the shoulders has one bone rule, direct."
-    lines.append(
-        f"{found.clips} clips; chance {found.chance:.1%}. The bone rule does not matter to the joint "
-        f"streams.{rules} renamed: with an order of the classes learned on the other half of the clips."
-    )
-    return "\n".join([*lines, found.sentence])
+    count = f"{found.clips} clips; chance {found.chance:.1%}. The bone rule does not matter to the joint streams."
+    renamed = "renamed: with an order of the classes learned on the other half of the clips."
+    return "\n".join([*lines, f"{count}{rules} {renamed}", found.sentence])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -312,7 +304,7 @@ def _run(args: argparse.Namespace) -> None:
     if args.window:
         network = replace(network, recipe=replace(network.recipe, window=args.window))
     held = read_clip_set(args.data, args.split)
-    if network.estimator and network.estimator != held.estimator:
+    if network.estimator not in ("", held.estimator):
         note = f"Note: the network is for keypoints of {network.estimator}, these are {held.estimator}'s."
         print(note, file=sys.stderr)
     found = identify(network, held, args.clips, args.seed, device)
@@ -329,18 +321,17 @@ def _run(args: argparse.Namespace) -> None:
 
 def _next_steps(args: argparse.Namespace, network: Unlabelled, held: ClipSet, found: Identification) -> Iterator[str]:
     """The lines that say how what was found is used."""
-    permuted, is_folder = found.verdict == "permuted", Path(args.file).is_dir()
-    if permuted:
-        classes = network.model.config.num_classes
-        where = f"is in {args.order}" if args.order else "is written with --order FILE.json"
+    order, way, spec = None, found.ways[0], find_spec(held.folder)
+    if found.verdict == "permuted":
+        order, classes = args.order or "FILE.json", network.model.config.num_classes
+        where = f"is in {order}" if args.order else f"is written with --order {order}"
         more = "; with --clips 0 it is learned on all clips" if args.clips else ""
         yield f"The order of {len(found.classes)} of {classes} classes {where}{more}."
-    if permuted and is_folder:  # it may have been reordered before: an order counts for what it was found of
+    if order and Path(args.file).is_dir():  # reordered before, perhaps: an order counts for what it was found of
         yield "An order is applied at import: find that of the file from which this folder was imported."
-    elif permuted or (found.verdict == "identified" and not is_folder):
-        spec, way, order = _benchmark(held), found.ways[0], (args.order or "FILE.json") if permuted else None
-        name = spec.name if spec else "NAME"
-        yield f"To import it: {import_command(args.file, name, way.stream, way.bone, order)}"
+    elif order or (found.verdict == "identified" and not Path(args.file).is_dir()):
+        command = import_command(args.file, spec.name if spec else "NAME", way.stream, way.bone, order)
+        yield f"To import it: {command}"
 
 
 if __name__ == "__main__":

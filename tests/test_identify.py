@@ -1,6 +1,7 @@
 """Identification of unlabelled weights, on networks whose answer is known because it was trained or shuffled here."""
 
 import json
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,21 +79,23 @@ def chained():
     return trained("bone", "chained")
 
 
+def blank(classes, glosses=()):
+    return Unlabelled("net", DSTA(ModelConfig(classes, inner_dim=8, depth=1)), Recipe(), glosses)
+
+
 def reordered(network, seed=1):
     """The same network with its classes in another order: its class i is the data's class order[i]."""
     order = np.random.default_rng(seed).permutation(network.model.config.num_classes)
-    model = DSTA(network.model.config)
-    model.load_state_dict(network.model.state_dict())
-    with torch.no_grad():
-        model.classifier.weight.copy_(network.model.classifier.weight[order])
-        model.classifier.bias.copy_(network.model.classifier.bias[order])
-    return replace(network, model=model.eval()), order
+    model = deepcopy(network.model)
+    for tensor in (model.classifier.weight.data, model.classifier.bias.data):
+        tensor.copy_(tensor[order])
+    return replace(network, model=model), order
 
 
 @pytest.mark.parametrize(("stream", "bone"), [("bone", "chained"), ("bone", "direct")])
 def test_a_trained_network_is_identified(stream, bone, held, chained):
     network = chained if (stream, bone) == ("bone", "chained") else trained(stream, bone)
-    found = identify(network, held, clips=0, progress=False)
+    found = identify(network, held, clips=0)
     assert found.verdict == "identified" and (found.ways[0].stream, found.ways[0].bone) == (stream, bone)
     assert found.ways[0].top1 > 0.9 > 0.6 > found.ways[1].top1
     assert len(found.ways) == 6 and found.clips == 48 and found.chance == pytest.approx(1 / 6)
@@ -100,33 +103,33 @@ def test_a_trained_network_is_identified(stream, bone, held, chained):
 
 def test_another_order_of_the_classes_is_found(held, chained):
     network, order = reordered(chained)
-    found = identify(network, held, clips=0, progress=False)
+    found = identify(network, held, clips=0)
     assert found.verdict == "permuted" and (found.ways[0].stream, found.ways[0].bone) == ("bone", "chained")
     assert found.ways[0].top1 < 0.3 and found.ways[0].renamed > 0.9
     assert found.classes == dict(enumerate(order.tolist()))
     assert "another order" in found.sentence
 
 
-def fake_scores(right, sure):
-    """In place of the network: ways in `right` know every clip, with the given sureness; others say class 0."""
+def identified(monkeypatch, right, sure=(), order=range(CLASSES)):
+    """What is found where, in place of a network, ways in `right` know every clip, its class i being order[i], with the
+    sureness in `sure`, and others say class 0."""
 
     def score(model, clips, stream, recipe, *_):
-        labels = [int(clip[0, 0, 0]) for clip in clips]
+        meant = [order[int(clip[0, 0, 0])] for clip in clips]
         way = (stream, recipe.bone if Stream(stream).is_bone else None)
-        logits = np.eye(CLASSES)[labels if way in right else np.zeros(len(clips), int)] * sure.get(way, 1)
+        logits = np.eye(CLASSES)[meant if way in right else np.zeros(len(clips), int)] * dict(sure).get(way, 1)
         return Scores(logits, np.zeros((len(clips), 1)))
 
-    return score
+    monkeypatch.setattr("dsta.identify.score", score)
+    labels = np.repeat(np.arange(CLASSES), 8)
+    clips = np.broadcast_to(labels[:, None, None, None], (48, 1, 27, 3)).astype(np.float32)
+    return identify(blank(CLASSES), held_of(clips, labels))
 
 
 @pytest.mark.parametrize(("likelier", "other"), [("chained", "direct"), ("direct", "chained")])
 def test_ways_that_the_clips_do_not_tell_apart_are_both_named(monkeypatch, likelier, other):
     both = {("bone_motion", "chained"), ("bone_motion", "direct")}
-    monkeypatch.setattr("dsta.identify.score", fake_scores(both, {("bone_motion", likelier): 9}))
-    labels = np.repeat(np.arange(CLASSES), 8)
-    clips = np.broadcast_to(labels[:, None, None, None], (48, 1, 27, 3)).astype(np.float32)
-    network = Unlabelled("net", DSTA(ModelConfig(CLASSES, inner_dim=8, depth=1)), Recipe())
-    found = identify(network, held_of(clips, labels), progress=False)
+    found = identified(monkeypatch, both, {("bone_motion", likelier): 9})
     assert found.verdict == "undecided" and (found.ways[0].stream, found.ways[0].bone) == ("bone_motion", likelier)
     assert f"bone_motion with {other} bones (100.0%)" in found.sentence
     assert f"though bone_motion with {likelier} bones has the lowest log-loss" in found.sentence
@@ -134,31 +137,22 @@ def test_ways_that_the_clips_do_not_tell_apart_are_both_named(monkeypatch, likel
 
 @pytest.mark.parametrize("stream", ["joint", "joint_motion"])
 def test_joint_streams_have_no_rule(monkeypatch, stream):
-    monkeypatch.setattr("dsta.identify.score", fake_scores({(stream, None)}, {}))
-    labels = np.repeat(np.arange(CLASSES), 8)
-    clips = np.broadcast_to(labels[:, None, None, None], (48, 1, 27, 3)).astype(np.float32)
-    network = Unlabelled("net", DSTA(ModelConfig(CLASSES, inner_dim=8, depth=1)), Recipe())
-    found = identify(network, held_of(clips, labels), progress=False)
+    found = identified(monkeypatch, {(stream, None)})
     assert found.verdict == "identified" and found.ways[0].bone is None
     assert found.sentence.startswith(f"It is {stream}: 100.0%")
 
 
 def test_a_network_for_other_signs_is_not_taken_for_a_permuted_one(monkeypatch):
     """It tells the clips apart in every way of reading; a permuted one does so in one."""
-    order = np.array([3, 4, 5, 0, 1, 2])
-    labels = np.repeat(np.arange(CLASSES), 8)
-    clips = np.broadcast_to(order[labels][:, None, None, None], (48, 1, 27, 3)).astype(np.float32)
-    network = Unlabelled("net", DSTA(ModelConfig(CLASSES, inner_dim=8, depth=1)), Recipe())
     every = {(stream, rule) for stream in Stream for rule in (None, "chained", "direct")}
     for right, verdict in ((every, "unknown"), ({("joint", None)}, "permuted")):
-        monkeypatch.setattr("dsta.identify.score", fake_scores(right, {}))
-        assert identify(network, held_of(clips, labels), progress=False).verdict == verdict
+        assert identified(monkeypatch, right, order=(3, 4, 5, 0, 1, 2)).verdict == verdict
 
 
 def test_an_untrained_network_is_unknown(held):
     torch.manual_seed(3)
     network = Unlabelled("net", DSTA(ModelConfig(CLASSES, inner_dim=8, depth=2)).eval(), Recipe(window=WINDOW))
-    found = identify(network, held, clips=0, progress=False)
+    found = identify(network, held, clips=0)
     assert found.verdict == "unknown" and "Usual causes" in found.sentence and found.classes == {}
 
 
@@ -166,14 +160,8 @@ def test_an_untrained_network_is_unknown(held):
 
 
 def test_ways_are_six_and_four_for_shoulders():
-    six = [
-        ("joint", None),
-        ("bone", "chained"),
-        ("bone", "direct"),
-        ("joint_motion", None),
-        ("bone_motion", "chained"),
-        ("bone_motion", "direct"),
-    ]
+    bones = [[(stream, "chained"), (stream, "direct")] for stream in ("bone", "bone_motion")]
+    six = [("joint", None), *bones[0], ("joint_motion", None), *bones[1]]
     assert ways(Recipe()) == six
     assert ways(SMALL_RECIPE) == [(s, r) for s, r in six if r != "chained"]
 
@@ -210,7 +198,7 @@ def test_sample_keeps_four_of_a_class_and_the_shares():
 
 
 def test_glosses_decide_where_both_name_them():
-    network = Unlabelled("net", DSTA(ModelConfig(3, inner_dim=8, depth=1)), Recipe(), ("c", "a", "x"))
+    network = blank(3, ("c", "a", "x"))
     positions, labels = labelled(network, held_of(np.zeros((4, 1, 27, 3)), np.array([0, 1, 2, 0]), ("a", "b", "c")))
     assert positions.tolist() == [0, 2, 3] and labels.tolist() == [1, 0, 1]
     with pytest.raises(UserError, match="none of the glosses"):
@@ -218,13 +206,9 @@ def test_glosses_decide_where_both_name_them():
 
 
 def test_another_class_count_is_told():
-    network = Unlabelled("net", DSTA(ModelConfig(3, inner_dim=8, depth=1)), Recipe())
-    for held in (
-        held_of(np.zeros((1, 1, 27, 3)), np.array([3])),
-        held_of(np.zeros((1, 1, 27, 3)), np.array([0]), folder="data/WLASL100"),
-    ):
+    for label, folder in ((3, "made_up"), (0, "data/WLASL100")):
         with pytest.raises(UserError, match="3 classes"):
-            labelled(network, held)
+            labelled(blank(3), held_of(np.zeros((1, 1, 27, 3)), np.array([label]), folder=folder))
 
 
 # --- the command line
@@ -239,10 +223,13 @@ def data(tmp_path, held):
     return folder
 
 
+def saved(network, stream, folder, glosses=tuple("abcdef"), estimator="hrnet-wholebody"):
+    Checkpoint(network.model, Stream(stream), network.recipe, glosses, estimator, {}).save(folder)
+    return str(folder)
+
+
 def test_a_weights_folder_is_identified_against_its_own_word(tmp_path, data, chained, capsys):
-    glosses = tuple(f"class {i}" for i in range(CLASSES))
-    Checkpoint(chained.model, Stream.JOINT, chained.recipe, glosses, "hrnet-wholebody", {}).save(tmp_path / "joint")
-    assert main([str(tmp_path / "joint"), "--data", str(data), "--device", "cpu"]) == 0
+    assert main([saved(chained, "joint", tmp_path / "joint"), "--data", str(data), "--device", "cpu"]) == 0
     out = capsys.readouterr().out
     assert "It is bone with chained bones" in out and "though its configuration says joint" in out
     assert "does not matter to the joint streams" in out and len(out.splitlines()) == 9
@@ -250,9 +237,8 @@ def test_a_weights_folder_is_identified_against_its_own_word(tmp_path, data, cha
 
 def test_the_order_is_written_and_json_is_one_object(tmp_path, data, chained, capsys):
     network, order = reordered(chained)
-    glosses = tuple(f"class {i}" for i in range(CLASSES))
-    Checkpoint(network.model, Stream.BONE, network.recipe, glosses, "hrnet-wholebody", {}).save(tmp_path / "bone")
-    assert main([str(tmp_path / "bone"), "--data", str(data), "--json", "--order", str(tmp_path / "order.json")]) == 0
+    file = saved(network, "bone", tmp_path / "bone")
+    assert main([file, "--data", str(data), "--json", "--order", str(tmp_path / "order.json")]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["verdict"] == "permuted" and result["clips"] == 48 and len(result["ways"]) == 6
     best = result["ways"][0]
@@ -269,29 +255,21 @@ def test_an_upstream_file_is_scored_in_six_ways(tmp_path, data, capsys):
     assert len(capsys.readouterr().out.splitlines()) == 9
 
 
-def test_a_skeleton_set_is_understood_and_another_estimator_is_told(tmp_path, capsys):
-    folder = skeleton_set(tmp_path / "set")
-    glosses = ("hello", "deaf", "book")
+def test_a_skeleton_set_is_understood_another_estimator_is_told_and_views_are_not_averaged(tmp_path, capsys):
     model = DSTA(ModelConfig(3, in_channels=5, inner_dim=8, depth=1)).eval()
-    Checkpoint(model, Stream.JOINT, replace(SMALL_RECIPE, window=4), glosses, "hrnet-wholebody", {}).save(
-        tmp_path / "w"
-    )
-    assert main([str(tmp_path / "w"), "--data", str(folder)]) == 0
+    network = Unlabelled("net", model, replace(SMALL_RECIPE, window=4))
+    file = saved(network, "joint", tmp_path / "w", ("hello", "deaf", "book"))
+    assert main([file, "--data", str(skeleton_set(tmp_path / "set"))]) == 0
     captured = capsys.readouterr()
     assert "keypoints of hrnet-wholebody, these are mediapipe-holistic's" in captured.err
     assert "one bone rule" in captured.out and len(captured.out.splitlines()) == 7
+    assert SMALL_RECIPE.views > 1 and read_unlabelled(file).recipe == replace(SMALL_RECIPE, window=4, views=1)
 
 
 def test_mistakes_are_told(tmp_path, data, chained, capsys):
     assert main([str(tmp_path / "no.pt"), "--data", str(data)]) == 2
-    Checkpoint(chained.model, Stream.BONE, chained.recipe, tuple("abcdef"), "x", {}).save(tmp_path / "w")
-    assert main([str(tmp_path / "w"), "--data", str(tmp_path)]) == 2
+    file = saved(chained, "bone", tmp_path / "w", estimator="x")
+    assert main([file, "--data", str(tmp_path)]) == 2
     if not torch.cuda.is_available():
-        assert main([str(tmp_path / "w"), "--data", str(data), "--device", "cuda"]) == 2
+        assert main([file, "--data", str(data), "--device", "cuda"]) == 2
         assert "No GPU" in capsys.readouterr().err
-
-
-def test_views_are_not_averaged(tmp_path):
-    model = DSTA(ModelConfig(3, in_channels=5, inner_dim=8, depth=1))
-    Checkpoint(model, Stream.JOINT, SMALL_RECIPE, ("a", "b", "c"), "mediapipe-holistic", {}).save(tmp_path)
-    assert SMALL_RECIPE.views > 1 and read_unlabelled(tmp_path).recipe == replace(SMALL_RECIPE, views=1)

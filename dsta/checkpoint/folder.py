@@ -64,12 +64,11 @@ class Checkpoint:
             model = DSTA(ModelConfig.from_dict(config["model"]))
             recipe, stream = Recipe.from_dict(config["recipe"]), Stream(config["stream"])
             estimator, provenance, sha256 = config["estimator"], config["provenance"], config["weights_sha256"]
+        except UserError:
+            raise
         except (KeyError, TypeError, ValueError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(
-                f"{folder / CONFIG_FILE} is not a configuration of dsta ({error!r}): restore it."
-            ) from error
+            path = folder / CONFIG_FILE
+            raise UserError(f"{path} is not a configuration of dsta ({error!r}): restore it.") from error
         if len(glosses) != model.config.num_classes:
             raise UserError(
                 f"{folder} has {len(glosses)} glosses for {model.config.num_classes} classes: config.json is damaged."

@@ -7,14 +7,16 @@ is used.
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import httpx
 import torch
-from huggingface_hub import ModelHubMixin, snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import HFValidationError
 
 from dsta.checkpoint.folder import CONFIG_FILE, Checkpoint
-from dsta.checkpoint.manifest import MANIFEST_FILE, check_files, check_manifest, write_manifest
+from dsta.checkpoint.manifest import MANIFEST_FILE, check_manifest, write_manifest
 from dsta.common import UserError
 
 _PUBLISHED = (".json", ".safetensors", ".md", ".yml", ".yaml")
@@ -27,8 +29,13 @@ def fetch(repo: str, subfolder: str = "", revision: str | None = None, local_fil
 
     Returns the folder in the Hub's cache; its files are those that its manifest lists. Raises UserError.
     """
-    folder = _download(repo, subfolder, revision, local_files_only)
-    check_files(folder / MANIFEST_FILE, folder / subfolder if subfolder else folder)
+    patterns = [f"{subfolder}/{kind}" if subfolder else kind for kind in ("*.json", "*.safetensors")]
+    how: dict[str, Any] = {"revision": revision, "local_files_only": local_files_only}
+    try:
+        folder = Path(snapshot_download(repo, allow_patterns=[*patterns, MANIFEST_FILE], **how))
+    except _FAILURES as error:
+        raise UserError(f"{repo} was not fetched ({_first_line(error)}): {_ADVICE}") from error
+    check_manifest(folder / subfolder, folder)
     return folder
 
 
@@ -76,52 +83,22 @@ def push_to_hub(checkpoint: Checkpoint, repo: str, private: bool | None = None) 
     return _upload(checkpoint.save, _card(repo, [checkpoint]), repo, private, "Weights of one stream")
 
 
-class _Folder(ModelHubMixin):
-    """Weights on their way to the Hub: `write` puts the files into a folder, a README.md among them.
-
-    It wraps the weights in place of being their base class, so that they can be used where huggingface_hub is not. A
-    function is its only argument: of others the mixin would make a config.json, which an ensemble must not have.
-    """
-
-    def __init__(self, write: Callable[[Path], None]) -> None:
-        self._write = write
-
-    def _save_pretrained(self, save_directory: Path) -> None:
-        self._write(save_directory)
-
-
 def _upload(write: Callable[[Path], None], card: str, repo: str, private: bool | None, message: str) -> str:
     """Sends what `write(folder)` writes to `repo`, in one commit, and makes the repository if need be.
 
     card: the README.md, when `write` writes none. Returns the commit's address. Raises UserError when the Hub refuses
     or cannot be reached.
     """
-
-    def write_all(folder: Path) -> None:
-        write(folder)
-        if not (folder / "README.md").exists():
-            (folder / "README.md").write_text(card, encoding="utf-8")
-
+    api = HfApi()
     try:
-        return str(_Folder(write_all).push_to_hub(repo, private=private, commit_message=message))
+        with TemporaryDirectory() as folder:
+            write(Path(folder))
+            if not (readme := Path(folder, "README.md")).exists():
+                readme.write_text(card, encoding="utf-8")
+            name = api.create_repo(repo, private=private, exist_ok=True).repo_id
+            return str(api.upload_folder(repo_id=name, folder_path=folder, commit_message=message))
     except _FAILURES as error:
         raise UserError(f"{repo} was not uploaded ({_first_line(error)}): {_ADVICE}") from error
-
-
-def _download(repo: str, subfolder: str, revision: str | None, local_files_only: bool) -> Path:
-    """The folder in the local cache with the JSON and weights files of `repo`, or of one subfolder of it.
-
-    This is not the mixin's `from_pretrained`, which wants a config.json at the repository's root: an ensemble has none.
-    Raises UserError when it is not there or cannot be reached.
-    """
-    patterns = [f"{subfolder}/{kind}" if subfolder else kind for kind in ("*.json", "*.safetensors")]
-    try:
-        folder = snapshot_download(
-            repo, revision=revision, allow_patterns=[*patterns, "manifest.json"], local_files_only=local_files_only
-        )
-    except _FAILURES as error:
-        raise UserError(f"{repo} was not fetched ({_first_line(error)}): {_ADVICE}") from error
-    return Path(folder)
 
 
 def _first_line(error: Exception) -> str:

@@ -17,12 +17,9 @@ import torch
 from dsta.checkpoint.folder import CONFIG_FILE, WEIGHTS_FILE, Checkpoint
 from dsta.checkpoint.upstream import from_upstream, read_upstream
 from dsta.common import UserError, file_sha256, replace_file, replace_files
-from dsta.data import DatasetSpec, benchmark, official
-from dsta.model import DSTA
+from dsta.data import benchmark, official
 from dsta.skeleton import NUM_JOINTS
 from dsta.streams import BoneRule, Recipe, Stream
-
-_AGAIN = "have python -m dsta.identify write it with --order"
 
 
 def import_upstream(
@@ -51,11 +48,20 @@ def import_upstream(
             f"{path} tells {model.config.num_classes} classes apart, but {spec.name} has {spec.num_classes}: give its "
             "own --dataset."
         )
-    glosses, provenance = _described(path, spec)
-    provenance["imported"]["beside"] = beside
+    names = {entry.label: entry.gloss for entry in official(spec.name).values()}
+    glosses = tuple(names.get(label, f"class {label}") for label in range(spec.num_classes))
+    provenance: dict[str, Any] = {
+        "datasets": [spec.name],
+        "selection": "unknown; upstream's code keeps the best epoch on the split that it reports",
+        "licence": "CC BY-NC 4.0 (upstream's weights, https://github.com/hulianyuyy/DSTA-SLR)",
+        "imported": {"file": path.name, "sha256": file_sha256(path), "beside": beside},
+        "stream_and_bone_rule": "as given at import; the file does not say them",
+        "glosses_from": "the official list" if names else "no public list: classes are numbered",
+    }
     if order is not None:
         known = read_order(order, spec.num_classes)
-        _reorder(model, completed(known))
+        for tensor in (model.classifier.weight.data, model.classifier.bias.data):
+            tensor[completed(known)] = tensor.clone()
         provenance["class_order"] = {
             "file": Path(order).name,
             "sha256": file_sha256(order),
@@ -74,45 +80,19 @@ def import_upstream(
     with tempfile.TemporaryDirectory(prefix=".import", dir=out) as beside_out:
         made.save(beside_out)
         loaded = Checkpoint.load(beside_out)
-        _check_equal(model, loaded.model)
+        x = torch.randn(2, 3, 16, NUM_JOINTS, generator=torch.Generator().manual_seed(0))
+        with torch.inference_mode():
+            if not torch.equal(model(x), loaded.model(x)):
+                raise RuntimeError("the written checkpoint gives other logits than the source: nothing was kept")
         replace_files({out / name: (Path(beside_out) / name).read_bytes() for name in (WEIGHTS_FILE, CONFIG_FILE)})
     return loaded
 
 
-def _described(path: Path, spec: DatasetSpec) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """The classes' names, and the provenance, of an upstream file for a benchmark."""
-    names = {entry.label: entry.gloss for entry in official(spec.name).values()}
-    return tuple(names.get(label, f"class {label}") for label in range(spec.num_classes)), {
-        "datasets": [spec.name],
-        "selection": "unknown; upstream's code keeps the best epoch on the split that it reports",
-        "licence": "CC BY-NC 4.0 (upstream's weights, https://github.com/hulianyuyy/DSTA-SLR)",
-        "imported": {"file": path.name, "sha256": file_sha256(path)},
-        "stream_and_bone_rule": "as given at import; the file does not say them",
-        "glosses_from": "the official list" if names else "no public list: classes are numbered",
-    }
-
-
-@torch.no_grad()
-def _reorder(model: DSTA, meant: Sequence[int]) -> None:
-    """Moves each class i of the classifier to place meant[i]."""
-    for tensor in (model.classifier.weight, model.classifier.bias):
-        tensor[list(meant)] = tensor.clone()
-
-
-@torch.inference_mode()
-def _check_equal(source: DSTA, written: DSTA) -> None:
-    """That both networks give the same logits for the same input."""
-    x = torch.randn(2, 3, 16, NUM_JOINTS, generator=torch.Generator().manual_seed(0))
-    if not torch.equal(source(x), written(x)):
-        raise RuntimeError("the written checkpoint gives other logits than the source: nothing was kept")
-
-
 def import_command(file: str, dataset: str, stream: str, bone: str | None, order: str | None) -> str:
     """The command line that imports a file which is now known to be of that stream, bone rule and order of classes."""
-    chosen = [("--dataset", dataset), ("--stream", stream), ("--bone", bone), ("--order", order)]
-    options = [word for name, value in chosen if value for word in (name, value)]
-    words = ["python", "-m", "dsta.checkpoint", "import", file, *options, "--out", f"weights/{dataset}/{stream}"]
-    return shlex.join(words)
+    options = {"dataset": dataset, "stream": stream, "bone": bone, "order": order, "out": f"weights/{dataset}/{stream}"}
+    words = [word for name, value in options.items() if value for word in (f"--{name}", value)]
+    return shlex.join(["python", "-m", "dsta.checkpoint", "import", file, *words])
 
 
 def write_order(path: str | Path, classes: Mapping[int, int], num_classes: int) -> None:
@@ -128,15 +108,16 @@ def read_order(path: str | Path, num_classes: int) -> tuple[int | None, ...]:
     """The data's class of each of the network's `num_classes`, None where unknown. Raises UserError."""
     try:
         pairs = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=tuple)
+        fault = _fault(pairs, num_classes)
+        if fault:
+            fault = f"is not an order of the network's {num_classes} classes, {fault}"
     except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}): {_AGAIN}.") from error
+        fault = f"cannot be read ({error.strerror})"
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{path} is not JSON ({error}): {_AGAIN}.") from error
-    fault = _fault(pairs, num_classes)
+        fault = f"is not JSON ({error})"
     if fault:
-        raise UserError(f"{path} is not an order of the network's {num_classes} classes, {fault}: {_AGAIN}.")
-    order = dict(pairs)
-    return tuple(order[str(own)] for own in range(num_classes))
+        raise UserError(f"{path} {fault}: have python -m dsta.identify write it with --order.")
+    return tuple(dict(pairs)[str(own)] for own in range(num_classes))
 
 
 def _fault(pairs: Any, num_classes: int) -> str:
@@ -148,13 +129,12 @@ def _fault(pairs: Any, num_classes: int) -> str:
     if {key for key, _ in pairs} != set(map(str, range(num_classes))):
         return f"its names are not those from 0 to {num_classes - 1}"
     known = [value for _, value in pairs if value is not None]
-    wrong = [value for value in known if type(value) is not int or not 0 <= value < num_classes]
-    if wrong:
-        return f"it has the class {json.dumps(wrong[0])}"
-    if not known:
-        return "it knows none of them"
-    twice = [value for value in known if known.count(value) > 1]
-    return f"it has the class {twice[0]} twice" if twice else ""
+    for value in known:
+        if type(value) is not int or not 0 <= value < num_classes:
+            return f"it has the class {json.dumps(value)}"
+        if known.count(value) > 1:
+            return f"it has the class {value} twice"
+    return "" if known else "it knows none of them"
 
 
 def completed(order: Sequence[int | None]) -> list[int]:

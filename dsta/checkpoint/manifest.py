@@ -18,17 +18,11 @@ def write_manifest(root: str | Path) -> None:
     replace_file(root / MANIFEST_FILE, (json.dumps(hashes, indent=1) + "\n").encode())
 
 
-def check_manifest(folder: str | Path) -> None:
-    """Checks the JSON and weights files of an ensemble folder against the manifest beside it, if there is one.
-
-    Raises UserError that names a file that is missing or was changed.
-    """
-    folder = Path(folder).resolve()
-    check_files(folder.parent / MANIFEST_FILE, folder)
-
-
-def check_files(manifest: Path, folder: Path) -> None:
-    """Checks those files that lie in `folder`; without a manifest nothing is checked. Raises UserError, as above."""
+def check_manifest(folder: str | Path, root: Path | None = None) -> None:
+    """Checks the JSON and weights files in a folder against the manifest in `root`, if there is one: by default beside
+    the folder. Raises UserError that names a file that is missing or was changed."""
+    folder = Path(folder) if root else Path(folder).resolve()
+    manifest = (root or folder.parent) / MANIFEST_FILE
     if not manifest.exists():
         return
     for name, expected in read_json(manifest).items():

@@ -152,28 +152,25 @@ def from_upstream(state: Mapping[str, Any]) -> DSTA:
     odd = sorted(name for name, value in state.items() if not isinstance(value, Tensor | np.ndarray | np.generic))
     if odd:
         raise UserError(f"This is not a DSTA-SLR checkpoint: it holds entries that are no tensors, {', '.join(odd)}.")
-    renamed = {_renamed(name): (name, _converted(name, value)) for name, value in state.items() if not _is_graph(name)}
+    # The adjacency is left out: the reference uses it in DropBlock only, and it is known.
+    taken = [name for name in state if not re.fullmatch(r"layers\.\d\.A", name)]
+    renamed = {_renamed(name): (name, _converted(name, state[name])) for name in taken}
     _, classifier = renamed.get("classifier.weight", ("", torch.empty(0)))
     if classifier.ndim != 2:
         raise UserError("This is not a DSTA-SLR checkpoint: it has no classifier (fc.weight).")
     model = DSTA(ModelConfig(num_classes=len(classifier)))
     expected = model.state_dict()
-    common = {name: renamed[name] for name in expected if name in renamed}
-    missing = sorted(set(expected) - set(common))
-    unexpected = sorted(renamed[name][0] for name in set(renamed) - set(common))
-    misshapen = sorted(
-        f"{source} {tuple(tensor.shape)}"
-        for name, (source, tensor) in common.items()
-        if _squeezed(tensor) != _squeezed(expected[name])
-    )
-    problems = [
-        f"{what} {', '.join(names)}"
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
-        if names
-    ]
-    if problems:
-        raise UserError(f"This is not a DSTA-SLR checkpoint: {'; '.join(problems)}.")
-    own = {name: tensor.reshape(expected[name].shape) for name, (_, tensor) in common.items()}
+    common = {name: (*renamed[name], expected[name]) for name in expected if name in renamed}
+    odd_shapes = [f"{name} {tuple(t.shape)}" for name, t, own in common.values() if _squeezed(t) != _squeezed(own)]
+    problems = {
+        "missing": set(expected) - set(common),
+        "unexpected": [renamed[name][0] for name in set(renamed) - set(common)],
+        "of another shape": odd_shapes,
+    }
+    told = [f"{what} {', '.join(sorted(names))}" for what, names in problems.items() if names]
+    if told:
+        raise UserError(f"This is not a DSTA-SLR checkpoint: {'; '.join(told)}.")
+    own = {name: tensor.reshape(mine.shape) for name, (_, tensor, mine) in common.items()}
     model.load_state_dict(own, strict=True)
     return model.eval()
 
@@ -182,11 +179,6 @@ def _renamed(name: str) -> str:
     for pattern, replacement in _RENAMES:
         name = re.sub(pattern, replacement, name)
     return name
-
-
-def _is_graph(name: str) -> bool:
-    """Whether it is the adjacency, which the reference uses in DropBlock only and which is known."""
-    return re.fullmatch(r"layers\.\d\.A", name) is not None
 
 
 def _converted(name: str, value: Any) -> Tensor:

@@ -83,6 +83,4 @@ class DeviceSettings:
 
     @property
     def device_name(self) -> str:
-        if self.on_gpu:
-            return torch.cuda.get_device_name(self.device)
-        return f"{cpu_name()} ({cores()} cores)"
+        return torch.cuda.get_device_name(self.device) if self.on_gpu else f"{cpu_name()} ({cores()} cores)"

@@ -113,10 +113,6 @@ class _NumpyArray:
     def __setstate__(self, state: Any) -> None: ...
 
 
-def _numpy_array(*_: Any) -> _NumpyArray:
-    return _NumpyArray()
-
-
 def _numpy_scalar(dtype: NumpyType, data: bytes) -> float | int | bool | None:
     """The number that a numpy scalar stands for; None for what is no number."""
     if dtype.code[:1] not in ("b", "i", "u", "f"):
@@ -128,7 +124,7 @@ STAND_INS: list[Any] = [
     (NumpyType, "numpy.dtype"),
     (_NumpyArray, "numpy.ndarray"),
     *((_numpy_scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
-    *((_numpy_array, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
+    *((_NumpyArray, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")),
 ]
 _STORAGES = "Double Float Half BFloat16 Long Int Short Char Byte Bool Untyped"
 NEEDED_BY_CHECKPOINTS = {

@@ -26,9 +26,8 @@ class Clip:
 
     def __post_init__(self) -> None:
         if np.isnan(self.joints).any():
-            raise UserError(
-                f"Clip {self.name} of {self.dataset} holds NaN: set joints that were not found to (0, 0, 0)."
-            )
+            clip = f"Clip {self.name} of {self.dataset}"
+            raise UserError(f"{clip} holds NaN: set joints that were not found to (0, 0, 0).")
 
 
 @dataclass(frozen=True)
@@ -61,16 +60,14 @@ class JoinedClips(Sequence[np.ndarray]):
     """Several sequences of clips, one after the other."""
 
     def __init__(self, parts: Sequence[Sequence[np.ndarray]]) -> None:
-        self.parts = list(parts)
-        self.ends = np.cumsum([len(part) for part in self.parts])
+        self.places = [(part, i) for part in parts for i in range(len(part))]
 
     def __len__(self) -> int:
-        return int(self.ends[-1])
+        return len(self.places)
 
     def __getitem__(self, i: Any) -> Any:
-        i = range(len(self))[int(i)]
-        part = int(np.searchsorted(self.ends, i, side="right"))
-        return self.parts[part][i - (int(self.ends[part - 1]) if part else 0)]
+        part, at = self.places[int(i)]
+        return part[at]
 
 
 class PickedClips(Sequence[np.ndarray]):
@@ -97,10 +94,8 @@ class SelectedClips(Sequence[Clip]):
 
     def __getitem__(self, i: Any) -> Any:
         at, held = int(self.positions[i]), self.held
-        gloss = self.glosses[held.labels[at]]
-        return Clip(
-            held.names[at], held.folder.name, gloss, signer_or_source(held, at), int(held.folds[at]), held.joints[at]
-        )
+        gloss, source = self.glosses[held.labels[at]], signer_or_source(held, at)
+        return Clip(held.names[at], held.folder.name, gloss, source, int(held.folds[at]), held.joints[at])
 
 
 def signer_or_source(held: ClipSet, i: int) -> str:

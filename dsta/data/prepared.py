@@ -140,12 +140,7 @@ class PreparedClips(Sequence[np.ndarray]):
     @cached_property
     def array(self) -> np.ndarray:
         """All frames (F, 27, 3), mapped. Raises UserError when the file is not that."""
-        try:
-            array = np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except FileNotFoundError as error:
-            raise UserError(f"{self.path} is missing: {_RESTORE}.") from error
-        except (ValueError, OSError, EOFError, SyntaxError, OverflowError) as error:
-            raise UserError(f"{self.path} cannot be read ({error}): copy it again.") from error
+        array = map_array(self.path)
         if array.ndim != 3 or array.shape[1:] != (NUM_JOINTS, 3) or array.dtype != np.float32:
             raise UserError(f"{self.path} must be (frames, {NUM_JOINTS}, 3) float32, not {array.shape} {array.dtype}.")
         return array
@@ -159,6 +154,16 @@ class PreparedClips(Sequence[np.ndarray]):
     def __getitem__(self, i: Any) -> Any:
         start = self.starts[int(i)]
         return np.array(self.array[start : start + self.frames[int(i)]])
+
+
+def map_array(path: Path) -> np.ndarray:
+    """A numpy file's array, mapped, not read. Raises UserError."""
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: {_RESTORE}.") from error
+    except (ValueError, OSError, EOFError, SyntaxError, OverflowError) as error:
+        raise UserError(f"{path} cannot be read ({error}): copy it again.") from error
 
 
 def read_about(path: Path) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import zlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 from dsta.common import UserError
 from dsta.common.unpickle import read_labels
 from dsta.data.clips import Clip, ClipSet, JoinedClips
-from dsta.data.prepared import DATASET_FILE, INDEX_FILE, JOINTS_FILE, Prepared, read_about
+from dsta.data.prepared import DATASET_FILE, INDEX_FILE, JOINTS_FILE, Prepared, map_array, read_about
 from dsta.skeleton import CANVAS, NUM_JOINTS
 
 UNKNOWN_ASPECT = 4 / 3  # skeleton sets do not say how wide their pictures were
@@ -30,16 +29,17 @@ def read_skeletons(folder: str | Path) -> list[Clip]:
     shape, NaN or infinity.
     """
     folder = Path(folder)
-    rows = _read_index(folder / "index.csv")
     path = folder / "clips.npz"
     try:
+        rows = _read_index(folder / "index.csv")
         with np.load(path, allow_pickle=False) as arrays:
             missing = [row["clip"] for row in rows if row["clip"] not in arrays]
             if missing:
                 raise UserError(f"{path} lacks {len(missing)} of the clips in index.csv, such as {missing[0]}.")
             return [_clip(row, arrays[row["clip"]], folder.name) for row in rows]
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: a skeleton set is a folder with clips.npz and index.csv.") from error
+        sentence = f"{error.filename} is missing: a skeleton set is a folder with clips.npz and index.csv."
+        raise UserError(sentence) from error
     except UserError:
         raise
     except _DAMAGED as error:
@@ -50,8 +50,6 @@ def _read_index(path: Path) -> list[dict[str, str]]:
     try:
         with path.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: a skeleton set is a folder with clips.npz and index.csv.") from error
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is not a table in UTF-8 ({error}): save it as CSV again.") from error
     if not rows or any(row.get(column) is None for row in rows for column in _COLUMNS):
@@ -155,9 +153,7 @@ def _held_arrays(folder: Path, split: str) -> ClipSet:
     clips = ArrayClips(array_file)
     if len(clips) != len(labels):
         raise UserError(f"{array_file} holds {len(clips)} clips, but {label_file.name} labels {len(labels)}.")
-    about = (
-        read_about(folder / DATASET_FILE) if (folder / DATASET_FILE).exists() else {}
-    )  # where dsta.prepare wrote them
+    about = read_about(folder / DATASET_FILE) if (folder / DATASET_FILE).exists() else {}  # dsta.prepare wrote them
     estimator, glosses = about.get("estimator", "hrnet-wholebody"), tuple(about.get("glosses", ()))
     if glosses and labels.max() >= len(glosses):
         raise UserError(f"{label_file} has the label {labels.max()}, but {DATASET_FILE} lists {len(glosses)} glosses.")
@@ -169,21 +165,12 @@ class ArrayClips(Sequence[np.ndarray]):
     """The clips of upstream's array (N, 3, T, 27[, persons]), each (T, 27, 3) of the first person; mapped, not read."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.path, self._array = path, map_array(path)
         shape = self._array.shape
         if len(shape) not in (4, 5) or shape[1] != 3 or shape[3] != NUM_JOINTS or 0 in shape:
             raise UserError(f"{path} must be (clips, 3, frames, {NUM_JOINTS}, persons), not {shape}.")
         if not np.issubdtype(self._array.dtype, np.floating):
             raise UserError(f"{path} must hold floating-point numbers, not {self._array.dtype}.")
-
-    @cached_property
-    def _array(self) -> np.ndarray:
-        try:
-            return np.load(self.path, mmap_mode="r", allow_pickle=False)
-        except FileNotFoundError as error:
-            raise UserError(f"{self.path} is missing.") from error
-        except (ValueError, OSError, EOFError, SyntaxError, OverflowError) as error:
-            raise UserError(f"{self.path} cannot be read ({error}): copy it again.") from error
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ArrayClips, (self.path,)  # another process maps the file anew instead of being sent a copy

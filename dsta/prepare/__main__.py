@@ -73,7 +73,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> list[Problem]:
     """Does what the command line asks for, and tells what came of it; returns what could not be prepared."""
-    _check(args)
+    if (args.subset is None) != (args.labels is not None):
+        raise UserError("--subset N goes with --wlasl and --msasl, which need it: for instance --subset 100.")
+    if not 1 <= args.fps <= 60:
+        raise UserError(f"--fps must be 1 to 60, not {args.fps:g}.")
+    if args.workers is not None and args.workers < 1:
+        raise UserError(f"--workers must be at least 1, not {args.workers}.")
     listing = _read_list(args)
     for note in listing.notes:
         print(note, file=sys.stderr)
@@ -82,14 +87,8 @@ def _run(args: argparse.Namespace) -> list[Problem]:
             f"None of the {len(listing.missing)} clips in the list has a file in {args.videos}, such as "
             f"{listing.missing[0].clip}: give the folder that holds them."
         )
-    summary = build_dataset(
-        listing,
-        args.out,
-        fps=args.fps,
-        workers=args.workers,
-        scheduler=args.scheduler,
-        upstream=args.format == "upstream",
-    )
+    how = {"fps": args.fps, "workers": args.workers, "scheduler": args.scheduler}
+    summary = build_dataset(listing, args.out, upstream=args.format == "upstream", **how)
     print(_describe(summary))
     for warning in summary.warnings:
         print(warning, file=sys.stderr)
@@ -101,15 +100,6 @@ def _run(args: argparse.Namespace) -> list[Problem]:
         counts = f"{bad} of {bad + good} clips could not be prepared ({absent} have no file)"
         print(f"{counts}: {args.out / REPORT_FILE} says why.", file=sys.stderr)
     return summary.problems
-
-
-def _check(args: argparse.Namespace) -> None:
-    if (args.subset is None) != (args.labels is not None):
-        raise UserError("--subset N goes with --wlasl and --msasl, which need it: for instance --subset 100.")
-    if not 1 <= args.fps <= 60:
-        raise UserError(f"--fps must be 1 to 60, not {args.fps:g}.")
-    if args.workers is not None and args.workers < 1:
-        raise UserError(f"--workers must be at least 1, not {args.workers}.")
 
 
 def _read_list(args: argparse.Namespace) -> Listing:

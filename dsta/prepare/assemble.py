@@ -16,7 +16,6 @@ from dsta.data.prepared import (
     UPSTREAM_FOLDER,
     IndexRow,
     Prepared,
-    UnlistedRow,
 )
 from dsta.keypoints import Pose
 from dsta.prepare.cache import JointsCache, cache_key
@@ -38,7 +37,7 @@ class DatasetBuild:
     """The clips of a list on their way into a folder.
 
     keys: of each clip in the list, in order, the cache key of its joints; empty where it has no file and was not found
-    before. notes: sentences on clips that were found before, once the build is finished.
+    before.
     Raises UserError when the folder is another thing's, is damaged, or cannot be written.
     """
 
@@ -48,7 +47,6 @@ class DatasetBuild:
         self.cache = JointsCache(out / CACHE_FOLDER)
         self.earlier = EarlierClips(out)
         self.keys = [self._key(clip) for clip in listing.clips]
-        self.notes: list[str] = []
 
     def _key(self, clip: ListedClip) -> str:
         if not clip.problem:
@@ -58,13 +56,11 @@ class DatasetBuild:
     def todo(self) -> dict[str, ListedClip]:
         """The clips whose joints are not found yet, by cache key; of clips with one key, one."""
         clips = dict(zip(self.keys, self.listing.clips, strict=True))
-        return {key: clip for key, clip in clips.items() if key and not self._is_found(key)}
+        return {k: clip for k, clip in clips.items() if k and k not in self.earlier.by_key and not self.cache.has(k)}
 
-    def _is_found(self, key: str) -> bool:
-        return key in self.earlier.by_key or self.cache.has(key)
-
-    def finish(self, upstream: bool) -> tuple[Prepared, list[Problem]]:
-        """Writes the folder of what is found, and empties the cache; tells what could not be prepared.
+    def finish(self, upstream: bool) -> tuple[Prepared, list[Problem], list[str]]:
+        """Writes the folder of what is found, and empties the cache; tells what could not be prepared, and, in
+        sentences, what became of clips that were found before.
 
         Raises UserError when that is all, or the disk is full.
         """
@@ -77,7 +73,12 @@ class DatasetBuild:
                     f"None of the {len(problems)} clips could be prepared, such as {problems[0][0]}: {problems[0][1]} "
                     f"All are in {self.out / REPORT_FILE}."
                 )
-            self._write(rows, unlisted, problems)
+            about: dict[str, Any] = {"dataset": self.listing.name, "fps": self.fps, "estimator": rows[0].estimator}
+            about["glosses"] = list(self.listing.glosses)
+            if self.earlier.equal(rows, unlisted, about):
+                write_report(self.out, problems)
+            else:
+                write_prepared(self.out, rows, lambda row: self._found(row.made_from)[1], about, problems, unlisted)
             prepared = Prepared.read(self.out)
             if upstream or (self.out / UPSTREAM_FOLDER).exists():
                 write_upstream(prepared)
@@ -87,22 +88,13 @@ class DatasetBuild:
                 f"{self.out} cannot be written ({error.strerror or error}): what is finished is kept; make room and "
                 "run the same command again."
             ) from error
-        self.notes = list(self._notes(unlisted, left_in_cache))
-        return prepared, problems
-
-    def _write(self, rows: list[IndexRow], unlisted: list[UnlistedRow], problems: list[Problem]) -> None:
-        about = {"dataset": self.listing.name, "fps": self.fps, "estimator": rows[0].estimator}
-        about["glosses"] = list(self.listing.glosses)
-        if self.earlier.equal(rows, unlisted, about):
-            write_report(self.out, problems)
-        else:
-            write_prepared(self.out, rows, lambda row: self._found(row.made_from)[1], about, problems, unlisted)
+        return prepared, problems, list(self._notes(unlisted, left_in_cache))
 
     def _found(self, key: str) -> tuple[dict[str, Any], np.ndarray]:
         """What the index tells of a clip that is found, its labels apart; and its joints (T, 27, 3)."""
-        earlier = self.earlier.by_key.get(key)
-        if earlier:
-            return {name: getattr(earlier.row, name) for name in _MEASURES}, earlier.joints
+        if key in self.earlier.by_key:
+            row, joints = self.earlier.by_key[key]
+            return {name: getattr(row, name) for name in _MEASURES}, joints
         pose = self.cache.pose(key)
         return _measures(pose), pose.clip()
 
@@ -110,7 +102,7 @@ class DatasetBuild:
         """The index, without places in the array, in the list's order; and what could not be prepared, by name."""
         rows, problems = [], []
         for key, clip in zip(self.keys, self.listing.clips, strict=True):
-            problem = self._problem(key) if key else clip.problem
+            problem = self.cache.problem(key) if key and key not in self.earlier.by_key else "" if key else clip.problem
             if problem:
                 problems.append((clip.clip, problem))
             else:
@@ -123,9 +115,6 @@ class DatasetBuild:
                 problems.append((row.clip, reason))
         return [row for row in rows if row.estimator == usual[0][0]], sorted(problems)
 
-    def _problem(self, key: str) -> str:
-        return "" if key in self.earlier.by_key else self.cache.problem(key)
-
     def _notes(self, unlisted: Sequence[IndexRow], left_in_cache: int) -> Iterator[str]:
         stay = [clip.clip for key, clip in zip(self.keys, self.listing.clips, strict=True) if clip.problem and key]
         if stay:
@@ -136,6 +125,12 @@ class DatasetBuild:
                 f"{len(unlisted)} clips that were found before are not in the data set now, such as {such_as}: "
                 f"{self.out / UNLISTED_JOINTS} and {UNLISTED_INDEX} keep their joints until a list names them; delete "
                 "both if none will."
+            )
+        old = self.out / ".kept"
+        if old.exists():
+            yield (
+                f"{old} holds clips that an earlier version of this program put there, as a data set of their own. It "
+                "is left as it is; delete it if you do not need them."
             )
         if left_in_cache:
             yield (

@@ -33,18 +33,13 @@ from dsta.prepare.library import ListedClip, Listing
 from dsta.prepare.workers import WorkerLost, WorkResult, run_on_workers
 from dsta.video import FPS
 
-FindJoints = Callable[[ListedClip, float], Pose]
-"""The joints of a clip, at most so many frames a second. Raises UserError."""
-
 
 @dataclass
 class PoseSpeed:
-    """What joints were found how fast: frames, seconds, and of each worker the most memory in MB. bugs: clips on which
-    something failed that is not the user's doing."""
+    """What joints were found how fast: frames, seconds, and of each worker the most memory in MB."""
 
     frames: int = 0
     seconds: float = 0.0
-    bugs: int = 0
     peak_mb: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -55,7 +50,6 @@ class PoseSpeed:
     def count(self, done: WorkResult) -> None:
         """Adds a finished clip; the time is for the caller to add."""
         self.frames += len(done.result.keypoints) if done.result else 0
-        self.bugs += bool(done.bug)
         self.peak_mb[done.worker] = max(self.peak_mb.get(done.worker, 0.0), done.peak_mb)
 
 
@@ -76,7 +70,7 @@ def measure(videos: Sequence[str | Path], workers: int, fps: float = FPS) -> Pos
     """
     clips = [ListedClip(str(video), "", "train", Path(video)) for video in videos]
     speed, started = PoseSpeed(), time.perf_counter()
-    for done in run_on_workers(partial(_call, find_joints, fps), clips, workers):
+    for done in run_on_workers(partial(find_joints, fps=fps), clips, workers):
         if done.problem:
             raise UserError(done.problem)
         speed.count(done)
@@ -92,34 +86,34 @@ def build_dataset(
     workers: int | None = None,
     scheduler: str = "",
     upstream: bool = False,
-    find: FindJoints = find_joints,
-    progress: bool = True,
+    find: Callable[..., Pose] = find_joints,
 ) -> BuildSummary:
     """Makes or completes the prepared folder `out` of the clips in a list.
 
     fps: at most so many frames a second are looked at. workers: processes, by default one a core. scheduler: address of
-    a Dask cluster that works instead. upstream: write `out/upstream/` as well. find: what finds the joints.
+    a Dask cluster that works instead. upstream: write `out/upstream/` as well. find: what finds a clip's joints,
+    called with it and `fps`.
     Raises UserError when nothing can be prepared, the folder is another thing's or damaged, a worker dies or the disk
     is full; finished clips stay.
     """
     build = DatasetBuild(listing, Path(out), fps)
-    speed = _find_missing(build, partial(_call, find, fps), workers or cores(), scheduler, progress)
-    prepared, problems = build.finish(upstream)
-    return BuildSummary(prepared, problems, [*build.notes, *overlap_warnings(prepared)], speed)
+    speed = _find_missing(build, partial(find, fps=fps), workers or cores(), scheduler)
+    prepared, problems, notes = build.finish(upstream)
+    return BuildSummary(prepared, problems, [*notes, *overlap_warnings(prepared)], speed)
 
 
-def _find_missing(
-    build: DatasetBuild, work: Callable[[ListedClip], Pose], workers: int, scheduler: str, progress: bool
-) -> PoseSpeed:
+def _find_missing(build: DatasetBuild, work: Callable[[ListedClip], Pose], workers: int, scheduler: str) -> PoseSpeed:
     """Finds the joints that are still to find, and puts them into the build's cache."""
     todo, total = build.todo(), len(set(build.keys) - {""})
     keys, clips, speed, started = list(todo), list(todo.values()), PoseSpeed(), time.perf_counter()
-    bar = tqdm(total=total, initial=total - len(todo), unit="clip", disable=not progress, smoothing=0.05)
+    bugs = 0
+    bar = tqdm(total=total, initial=total - len(todo), unit="clip", smoothing=0.05)
     try:
         with bar, closing(run_on_workers(work, clips, workers, scheduler)) as finished:
             for done in finished:
                 build.cache.add(keys[done.index], done.result, done.problem)
-                if done.bug and not speed.bugs:
+                bugs += bool(done.bug)
+                if done.bug and bugs == 1:
                     tqdm.write(done.bug, file=sys.stderr)  # the first one; the report has all, without tracebacks
                 speed.count(done)
                 bar.update()
@@ -131,7 +125,3 @@ def _find_missing(
         ) from error
     speed.seconds = time.perf_counter() - started
     return speed
-
-
-def _call(find: FindJoints, fps: float, clip: ListedClip) -> Pose:
-    return find(clip, fps)

@@ -1,7 +1,7 @@
 """What earlier runs left in a folder: the clips whose joints were found, those that the last list named or not."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from dsta.data.prepared import (
     read_index,
 )
 from dsta.prepare.library import ListedClip
-from dsta.prepare.write import OLD_UNLISTED_FOLDER, finish_replacing
+from dsta.prepare.write import finish_replacing
 
 _OTHER_DATA = ("clips.npz", "train_data_joint.npy", "val_data_joint.npy", "test_data_joint.npy")
 
@@ -30,7 +30,6 @@ def claim_folder(out: Path) -> None:
     """Makes the folder, or completes what was interrupted in it. Raises UserError when it is another thing's."""
     try:
         out.mkdir(parents=True, exist_ok=True)
-        finish_replacing(out / OLD_UNLISTED_FOLDER)
         finish_replacing(out)
     except OSError as error:
         raise UserError(f"{out} cannot be written ({error.strerror or error}): give another --out.") from error
@@ -39,12 +38,8 @@ def claim_folder(out: Path) -> None:
         raise UserError(f"{out} holds {found or JOINTS_FILE}, which was not prepared here: give another --out.")
 
 
-@dataclass(frozen=True, eq=False)
-class EarlierClip:
-    """A clip that was found before. row: its place in the array left out; joints: (T, 27, 3) float32, mapped."""
-
-    row: UnlistedRow
-    joints: np.ndarray
+EarlierClip = tuple[UnlistedRow, np.ndarray]
+"""A clip that was found before: its row, the place in the array left out, and its joints (T, 27, 3) float32, mapped."""
 
 
 class EarlierClips:
@@ -58,12 +53,9 @@ class EarlierClips:
     def __init__(self, out: Path) -> None:
         self._about, listed = _read_data_set(out)
         unlisted = _read_unlisted(out)
-        _, old_unlisted = _read_data_set(out / OLD_UNLISTED_FOLDER)
-        clips = [*old_unlisted, *unlisted, *listed]  # of two with one key or name, the later one counts
-        self.by_key = {clip.row.made_from: clip for clip in clips}
-        self._rows = [clip.row for clip in clips]
-        self._listed = [clip.row for clip in listed]
-        self._unlisted = [clip.row for clip in unlisted]
+        self.by_key = {clip[0].made_from: clip for clip in (*unlisted, *listed)}  # of two of a key, the later counts
+        self._listed, self._unlisted = [row for row, _ in listed], [row for row, _ in unlisted]
+        self._rows = [*self._unlisted, *self._listed]
         self._key_by_name: dict[tuple[Any, ...], str] = {}
         for row in self._rows:
             name = row.listed_by, row.max_fps, row.clip
@@ -87,7 +79,7 @@ class EarlierClips:
 
     def equal(self, rows: Sequence[IndexRow], unlisted: Sequence[UnlistedRow], about: dict[str, Any]) -> bool:
         """Whether the folder holds just these already, and its `dataset.json` says this."""
-        listed = [_earlier_row(row, about["dataset"], about["fps"]) for row in rows]
+        listed = [_as_unlisted(row, about["dataset"], about["fps"]) for row in rows]
         same = listed == self._listed and list(unlisted) == self._unlisted
         return same and all(self._about.get(key) == value for key, value in about.items())
 
@@ -98,27 +90,25 @@ def _read_data_set(folder: Path) -> tuple[dict[str, Any], list[EarlierClip]]:
         return {}, []
     prepared = Prepared.read(folder)
     list_name, max_fps = prepared.about.get("dataset", ""), prepared.about.get("fps", 0.0)
-    rows = [_earlier_row(row, list_name, max_fps) for row in prepared.rows]
-    return prepared.about, _clips(prepared.rows, rows, folder / INDEX_FILE, folder / JOINTS_FILE)
+    rows = [_as_unlisted(row, list_name, max_fps) for row in prepared.rows]
+    return prepared.about, _clips(rows, folder / INDEX_FILE, folder / JOINTS_FILE)
 
 
 def _read_unlisted(folder: Path) -> list[EarlierClip]:
     index, array = folder / UNLISTED_INDEX, folder / UNLISTED_JOINTS
     if not index.exists() and not array.exists():
         return []
-    rows = read_index(index, UnlistedRow)
-    return _clips(rows, [replace(row, start=0) for row in rows], index, array)
+    return _clips(read_index(index, UnlistedRow), index, array)
 
 
-def _clips(placed: Sequence[IndexRow], rows: Sequence[UnlistedRow], index: Path, array: Path) -> list[EarlierClip]:
-    """The clips whose places in the array are in `placed`. Raises UserError unless the index names the whole array."""
-    clips = PreparedClips.of(placed, array)
+def _clips(rows: Sequence[UnlistedRow], index: Path, array: Path) -> list[EarlierClip]:
+    """The clips of an index in its array. Raises UserError unless it names the whole array."""
+    clips = PreparedClips.of(rows, array)
     clips.check(index)
     if sum(clips.frames) != len(clips.array) or not index.read_bytes().endswith(b"\n"):
         raise UserError(f"{index} is cut off, or lacks clips of {array.name}: restore it, or give another --out.")
-    joints = (clips.array[row.start : row.start + row.frames] for row in placed)
-    return [EarlierClip(row, clip) for row, clip in zip(rows, joints, strict=True)]
+    return [(replace(row, start=0), clips.array[row.start : row.start + row.frames]) for row in rows]
 
 
-def _earlier_row(row: IndexRow, list_name: str, max_fps: float) -> UnlistedRow:
-    return UnlistedRow(**(asdict(row) | {"start": 0}), listed_by=list_name, max_fps=max_fps)
+def _as_unlisted(row: IndexRow, list_name: str, max_fps: float) -> UnlistedRow:
+    return UnlistedRow(**asdict(row), listed_by=list_name, max_fps=max_fps)

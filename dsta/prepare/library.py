@@ -4,7 +4,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -68,35 +68,26 @@ class Listing:
         return [clip for clip in self.clips if clip.problem]
 
 
-@dataclass
 class Library:
-    """The videos and keypoint files in a folder and those below it, by name."""
+    """The videos and keypoint files in a folder and those below it, by name. Raises UserError when there are none."""
 
-    folder: Path
-    used: set[Path] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self.folder = Path(self.folder)
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.used = folder, set[Path]()
         if not self.folder.is_dir():
             raise UserError(f"There is no folder {self.folder}: give the one that holds the videos.")
         self.files: dict[str, Path] = {}
         self._stems: dict[str, list[Path]] = defaultdict(list)
         for root, folders, names in os.walk(self.folder):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for name in sorted(names):
-                self._add(Path(root) / name)
+            for path in (Path(root) / name for name in sorted(names) if not name.startswith(".")):
+                if path.suffix.lower() in _ENDINGS and path.is_file():
+                    self.files[path.relative_to(folder).as_posix()] = path
+                    downloaded = _DOWNLOADED.search(path.stem)
+                    for stem in (path.stem, *(downloaded.groups() if downloaded else ())):
+                        self._stems[stem].append(path)
         if not self.files:
             endings = ", ".join(_ENDINGS)
             raise UserError(f"{self.folder} holds no video and no keypoint file ({endings}): give another folder.")
-
-    def _add(self, path: Path) -> None:
-        if path.suffix.lower() not in _ENDINGS or path.name.startswith(".") or not path.is_file():
-            return
-        self.files[path.relative_to(self.folder).as_posix()] = path
-        self._stems[path.stem].append(path)
-        downloaded = _DOWNLOADED.search(path.stem)
-        if downloaded:
-            self._stems[downloaded[1]].append(path)
 
     def find(self, name: str) -> Path:
         """The file that a label table calls `name`: that path, or the only one of that name, whatever its ending.
@@ -104,14 +95,12 @@ class Library:
         Raises UserError when there is none, or several.
         """
         wanted = Path(name.replace("\\", "/"))
-        exact = self.files.get(wanted.as_posix().removeprefix("./"))
-        if exact is None:
-            has_ending = wanted.suffix.lower() in _ENDINGS
-            exact = self.find_stem(wanted.stem if has_ending else wanted.name, wanted.parent.parts)
-        if exact is None:
+        stem = wanted.stem if wanted.suffix.lower() in _ENDINGS else wanted.name
+        found = self.files.get(wanted.as_posix()) or self.find_stem(stem, wanted.parent.parts)
+        if found is None:
             raise UserError(NO_FILE)
-        self.used.add(exact)
-        return exact
+        self.used.add(found)
+        return found
 
     def find_stem(self, stem: str, folders: tuple[str, ...] = ()) -> Path | None:
         """The file of that name without its ending, in folders of these names; keypoints go before videos. None where

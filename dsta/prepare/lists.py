@@ -101,12 +101,14 @@ def read_wlasl(path: str | Path, subset: int, library: Library) -> Listing:
 def _wlasl_clip(gloss: str, instance: dict[str, Any], library: Library) -> ListedClip:
     name, fps = str(instance["video_id"]), float(instance.get("fps") or 25)
     first, last = int(instance["frame_start"]), int(instance["frame_end"])
-    file, problem = _file_or_problem(lambda: library.find_stem(name) or _from_youtube(instance, library))
+    file, problem = _file_or_problem(lambda: library.find_stem(name) or library.find_stem(_youtube_id(instance)))
+    if instance["split"] not in SPLITS:
+        raise ValueError(f"the split {instance['split']!r}")
     box = instance.get("bbox")
     return ListedClip(
         clip=name,
         gloss=gloss,
-        split=_split(instance["split"]),
+        split=instance["split"],
         file=file,
         signer=_signer(instance.get("signer_id")),
         source=str(instance.get("source") or ""),
@@ -144,14 +146,10 @@ def read_msasl(folder: str | Path, subset: int, library: Library) -> Listing:
     return Listing(clips, glosses, library.unlabelled, f"MSASL{subset}", notes)
 
 
-def _msasl_name(entry: dict[str, Any]) -> str:
-    """`YOUTUBE_ID_START_END`, by which `dsta.data.official` knows the clip."""
-    return f"{_youtube_id(entry)}_{int(entry['start'])}_{int(entry['end'])}"
-
-
 def _msasl_clip(gloss: str, split: str, entry: dict[str, Any], library: Library) -> ListedClip:
-    name = _msasl_name(entry)
-    file, problem = _file_or_problem(lambda: library.find_stem(name) or _from_youtube(entry, library))
+    youtube = _youtube_id(entry)
+    name = f"{youtube}_{int(entry['start'])}_{int(entry['end'])}"  # as `dsta.data.official` has it
+    file, problem = _file_or_problem(lambda: library.find_stem(name) or library.find_stem(youtube))
     cut_already = file.stem == name
     times = None if cut_already else _msasl_times(entry)
     if not (problem or cut_already or times):
@@ -165,7 +163,7 @@ def _msasl_clip(gloss: str, split: str, entry: dict[str, Any], library: Library)
         split=split,
         file=file,
         signer=_signer(entry.get("signer_id")),
-        source=_youtube_id(entry),
+        source=youtube,
         start=start,
         end=end,
         box=(left, top, right, bottom) if box else None,
@@ -218,17 +216,6 @@ def _read_json(path: Path) -> Any:
 def _youtube_id(entry: dict[str, Any]) -> str:
     found = _YOUTUBE.search(str(entry["url"]))
     return found[1] if found else ""
-
-
-def _from_youtube(entry: dict[str, Any], library: Library) -> Path | None:
-    identifier = _youtube_id(entry)
-    return library.find_stem(identifier) if identifier else None
-
-
-def _split(name: Any) -> str:
-    if name not in SPLITS:
-        raise ValueError(f"the split {name!r}")
-    return name
 
 
 def _signer(number: Any) -> str:

@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
 from multiprocessing import TimeoutError as NoAnswer
@@ -71,13 +71,13 @@ def run_on_workers(
     if scheduler:
         with _connected(scheduler) as client:
             _check_code(client, scheduler, work)
-            run = partial(_run_on_one_core, work)
+            run = partial(_run_on_one_core, work, 0)
             yield from _run_all(run, items, {"backend": "dask", "client": client}, "2*n_jobs", CLUSTER_PATIENCE)
     elif processes == 1 or len(items) < 2:
         for index, item in enumerate(items):
             yield _run(work, index, item)
     else:
-        run = partial(_run_in_child, os.getpid(), work)
+        run = partial(_run_on_one_core, work, os.getpid())
         config = {"backend": "loky", "n_jobs": min(processes, len(items)), "inner_max_num_threads": 1}
         try:
             yield from _run_all(run, items, config, "n_jobs", None)
@@ -102,11 +102,9 @@ def _run_all(
             yield delayed(run)(index, item)
 
     try:
+        how = {"return_as": "generator_unordered", "batch_size": 1, "pre_dispatch": handed_out, "timeout": patience}
         with parallel_config(**config):
-            parallel = Parallel(
-                return_as="generator_unordered", batch_size=1, pre_dispatch=handed_out, timeout=patience
-            )
-            results = parallel(calls())
+            results = Parallel(**how)(calls())
         with closing(results):
             for done in results:
                 in_work.discard(done.index)
@@ -114,17 +112,15 @@ def _run_all(
     except BrokenProcessPool as error:
         raise WorkerLost("A worker process died, probably for want of memory.", sorted(in_work)) from error
     except NoAnswer as error:  # joblib's Dask backend waits on for a clip that the scheduler gave up
-        minutes = CLUSTER_PATIENCE / 60
-        sentence = f"No clip has come back for {minutes:.0f} minutes: the cluster's workers are gone, or died."
+        minutes = f"{CLUSTER_PATIENCE / 60:.0f} minutes"
+        sentence = f"No clip has come back for {minutes}: the cluster's workers are gone, or died."
         raise WorkerLost(sentence, sorted(in_work)) from error
 
 
-def _run_in_child(parent: int, work: Work, index: int, item: Any) -> WorkResult:
-    _end_with_parent(parent)
-    return _run_on_one_core(work, index, item)
-
-
-def _run_on_one_core(work: Work, index: int, item: Any) -> WorkResult:
+def _run_on_one_core(work: Work, parent: int, index: int, item: Any) -> WorkResult:
+    """parent: the process with which this one ends; 0 for a worker of a cluster, which has its own life."""
+    if parent:
+        _end_with_parent(parent)
     with _kept_to_one_core():
         return _run(work, index, item)
 
@@ -161,17 +157,13 @@ def _check_code(client: Any, address: str, work: Work) -> None:
     """Raises UserError when the scheduler, which unpacks the calls too, or a worker lacks the code: joblib would wait
     for ever for what could not be unpacked."""
     try:
-        client.run_on_scheduler(_unpack, work)
-        client.run(_unpack, work)
+        client.run_on_scheduler(callable, work)  # to be called, it must be unpacked there
+        client.run(callable, work)
     except Exception as error:  # Dask passes an exception from there on as a plain Exception
         raise UserError(
             f"The Dask scheduler at {address} or its workers cannot run this project ({error}): start both in its "
             f"folder, where its requirements are installed, with {_SCHEDULER} and {_WORKER} {address}."
         ) from error
-
-
-def _unpack(work: Work) -> None:
-    """Does nothing: that it is called shows that its process could import what the work needs."""
 
 
 @cache
@@ -198,18 +190,12 @@ def _kept_to_one_core() -> Iterator[None]:
     allowed = os.sched_getaffinity(0)
     with socket.socket(socket.AF_UNIX) as claim:
         order = random.sample(sorted(allowed), len(allowed))  # containers of one machine do not see each other's claims
-        core = next((core for core in order if _claim_core(claim, core)), None)
-        if core is not None:
-            os.sched_setaffinity(0, {core})
+        for core in order:
+            with suppress(OSError):  # it is taken
+                claim.bind(f"\0dsta-core-{core}")
+                os.sched_setaffinity(0, {core})
+                break
         try:
             yield
         finally:
             os.sched_setaffinity(0, allowed)
-
-
-def _claim_core(claim: socket.socket, core: int) -> bool:
-    try:
-        claim.bind(f"\0dsta-core-{core}")
-    except OSError:
-        return False
-    return True

@@ -1,7 +1,6 @@
 """Writing a prepared folder, whole or not at all; and upstream's arrays beside it."""
 
 import csv
-import hashlib
 import io
 import json
 import pickle
@@ -10,11 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import astuple, fields, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from dsta.common import replace_file
+from dsta.common import file_sha256, replace_file
 from dsta.data.prepared import (
     DATASET_FILE,
     FORMAT,
@@ -32,9 +31,6 @@ from dsta.data.prepared import (
     read_about,
 )
 from dsta.skeleton import NUM_JOINTS
-
-OLD_UNLISTED_FOLDER = ".kept"
-"""Where earlier versions of this program kept the clips that the last list did not name, as a prepared folder."""
 
 
 def write_prepared(
@@ -54,15 +50,15 @@ def write_prepared(
     try:
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
-        sha256 = _write_clips(new / JOINTS_FILE, new / INDEX_FILE, rows, joints)
+        _write_clips(new / JOINTS_FILE, new / INDEX_FILE, rows, joints)
         if unlisted:
             _write_clips(new / UNLISTED_JOINTS, new / UNLISTED_INDEX, unlisted, joints)
-        (new / REPORT_FILE).write_text(_report_table(report), encoding="utf-8")
+        write_report(new, report)
         counted = {
             "clips": dict(sorted(Counter(row.split for row in rows).items())),
             "frames": sum(row.frames for row in rows),
             "unlisted": len(unlisted),
-            "joints_sha256": sha256,
+            "joints_sha256": file_sha256(new / JOINTS_FILE),
         }
         _write_about(new, {"format": FORMAT, **about, **counted})  # from here on the new version is whole
     except OSError:
@@ -77,72 +73,42 @@ def finish_replacing(folder: Path) -> None:
     if not new.exists():
         return
     if (new / DATASET_FILE).exists():
-        _drop_outdated(folder, read_about(new / DATASET_FILE).get("unlisted"))
+        if read_about(new / DATASET_FILE).get("unlisted") == 0:  # an earlier form of this program does not say
+            for name in (UNLISTED_JOINTS, UNLISTED_INDEX):
+                (folder / name).unlink(missing_ok=True)
         for name in (JOINTS_FILE, INDEX_FILE, UNLISTED_JOINTS, UNLISTED_INDEX, REPORT_FILE, DATASET_FILE):
             if (new / name).exists():
                 (new / name).replace(folder / name)
     shutil.rmtree(new)
 
 
-def _drop_outdated(folder: Path, unlisted: int | None) -> None:
-    """Takes away the old version's files that no file of the new one replaces.
-
-    unlisted: how many unlisted clips the new version has; None where an earlier program wrote it, which knew of none
-    and may have left clips in `.kept` that are nowhere else.
-    """
-    if unlisted == 0:
-        for name in (UNLISTED_JOINTS, UNLISTED_INDEX):
-            (folder / name).unlink(missing_ok=True)
-    if unlisted is not None and (folder / OLD_UNLISTED_FOLDER).exists():
-        (folder / OLD_UNLISTED_FOLDER).replace(folder / NEW_VERSION / OLD_UNLISTED_FOLDER)  # and goes with that
-
-
 def write_report(folder: Path, report: Sequence[tuple[str, str]]) -> None:
-    """`report.csv` alone, where there is nothing else to write."""
-    replace_file(folder / REPORT_FILE, _report_table(report).encode())
+    """`report.csv`: names of clips and the sentences why they could not be prepared."""
+    replace_file(folder / REPORT_FILE, _table(("file", "reason"), report))
 
 
-def _report_table(report: Sequence[tuple[str, str]]) -> str:
-    return _table(("file", "reason"), report)
-
-
-def _write_clips(array: Path, index: Path, rows: Sequence[IndexRow], joints: Callable[[IndexRow], np.ndarray]) -> str:
-    """Writes clips as one array and the index that tells their places in it; returns the array's sha256.
+def _write_clips(array: Path, index: Path, rows: Sequence[IndexRow], joints: Callable[[IndexRow], np.ndarray]) -> None:
+    """Writes clips as one array and the index that tells their places in it.
 
     Clip by clip, and not through a map: a full disk would kill the process.
     """
     starts = np.cumsum([0, *(row.frames for row in rows)]).tolist()
     with array.open("wb") as file:
-        hashing = _HashingFile(file)
-        _write_npy_header(hashing, (starts[-1], NUM_JOINTS, 3))
+        _write_npy_header(file, (starts[-1], NUM_JOINTS, 3))
         for row in rows:
-            hashing.write(joints(row).astype(np.float32).tobytes())
+            file.write(joints(row).astype(np.float32).tobytes())
     placed = [replace(row, start=start) for row, start in zip(rows, starts[:-1], strict=True)]
-    index.write_text(_table([f.name for f in fields(rows[0])], map(astuple, placed)), encoding="utf-8")
-    return hashing.sha256.hexdigest()
-
-
-class _HashingFile:
-    """A file that knows the sha256 of what was written to it."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.file, self.sha256 = file, hashlib.sha256()
-
-    def write(self, content: bytes) -> None:
-        self.sha256.update(content)
-        self.file.write(content)
+    index.write_bytes(_table([f.name for f in fields(rows[0])], map(astuple, placed)))
 
 
 def _write_npy_header(file: Any, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return text.getvalue()
+    csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    return text.getvalue().encode()
 
 
 def _write_about(folder: Path, about: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import httpx
 import huggingface_hub
 import pytest
 import torch
+from helpers.benchmarks import network
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from dsta.checkpoint import (
@@ -23,21 +24,12 @@ from dsta.checkpoint import (
     push_to_hub,
     write_manifest,
 )
-from dsta.checkpoint import folder as module
 from dsta.checkpoint.__main__ import main
 from dsta.checkpoint.manifest import MANIFEST_FILE
 from dsta.common import UserError
-from dsta.model import DSTA, ModelConfig
 from dsta.recognize import Recognizer
-from dsta.streams import Recipe, Stream
 
 GLOSSES = ("ja", "nein", "groß")
-
-
-def tiny():
-    torch.manual_seed(0)
-    model = DSTA(ModelConfig(3, inner_dim=8, depth=2)).eval()
-    return Checkpoint(model, Stream.BONE, Recipe(window=8), GLOSSES, "mediapipe-holistic", {"datasets": ["mine"]})
 
 
 def logits(checkpoint):
@@ -46,9 +38,18 @@ def logits(checkpoint):
 
 
 @pytest.fixture
-def folder(tmp_path):
-    tiny().save(tmp_path / "bone")
-    return tmp_path / "bone"
+def ensemble(tmp_path):
+    root = tmp_path / "weights" / "mine"
+    network(root / "bone", GLOSSES, "bone", estimator="mediapipe-holistic", datasets=["mine"])
+    (root / "ensemble.json").write_text('{"fusion": {"bone": 1.0}, "temperature": 1.0, "threshold": 0.0}')
+    (root / "bone" / "training.pt").write_bytes(b"a training state")
+    (root / "bone" / "log.jsonl").write_text("{}")
+    return root
+
+
+@pytest.fixture
+def bone(ensemble):
+    return Checkpoint.load(ensemble / "bone")
 
 
 @pytest.fixture
@@ -57,50 +58,31 @@ def uploads(monkeypatch):
     sent = {}
 
     class Api:
-        def __init__(self, **_):
-            pass
-
         def create_repo(self, repo_id, private, exist_ok):
             sent[repo_id] = {"private": private}
             return huggingface_hub.RepoUrl(f"https://huggingface.co/{repo_id}")
 
         def upload_folder(self, repo_id, folder_path, **_):
-            files = {
-                p.relative_to(folder_path).as_posix(): p.read_bytes() for p in folder_path.rglob("*") if p.is_file()
-            }
-            sent[repo_id] |= files
+            files = (path for path in Path(folder_path).rglob("*") if path.is_file())
+            sent[repo_id] |= {path.relative_to(folder_path).as_posix(): path.read_bytes() for path in files}
             return f"https://huggingface.co/{repo_id}/commit/1"
 
-    monkeypatch.setattr(huggingface_hub.hub_mixin, "HfApi", Api)
+    monkeypatch.setattr(hub, "HfApi", Api)
     return sent
 
 
-@pytest.fixture
-def ensemble(tmp_path):
-    root = tmp_path / "weights" / "mine"
-    tiny().save(root / "bone")
-    (root / "ensemble.json").write_text('{"fusion": {"bone": 1.0}, "temperature": 1.0, "threshold": 0.0}')
-    (root / "bone" / "training.pt").write_bytes(b"a training state")
-    (root / "bone" / "log.jsonl").write_text("{}")
-    return root
+def test_from_pretrained_on_a_local_folder(ensemble, bone):
+    for loaded in (from_pretrained(ensemble / "bone"), from_pretrained(str(ensemble), subfolder="bone")):
+        assert torch.equal(logits(loaded), logits(bone))
 
 
-def test_from_pretrained_on_a_local_folder(tmp_path):
-    tiny().save(tmp_path / "mine" / "bone")
-    for loaded in (
-        from_pretrained(tmp_path / "mine" / "bone"),
-        from_pretrained(str(tmp_path / "mine"), subfolder="bone"),
-    ):
-        assert torch.equal(logits(loaded), logits(tiny()))
-
-
-def test_push_to_hub_sends_the_two_files_and_a_card(uploads, tmp_path):
-    assert push_to_hub(tiny(), "user/signs", private=True).endswith("commit/1")
+def test_push_to_hub_sends_the_two_files_and_a_card(uploads, tmp_path, bone):
+    assert push_to_hub(bone, "user/signs", private=True).endswith("commit/1")
     sent = uploads["user/signs"]
     assert sent.pop("private") is True and set(sent) == {CONFIG_FILE, WEIGHTS_FILE, "README.md"}
     for name in (CONFIG_FILE, WEIGHTS_FILE):
         (tmp_path / name).write_bytes(sent[name])
-    assert torch.equal(logits(Checkpoint.load(tmp_path)), logits(tiny()))
+    assert torch.equal(logits(Checkpoint.load(tmp_path)), logits(bone))
     card = huggingface_hub.ModelCard(sent["README.md"].decode())
     assert card.data.license == "other" and "mediapipe-holistic" in card.text and "user/signs" in card.text
 
@@ -133,13 +115,10 @@ def test_push_refuses_what_does_not_load(uploads, ensemble, tmp_path, capsys):
 def repository(ensemble, monkeypatch):
     """A repository as `push` makes it, in place of the Hub; what is asked for is noted."""
     asked = []
-
-    def snapshot_download(repo, **options):
-        asked.append((repo, options))
-        return str(ensemble)
-
     write_manifest(ensemble)
-    monkeypatch.setattr(hub, "snapshot_download", snapshot_download)
+    monkeypatch.setattr(
+        hub, "snapshot_download", lambda repo, **options: asked.append((repo, options)) or str(ensemble)
+    )
     return asked
 
 
@@ -150,15 +129,12 @@ def test_fetch_gives_a_folder_that_the_recognizer_loads(repository, ensemble):
     assert set(repository[0][1]["allow_patterns"]) == {"*.json", "*.safetensors", MANIFEST_FILE}
 
 
-def test_from_pretrained_fetches_one_stream_of_an_ensemble(repository):
+def test_from_pretrained_fetches_one_stream_of_an_ensemble(repository, bone):
     loaded = from_pretrained("user/mine", subfolder="bone", local_files_only=True)
-    assert torch.equal(logits(loaded), logits(tiny()))
+    assert torch.equal(logits(loaded), logits(bone))
     options = repository[0][1]
-    assert options["local_files_only"] and set(options["allow_patterns"]) == {
-        "bone/*.json",
-        "bone/*.safetensors",
-        MANIFEST_FILE,
-    }
+    assert options["local_files_only"]
+    assert set(options["allow_patterns"]) == {"bone/*.json", "bone/*.safetensors", MANIFEST_FILE}
 
 
 @pytest.mark.parametrize("name", ["ensemble.json", f"bone/{CONFIG_FILE}", f"bone/{WEIGHTS_FILE}"])
@@ -178,29 +154,31 @@ def test_what_was_changed_on_the_way_is_told(repository, ensemble, name):
         httpx.ConnectError("no network"),
     ],
 )
-def test_a_hub_that_cannot_be_reached_is_told(monkeypatch, capsys, error, uploads):
+def test_a_hub_that_cannot_be_reached_is_told(monkeypatch, capsys, error, uploads, bone):
     def fail(*_, **__):
         raise error
 
     monkeypatch.setattr(hub, "snapshot_download", fail)
-    monkeypatch.setattr(huggingface_hub.hub_mixin.HfApi, "create_repo", fail)
+    monkeypatch.setattr(hub.HfApi, "create_repo", fail)
     assert main(["fetch", "user/mine"]) == 2
     assert "user/mine was not fetched" in capsys.readouterr().err
     with pytest.raises(UserError, match="was not uploaded"):
-        push_to_hub(tiny(), "user/mine")
+        push_to_hub(bone, "user/mine")
 
 
-def test_checkpoints_need_no_hub_library(folder):
+@pytest.mark.slow
+def test_checkpoints_need_no_hub_library(ensemble):
     code = f"""
 import sys
 sys.modules["huggingface_hub"] = None  # importing it raises ImportError
 import dsta.checkpoint
-dsta.checkpoint.Checkpoint.load({str(folder)!r})
+dsta.checkpoint.Checkpoint.load({str(ensemble / "bone")!r})
 try:
     dsta.checkpoint.fetch("user/mine")
 except ValueError as error:
     print(error)
 """
-    root = Path(module.__file__).parents[2]
-    run = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
+    run = subprocess.run(
+        [sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False
+    )
     assert run.returncode == 0 and "pip install huggingface_hub" in run.stdout, run.stderr

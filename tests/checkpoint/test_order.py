@@ -64,17 +64,12 @@ def identified(file, data, order):
 
 
 @pytest.fixture(scope="module")
-def told(tmp_path_factory, data, permuted):
-    """The folder where identify has written order.json, and what it printed there."""
+def found(tmp_path_factory, data, permuted):
+    """The order that identify writes; what it printed lies beside."""
     folder = tmp_path_factory.mktemp("found")
     with chdir(folder):
-        return folder, identified(permuted[0], data, "order.json")
-
-
-@pytest.fixture(scope="module")
-def found(told):
-    """The order that identify writes."""
-    return told[0] / "order.json"
+        (folder / "printed").write_text(identified(permuted[0], data, "order.json"))
+    return folder / "order.json"
 
 
 def imported(file, out, order, stream="bone"):
@@ -91,6 +86,7 @@ def right(folder, data):
     return best == held.labels, np.array([made.glosses[i] for i in best]) == [names[label] for label in held.labels]
 
 
+@pytest.mark.slow
 def test_what_was_permuted_is_put_right_at_import(tmp_path, data, permuted, found, capsys):
     file, order = permuted
     assert read_order(found, 100) == tuple(order.tolist())
@@ -103,12 +99,13 @@ def test_what_was_permuted_is_put_right_at_import(tmp_path, data, permuted, foun
     assert checkpoint(without) == 0 and right(tmp_path / "as_is", data)[0].mean() < 0.05
 
 
+@pytest.mark.slow
 def test_the_advice_is_the_command_that_imports_and_then_there_is_nothing_to_put_right(
-    tmp_path, data, told, monkeypatch, capsys
+    tmp_path, data, found, monkeypatch, capsys
 ):
     monkeypatch.chdir(tmp_path)
-    shutil.copy(told[0] / "order.json", tmp_path)
-    out = told[1].splitlines()
+    shutil.copy(found, tmp_path)
+    out = found.with_name("printed").read_text().splitlines()
     assert out[-2] == "The order of 100 of 100 classes is in order.json; with --clips 0 it is learned on all clips."
     command = out[-1].partition("python -m dsta.checkpoint ")[2]
     assert "--stream bone --bone chained --order order.json" in command and checkpoint(command.split()) == 0
@@ -118,6 +115,7 @@ def test_the_advice_is_the_command_that_imports_and_then_there_is_nothing_to_put
     assert "no other order" in capsys.readouterr().err and not (tmp_path / "order.json").exists()
 
 
+@pytest.mark.slow
 def test_of_a_part_of_the_order_the_known_classes_are_right_and_the_rest_is_told(
     tmp_path, data, permuted, found, capsys
 ):
@@ -132,6 +130,7 @@ def test_of_a_part_of_the_order_the_known_classes_are_right_and_the_rest_is_told
     assert Checkpoint.load(tmp_path / "bone").provenance["class_order"]["guessed"] == sorted(order[lost].tolist())
 
 
+@pytest.mark.slow
 def test_a_prepared_folder_may_have_its_own_order_of_glosses(tmp_path, data, permuted, found, monkeypatch):
     """Its glosses sorted, as of `--labels`: the order is still that of the benchmark, which the import counts in."""
     names = {entry.label: entry.gloss for entry in official("WLASL100").values()}

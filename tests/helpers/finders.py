@@ -29,6 +29,12 @@ def made_up(clip, fps):
     return pose_of(name.removesuffix("-copy"), fps)
 
 
+def build_with_two(listing, out):
+    from dsta.prepare import build_dataset
+
+    build_dataset(listing, out, workers=2, find=made_up)
+
+
 def pose_of(name, fps=25.0, estimator="mediapipe-holistic"):
     rng = np.random.default_rng(zlib.crc32(name.encode()))
     keypoints = rng.uniform(1, 300, (int(rng.integers(3, 10)), 27, 3)).astype(np.float32)

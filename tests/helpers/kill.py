@@ -1,9 +1,8 @@
 """Ends a piece of code before any one of its changes to files, as SIGKILL would."""
 
 import shutil
-from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -14,27 +13,31 @@ class Killed(BaseException):
     """What no code catches, as no code catches SIGKILL."""
 
 
-@contextmanager
-def killed_before_change(number):
-    """Kills what runs in it before its change to a file of that number, from 1; yields whether it did, in `killed`.
+def each_kill(folder, work):
+    """Calls `work()` on the folder as it is now, killed before its first change of a file, before its second and so
+    on; yields after each kill, more than ten times, and ends with a call that nothing kills."""
+    before = shutil.copytree(folder, folder.with_name("before"))
+    for number in count(1):
+        shutil.rmtree(folder)
+        shutil.copytree(before, folder)
+        with pytest.MonkeyPatch.context() as patches:
+            made = []
+            for owner, name in (*_CHANGES, (shutil, "rmtree")):
+                patches.setattr(owner, name, _mortal(getattr(owner, name), made, number))
+            try:
+                work()
+                break
+            except Killed:
+                pass
+        yield
+    assert number > 10
 
-    For all numbers: `for i in count(1)`, until `killed` is False.
-    """
-    outcome, made = SimpleNamespace(killed=False), []
 
-    def mortal(change):
-        def called(*args, **options):
-            made.append(change)
-            if len(made) >= number:  # the dead change nothing more, whatever their `finally` says
-                raise Killed
-            return change(*args, **options)
+def _mortal(change, made, number):
+    def called(*args, **options):
+        made.append(change)
+        if len(made) >= number:  # the dead change nothing more, whatever their `finally` says
+            raise Killed
+        return change(*args, **options)
 
-        return called
-
-    with pytest.MonkeyPatch.context() as patches:
-        for owner, name in (*_CHANGES, (shutil, "rmtree")):
-            patches.setattr(owner, name, mortal(getattr(owner, name)))
-        try:
-            yield outcome
-        except Killed:
-            outcome.killed = True
+    return called

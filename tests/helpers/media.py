@@ -20,9 +20,9 @@ _OPTIONS = {
 }
 
 
-def numbered(count: int, width: int = 96, height: int = 64, first: int = 0) -> list[np.ndarray]:
+def numbered(count: int, width: int = 96, height: int = 64) -> list[np.ndarray]:
     """Grey pictures, each 16 levels brighter than the one before (modulo 240): `number_of` reads which it is."""
-    return [np.full((height, width, 3), 8 + 16 * ((first + i) % 15), np.uint8) for i in range(count)]
+    return [np.full((height, width, 3), 8 + 16 * (i % 15), np.uint8) for i in range(count)]
 
 
 def number_of(image: np.ndarray) -> int:
@@ -31,15 +31,8 @@ def number_of(image: np.ndarray) -> int:
 
 def corners(width: int = 96, height: int = 64) -> np.ndarray:
     """A picture whose corners tell how it was turned: red at the top left, green top right, blue bottom left."""
-    image = np.zeros((height, width, 3), np.uint8)
-    for channel, (y, x) in enumerate(
-        [
-            (slice(0, height // 2), slice(0, width // 2)),
-            (slice(0, height // 2), slice(width // 2, None)),
-            (slice(height // 2, None), slice(0, width // 2)),
-        ]
-    ):
-        image[y, x, channel] = 255
+    image, y, x = np.zeros((height, width, 3), np.uint8), height // 2, width // 2
+    image[:y, :x, 0] = image[:y, x:, 1] = image[y:, :x, 2] = 255
     return image
 
 

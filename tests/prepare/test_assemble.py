@@ -1,81 +1,18 @@
 """A second run over a prepared folder: joints that were found once are neither lost nor looked for again."""
 
-import csv
 import json
 import os
 import shutil
-from dataclasses import replace
-from itertools import count
 
-import numpy as np
 import pytest
 from helpers.finders import made_up, pose_of
-from helpers.kill import killed_before_change
+from helpers.kill import each_kill
 
 from dsta.common import UserError
 from dsta.data import read_clip_set
-from dsta.data.prepared import Prepared
 from dsta.prepare import build_dataset
-from dsta.prepare.__main__ import main
 from dsta.prepare.library import Library
-from dsta.prepare.lists import read_msasl, read_table
-
-
-class Place:
-    """A folder of files that hold no video, and data sets made of them. seen: what was looked at, run by run."""
-
-    def __init__(self, folder):
-        self.folder, self.out, self.videos = folder, folder / "out", folder / "videos"
-        self.videos.mkdir()
-        self.seen = []
-
-    def listing(self, *names, gloss="g"):
-        with (self.folder / "labels.csv").open("w", newline="") as file:
-            csv.writer(file).writerows(
-                [("file", "gloss", "split"), *((f"{name}.mp4", gloss, "train") for name in names)]
-            )
-        return read_table(self.folder / "labels.csv", Library(self.videos))
-
-    def files(self, *names):
-        for name in names:
-            path = self.videos / f"{name}.mp4"
-            path.write_bytes(name.encode())
-            os.utime(path, (1, 1))
-
-    def run(self, *names, out=None, find=made_up, fps=25, **labels):
-        looked = []
-
-        def found(item, rate):
-            looked.append(item.file.stem)
-            return find(item, rate)
-
-        listing = self.listing(*names, **labels)
-        try:
-            return build_dataset(listing, out or self.out, workers=1, find=found, fps=fps, progress=False)
-        finally:
-            self.seen.append("".join(looked))
-
-    def clips(self):
-        """What the folder holds, each clip's joints checked to be its own."""
-        prepared = Prepared.read(self.out)
-        for row, joints in zip(prepared.rows, prepared.clips(prepared.rows), strict=True):
-            assert np.array_equal(joints, pose_of(row.clip.removesuffix(".mp4")).clip())
-        return "".join(row.clip.removesuffix(".mp4") for row in prepared.rows)
-
-    def unlisted(self):
-        path = self.out / "unlisted.csv"
-        return "".join(row["clip"][0] for row in csv.DictReader(path.open())) if path.exists() else ""
-
-    def content(self, out=None):
-        folder = out or self.out
-        return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-@pytest.fixture
-def place(tmp_path):
-    place = Place(tmp_path)
-    place.files(*"abcdefg", "bad1")
-    return place
+from dsta.prepare.lists import read_msasl
 
 
 def test_clips_that_a_new_list_does_not_name_stay_available_and_come_back(place):
@@ -121,15 +58,6 @@ def test_unlisted_clips_that_are_deleted_are_looked_for_again(place):
     assert place.seen == ["ab", "", "", "a"]
 
 
-def test_other_labels_do_not_matter_to_unlisted_clips(place):
-    place.run("a", "b", gloss="old")
-    place.run("c", gloss="new")
-    place.run("a", "c", gloss="new")
-    assert place.seen == ["ab", "c", ""]
-    assert place.clips() == "ac"
-    assert {row.gloss for row in Prepared.read(place.out).rows} == {"new"}
-
-
 def test_a_clip_stays_when_its_file_goes_and_costs_nothing_when_it_is_back(place):
     place.run(*"abc")
     before = place.content()
@@ -138,26 +66,13 @@ def test_a_clip_stays_when_its_file_goes_and_costs_nothing_when_it_is_back(place
     assert summary.problems == []
     assert summary.warnings == ["1 clips whose file is not there now stay as they were found before, such as b.mp4."]
     assert place.content() == before
-    assert place.run(*"abc", gloss="other").prepared.rows[1].gloss == "other"  # the labels are the list's
+    rows = place.run(*"abc", glosses=["other"]).prepared.rows
+    assert {row.gloss for row in rows} == {"other"}  # the labels are the list's
     assert place.clips() == "abc"
     shutil.move(aside, place.videos)
     assert place.run(*"abc").warnings == []
     assert place.content() == before
     assert place.seen == ["abc", "", "", ""]
-
-
-def test_an_unlisted_clip_whose_file_went_comes_back(place):
-    place.run(*"abc")
-    place.run("c")
-    (place.videos / "a.mp4").unlink()
-    place.run("a", "c")
-    assert place.clips() == "ac"
-    assert place.seen == ["abc", "", ""]
-
-
-def test_a_clip_without_file_that_was_never_found_is_missing(place):
-    place.run("a")
-    assert place.run("a", "z").problems == [("z.mp4", "No video or keypoint file of that name is in the folder.")]
 
 
 def test_another_rate_takes_nothing_by_name_and_loses_nothing(place):
@@ -179,9 +94,9 @@ def test_of_unlisted_clips_of_several_rates_each_is_taken_by_name_at_its_own(pla
     for name in "ac":
         (place.videos / f"{name}.mp4").unlink()
     assert [name for name, _ in place.run("d", "a", fps=12).problems] == ["a.mp4"]
-    assert [name for name, _ in place.run("b", "c", fps=25).problems] == ["c.mp4"]
+    assert [name for name, _ in place.run("b", "c").problems] == ["c.mp4"]
     assert place.run("c", fps=12).problems == []
-    assert place.run("a", fps=25).problems == []
+    assert place.run("a").problems == []
     assert place.clips() == "a"
     assert place.seen == ["ab", "c", "d", "", "", "", ""]  # what has its file is known whatever the rate of others
 
@@ -242,19 +157,15 @@ def test_what_an_interrupted_run_found_for_another_list_is_kept(place, monkeypat
     assert not (place.out / ".parts").exists()
 
 
-def test_clips_of_another_estimator_are_not_found_again(place):
+def test_clips_of_another_estimator_are_left_out_and_not_looked_for_again(place):
     def find(item, fps):
         return pose_of(item.file.stem, estimator="hrnet-wholebody" if item.file.stem == "b" else "mediapipe-holistic")
 
     for _ in range(2):
-        assert [name for name, _ in place.run(*"abc", find=find).problems] == ["b.mp4"]
+        assert place.run(*"abc", find=find).problems == [
+            ("b.mp4", "Its keypoints are from hrnet-wholebody, most others from mediapipe-holistic: prepare it apart.")
+        ]
     assert place.seen == ["abc", ""]
-
-
-def restore(place, before):
-    shutil.rmtree(place.out)
-    shutil.copytree(before, place.out)
-    place.seen.clear()
 
 
 @pytest.mark.parametrize(
@@ -265,44 +176,32 @@ def restore(place, before):
 def test_killed_before_any_change_of_a_file_no_joints_are_lost(place, names, unlisted):
     place.run(*"abcd")
     place.run(*"cde")  # a and b are unlisted
-    before = shutil.copytree(place.out, place.folder / "before")
-    place.run(*names)
-    whole, looked_twice = place.content(), 0
-    for i in count(1):
-        restore(place, before)
-        with killed_before_change(i) as outcome:
-            place.run(*names)
-        if not outcome.killed:
-            break
+    ends, looked_twice = [], 0
+    place.seen.clear()
+    for _ in each_kill(place.out, lambda: place.run(*names)):
         place.run(*names)
-        assert place.content() == whole
+        ends.append(place.content())
         assert place.unlisted() == unlisted
         place.run(*"abcde")
         assert place.clips() == "abcde"
         looked = "".join(place.seen)
         assert set(looked) <= {"f"}  # what was found before is not looked for again
         looked_twice += len(looked) > 1
-    assert i > 10
+        place.seen.clear()
+    assert all(end == place.content() for end in ends)
     assert looked_twice <= 2  # killed before its joints had a file
 
 
 def test_killed_and_then_asked_for_another_list_no_joints_are_lost(place):
     place.run(*"abcd")
     place.run(*"cde")
-    before = shutil.copytree(place.out, place.folder / "before")
-    for i in count(1):
-        restore(place, before)
-        with killed_before_change(i) as outcome:
-            place.run(*"af")
-        if not outcome.killed:
-            break
+    for _ in each_kill(place.out, lambda: place.run(*"af")):
         place.seen.clear()
         place.run("b")
         assert not ("f" in place.unlisted() and (place.out / ".parts").exists())  # in one place, and told once
         place.run(*"abcde")
         assert place.clips() == "abcde"
         assert place.seen == ["", ""]
-    assert i > 10
 
 
 DAMAGES = {
@@ -315,16 +214,10 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-@pytest.mark.parametrize(
-    "name", ["index.csv", "dataset.json", "joints.npy", "unlisted.csv", "unlisted.npy", ".kept/index.csv"]
-)
+@pytest.mark.parametrize("name", ["index.csv", "dataset.json", "joints.npy", "unlisted.csv", "unlisted.npy"])
 def test_a_damaged_folder_is_refused_and_left_as_it_is(place, name, damage):
-    earlier_version(place, kept="g", listed="g")
-    shutil.copytree(place.out / ".kept", place.folder / "kept")
-    shutil.rmtree(place.out)
     place.run(*"abcd")
     place.run(*"cd")
-    shutil.copytree(place.folder / "kept", place.out / ".kept")
     path = place.out / name
     if DAMAGES[damage] is None:
         path.unlink()
@@ -338,140 +231,52 @@ def test_a_damaged_folder_is_refused_and_left_as_it_is(place, name, damage):
     assert place.seen[-1] == ""  # it is said before any video is looked at
 
 
-def earlier_version(place, kept, listed):
-    """A folder as this program wrote it when it put the clips that the list does not name into `.kept/`."""
-    for names, folder in ((kept, place.folder / "kept"), (listed, place.out)):
-        place.run(*names, out=folder)
-        about = json.loads((folder / "dataset.json").read_text())
-        del about["unlisted"]
-        (folder / "dataset.json").write_text(json.dumps(about))
-    shutil.move(place.folder / "kept", place.out / ".kept")
-    place.seen.clear()
+def test_what_an_earlier_version_kept_is_left_as_it_is_and_told(place):
+    """It put the clips that the list does not name into `.kept/`, a prepared folder."""
+    place.run(*"ab", out=place.out / ".kept")
+    kept = place.content()
+    (note,) = place.run("c").warnings
+    assert note.startswith(f"{place.out / '.kept'} holds clips that an earlier version of this program put there")
+    assert {name: place.content()[name] for name in kept} == kept
+    assert read_clip_set(place.out / ".kept", "train").names == ("a.mp4", "b.mp4")
 
 
-def test_clips_that_an_earlier_version_kept_are_taken_over(place):
-    earlier_version(place, kept="abc", listed="cd")
-    (place.videos / "a.mp4").unlink()
-    assert place.run("c", "d").warnings[0].startswith("2 clips that were found before are not in the data set now")
-    assert place.unlisted() == "ab"
-    assert not (place.out / ".kept").exists()
+def test_what_an_earlier_version_had_just_written_is_finished(place):
     place.run(*"abcd")
-    assert place.clips() == "abcd"
-    assert place.seen == ["", ""]
-
-
-def test_killed_before_any_change_of_a_file_what_an_earlier_version_kept_is_not_lost(place):
-    earlier_version(place, kept="abc", listed="cd")
-    before = shutil.copytree(place.out, place.folder / "before")
-    for i in count(1):
-        restore(place, before)
-        with killed_before_change(i) as outcome:
-            place.run("a", "d")
-        if not outcome.killed:
-            break
-        place.run(*"abcd")
-        assert place.clips() == "abcd"
-        assert set(place.seen) == {""}
-    assert i > 10
-
-
-def test_what_an_earlier_version_had_just_written_is_finished_and_what_it_kept_stays(place):
-    earlier_version(place, kept="ab", listed="cd")
-    files = ["joints.npy", "index.csv", "dataset.json"]
+    place.run(*"cd")
+    about = json.loads((place.out / "dataset.json").read_text())
+    del about["unlisted"]  # of which it knew nothing
     (place.out / ".new").mkdir()
-    for name in files:
+    for name in ("joints.npy", "index.csv"):
         shutil.move(place.out / name, place.out / ".new" / name)
-    (place.out / ".kept" / ".new").mkdir()
-    (place.out / ".kept" / "dataset.json").rename(place.out / ".kept" / ".new" / "dataset.json")
+    (place.out / ".new" / "dataset.json").write_text(json.dumps(about))
     place.run(*"abcd")
     assert place.clips() == "abcd"
-    assert place.seen == [""]
+    assert place.seen == ["abcd", "", ""]
 
 
-def test_joints_are_read_as_they_were_while_others_take_their_place(place):
-    place.run(*"abcdefg")
-    place.run("g")
-    place.run("f", "d", "b")  # three come back, one goes
-    assert place.clips() == "fdb"
-    place.run(*"gfedcba")
-    assert place.clips() == "gfedcba"
-    assert place.seen == ["abcdefg", "", "", ""]
-
-
-def test_of_several_clips_of_a_name_each_keeps_its_joints(tmp_path):
+def test_of_several_clips_of_a_name_each_keeps_its_joints(place, msasl):
     """MS-ASL lists some clips twice, with other boxes or labels."""
-    clip = {
-        "url": "https://www.youtube.com/watch?v=aaaaaaaaaaa",
-        "start_time": 2.5,
-        "end_time": 4.0,
-        "start": 75,
-        "end": 120,
-        "fps": 30.0,
-        "text": "five",
-        "label": 5,
-        "signer_id": 1,
-        "box": [0.1, 0.2, 0.9, 0.6],
-    }
-    other = {**clip, "box": [0.1, 0.5, 0.9, 0.9]}
-    for split, clips in {"train": [clip], "val": [], "test": [other]}.items():
-        (tmp_path / f"MSASL_{split}.json").write_text(json.dumps(clips))
-    classes = [f"class {i}" for i in range(1000)]
-    (tmp_path / "MSASL_classes.json").write_text(json.dumps(classes))
-    videos = tmp_path / "videos"
-    videos.mkdir()
-    (videos / "aaaaaaaaaaa.mp4").touch()
-    (videos / "other.mp4").touch()
+    place.files("aaaaaaaaaaa")
+    other = {"box": [0.1, 0.5, 0.9, 0.9]}
 
-    def find(item, fps):
-        return pose_of(str(item.box))
+    def run(*test):
+        listing = read_msasl(msasl(train=[{}], test=test), 100, Library(place.videos))
+        build_dataset(listing, place.out, workers=1, find=lambda item, fps: pose_of(str(item.box)))
+        return (place.out / "joints.npy").read_bytes(), (place.out / "index.csv").read_bytes()
 
-    def run():
-        listing = read_msasl(tmp_path, 100, Library(videos))
-        build_dataset(listing, tmp_path / "out", workers=1, find=find, progress=False)
-        return (tmp_path / "out" / "joints.npy").read_bytes(), (tmp_path / "out" / "index.csv").read_bytes()
-
-    before = run()
-    (videos / "aaaaaaaaaaa.mp4").unlink()
-    assert run() == before
-    (tmp_path / "MSASL_test.json").write_text("[]")  # one of the two goes and comes back
-    assert run() != before
-    (tmp_path / "MSASL_test.json").write_text(json.dumps([other]))
-    assert run() == before
+    before = run(other)
+    (place.videos / "aaaaaaaaaaa.mp4").unlink()
+    assert run(other) == before
+    assert run() != before  # one of the two goes and comes back
+    assert run(other) == before
 
 
 def test_a_name_from_a_list_of_another_kind_is_not_taken(place):
     """In WLASL a name means a part and a box, in a table of one's own a file."""
     place.run("a", "b")
     (place.videos / "a.mp4").unlink()
-    listing = replace(place.listing("a", "b"), name="WLASL100")
-    summary = build_dataset(listing, place.out, workers=1, find=made_up, fps=25, progress=False)
-    assert [name for name, _ in summary.problems] == ["a.mp4"]
+    assert [name for name, _ in place.run("a", "b", benchmark="WLASL100").problems] == ["a.mp4"]
     assert place.clips() == "b"
     place.run("a", "b")
     assert place.clips() == "ab"
-
-
-def test_the_command_line_says_what_became_of_earlier_clips(tmp_path, capsys):
-    videos, labels = tmp_path / "videos", tmp_path / "labels.csv"
-    videos.mkdir()
-    for name in "abc":
-        pose_of(name).save(videos / f"{name}.npz")
-    call = [str(videos), "--labels", str(labels), "--out", str(tmp_path / "out"), "--workers", "1"]
-    labels.write_text("file,gloss,split\na,yes,train\nb,no,train\n")
-    assert main(call) == 0
-    labels.write_text("file,gloss,split\nc,yes,train\n")
-    assert main(call) == 0
-    assert "2 clips that were found before are not in the data set now" in capsys.readouterr().err
-    labels.write_text("file,gloss,split\na,yes,val\nb,no,val\n")
-    for name in "ab":
-        (videos / f"{name}.npz").unlink()
-    assert main(call) == 0  # no file of the list is there, and none is needed
-    assert "2 clips whose file is not there now" in capsys.readouterr().err
-    assert [row.split for row in Prepared.read(tmp_path / "out").rows] == ["val", "val"]
-    labels.write_text("file,gloss,split\na,yes,val\nz,no,val\n")
-    assert main(call) == 2
-    assert "1 of 2 clips could not be prepared (1 have no file)" in capsys.readouterr().err
-    labels.write_text("file,gloss,split\nz,no,val\n")
-    assert main(call) == 2
-    assert "None of the 1 clips could be prepared, such as z: No video" in capsys.readouterr().err
-    assert [row.clip for row in Prepared.read(tmp_path / "out").rows] == ["a"]

@@ -11,6 +11,7 @@ from helpers.media import numbered, write_sound, write_video
 
 from dsta.common import UserError
 from dsta.data import read_clip_set
+from dsta.data.prepared import Prepared
 from dsta.prepare import measure
 from dsta.prepare.__main__ import main
 
@@ -53,34 +54,36 @@ def test_upstreams_form_is_written_and_kept_up_to_date(keypoints, capsys):
     assert read_clip_set(keypoints / "out", "train").joints[0].shape == pose_of("a").keypoints.shape
     (keypoints / "labels.csv").write_text("file,gloss,split\na.mp4,yes,val\n")
     assert call(keypoints) == 0
-    assert [path.name for path in sorted(upstream.iterdir())] == [
-        "dataset.json",
-        "val_data_joint.npy",
-        "val_label.pkl",
-    ]
+    assert {path.name for path in upstream.iterdir()} == {"dataset.json", "val_data_joint.npy", "val_label.pkl"}
 
 
-def test_missing_files_are_counted_and_the_exit_code_is_two(keypoints, capsys):
-    with (keypoints / "labels.csv").open("a") as file:
-        file.write("gone.mp4,yes,test,9\nlost.mp4,no,test,9\n")
-    assert call(keypoints) == 2
-    err = capsys.readouterr().err
-    assert "2 of 6 clips could not be prepared (2 have no file)" in err
+def test_what_became_of_earlier_clips_and_what_is_missing_is_said(keypoints, capsys):
+    def prepared(*lines):
+        (keypoints / "labels.csv").write_text("\n".join(["file,gloss,split", *lines]))
+        return call(keypoints), capsys.readouterr().err
+
+    assert prepared("a,yes,train", "b,no,train")[0] == 0
+    code, err = prepared("c,yes,train")
+    assert code == 0 and "2 clips that were found before are not in the data set now" in err
+    for name in "ab":
+        (keypoints / "videos" / f"{name}.npz").unlink()
+    code, err = prepared("a,yes,val", "b,no,val")
+    assert (
+        code == 0 and "2 clips whose file is not there now" in err
+    )  # no file of the list is there, and none is needed
+    assert [row.split for row in Prepared.read(keypoints / "out").rows] == ["val", "val"]
+    code, err = prepared("a,yes,val", "gone.mp4,no,val", "lost.mp4,no,val")
+    assert code == 2 and "2 of 3 clips could not be prepared (2 have no file)" in err
     assert "gone.mp4" in (keypoints / "out" / "report.csv").read_text()
-    assert len(read_clip_set(keypoints / "out", "train")) == 2
+    code, err = prepared("z,no,val")
+    assert code == 2 and "None of the 1 clips could be prepared, such as z: No video" in err
+    assert [row.clip for row in Prepared.read(keypoints / "out").rows] == ["a"]
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--fps", "0"], "--fps"),
-        (["--workers", "0"], "--workers"),
-        (["--subset", "100"], "--subset"),
-    ],
-)
-def test_wrong_options_are_told(keypoints, capsys, options, words):
-    assert call(keypoints, *options) == 2
-    assert words in capsys.readouterr().err
+@pytest.mark.parametrize("option", ["--fps 0", "--workers 0", "--subset 100"])
+def test_wrong_options_are_told(keypoints, capsys, option):
+    assert call(keypoints, *option.split()) == 2
+    assert option.split()[0] in capsys.readouterr().err
 
 
 def test_wrong_files_are_told(keypoints, capsys):
@@ -113,19 +116,18 @@ def test_videos_that_are_none_are_rows_each_with_its_sentence(tmp_path):
     write_video(videos / "long.mp4", numbered(70), fps=1)
     write_sound(videos / "sound.mp4")
     pose_of("a").save(videos / "good.npz")
-    names = ["empty", "text", "one", "long", "sound", "good"]
-    rows = "".join(f"{name},g,train\n" for name in names)
-    (tmp_path / "labels.csv").write_text(f"file,gloss,split\n{rows}")
-    assert call(tmp_path) == 2
-    reasons = dict(list(csv.reader((tmp_path / "out" / "report.csv").open()))[1:])
-    for name, words in {
+    told = {
         "empty": "0 bytes",
         "text": "not a video",
         "one": "one readable frame",
         "long": "longer than 60 seconds",
         "sound": "no pictures",
-    }.items():
-        assert words in reasons[name]
+    }
+    rows = "".join(f"{name},g,train\n" for name in (*told, "good"))
+    (tmp_path / "labels.csv").write_text(f"file,gloss,split\n{rows}")
+    assert call(tmp_path) == 2
+    reasons = dict(list(csv.reader((tmp_path / "out" / "report.csv").open()))[1:])
+    assert all(words in reasons[name] for name, words in told.items())
     assert read_clip_set(tmp_path / "out", "train").names == ("good",)
 
 

@@ -57,6 +57,7 @@ def test_a_file_is_found_by_name_in_any_folder_and_with_another_ending(tmp_path,
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        (None, "cannot be read"),
         ("file,gloss\na.mp4,g\n", "lacks the column split"),
         ("", "lacks the column file and gloss and split"),
         ("file,gloss,split\n", "no rows"),
@@ -67,13 +68,9 @@ def test_a_file_is_found_by_name_in_any_folder_and_with_another_ending(tmp_path,
     ],
 )
 def test_a_table_that_cannot_be_meant_is_told(tmp_path, videos, text, words):
+    path = tmp_path / "none.csv" if text is None else table(tmp_path, text)
     with pytest.raises(UserError, match=words):
-        read_table(table(tmp_path, text), videos("a.mp4", "b.mp4"))
-
-
-def test_a_table_that_is_not_there_is_told(tmp_path, videos):
-    with pytest.raises(UserError, match="cannot be read"):
-        read_table(tmp_path / "none.csv", videos("a.mp4"))
+        read_table(path, videos("a.mp4", "b.mp4"))
 
 
 def test_the_same_line_twice_counts_once_and_is_said(tmp_path, videos):
@@ -102,12 +99,10 @@ def wlasl(tmp_path, glosses=100, **changes):
                     "fps": 25,
                     "frame_start": 1,
                     "frame_end": -1,
-                    "instance_id": j,
                     "signer_id": i,
                     "source": "aslu",
                     "split": ("train", "test")[j],
                     "url": f"https://www.youtube.com/watch?v=tube{i:03}_{j:03}",
-                    "variation_id": 0,
                     "video_id": f"{i:04}{j}",
                 }
                 for j in range(2)
@@ -152,35 +147,11 @@ def test_a_list_that_is_not_wlasl_is_told(tmp_path, videos, subset, text, words)
         read_wlasl(path, subset, videos("a.mp4"))
 
 
-def msasl(tmp_path, **changes):
-    clip = {
-        "url": "https://www.youtube.com/watch?v=aaaaaaaaaaa&t=17s",
-        "start_time": 2.5,
-        "end_time": 4.0,
-        "start": 75,
-        "end": 120,
-        "fps": 30.0,
-        "label": 5,
-        "text": "five",
-        "clean_text": "fife",
-        "box": [0.1, 0.2, 0.9, 0.6],
-        "signer_id": 12,
-    }
-    other = {**clip, "url": "www.youtube.com/watch?v=bbbbbbbbbbb", "label": 7, "text": "seven", "signer_id": -1}
-    lists = {
-        "train": [{**clip, **changes}, {**clip, **changes}, {**clip, "label": 100, "text": "hundred"}],
-        "val": [other],
-        "test": [{**other, "url": "https://youtu.be/ccccccccccc"}],
-    }
-    for split, clips in lists.items():
-        (tmp_path / f"MSASL_{split}.json").write_text(json.dumps(clips))
-    (tmp_path / "MSASL_classes.json").write_text(json.dumps([f"class {i}" for i in range(1000)]))
-    return tmp_path
-
-
-def test_msasl(tmp_path, videos):
-    library = videos("aaaaaaaaaaa.mp4", "cut/bbbbbbbbbbb_75_120.mp4")
-    listing = read_msasl(msasl(tmp_path), 100, library)
+def test_msasl(msasl, videos):
+    other = {"url": "www.youtube.com/watch?v=bbbbbbbbbbb", "label": 7, "text": "seven", "signer_id": -1}
+    beyond = {"label": 100, "text": "hundred"}
+    lists = msasl(train=[{}, {}, beyond], val=[other], test=[other | {"url": "https://youtu.be/ccccccccccc"}])
+    listing = read_msasl(lists, 100, videos("aaaaaaaaaaa.mp4", "cut/bbbbbbbbbbb_75_120.mp4"))
     assert (listing.name, len(listing.glosses)) == ("MSASL100", 100)
     assert (listing.glosses[0], listing.glosses[5], listing.glosses[7]) == ("class 0", "five", "seven")
     first, again, cut = listing.available
@@ -193,35 +164,33 @@ def test_msasl(tmp_path, videos):
     assert [clip.clip for clip in listing.missing] == ["ccccccccccc_75_120"]
 
 
-def test_msasl_without_times_goes_by_frames_and_without_rates_is_told(tmp_path, videos):
+def test_msasl_without_times_goes_by_frames_and_without_rates_is_told(msasl, videos):
     library = videos("aaaaaaaaaaa.mp4")
-    by_frames = read_msasl(msasl(tmp_path, start_time=None), 100, library).available[0]
+    by_frames = read_msasl(msasl(train=[{"start_time": None}]), 100, library).available[0]
     assert (by_frames.start, by_frames.end) == (2.5, 4.0)
-    listing = read_msasl(msasl(tmp_path, start_time=None, fps=None), 100, library)
+    listing = read_msasl(msasl(train=[{"start_time": None, "fps": None}]), 100, library)
     assert not listing.available
     assert "frame rate" in listing.missing[0].problem
 
 
-def test_msasl_that_is_none_is_told(tmp_path, videos):
-    library = videos("aaaaaaaaaaa.mp4")
-    msasl(tmp_path)
-    (tmp_path / "MSASL_val.json").write_text('[{"label": "x"}]')
+def test_msasl_that_is_none_is_told(msasl, videos):
+    library, folder = videos("aaaaaaaaaaa.mp4"), msasl(train=[{}])
+    (folder / "MSASL_val.json").write_text('[{"label": "x"}]')
     with pytest.raises(UserError, match=r"MSASL_val\.json is not in the format"):
-        read_msasl(tmp_path, 100, library)
-    (tmp_path / "MSASL_val.json").unlink()
+        read_msasl(folder, 100, library)
+    (folder / "MSASL_val.json").unlink()
     with pytest.raises(UserError, match=r"MSASL_val\.json is missing"):
-        read_msasl(tmp_path, 100, library)
+        read_msasl(folder, 100, library)
     with pytest.raises(UserError, match="no MSASL300"):
-        read_msasl(tmp_path, 300, library)
+        read_msasl(folder, 300, library)
 
 
-def test_names_are_those_of_the_official_facts(tmp_path, videos):
+def test_names_are_those_of_the_official_facts(msasl, videos):
     name, entry = next(iter(official("MSASL100").items()))
     video, start, end = name.rsplit("_", 2)
     clip = {"url": f"https://www.youtube.com/watch?v={video}", "start": int(start), "end": int(end)}
-    msasl(tmp_path, **clip, label=entry.label, text=entry.gloss)
-    item = read_msasl(tmp_path, 100, videos(f"{video}.mp4")).available[0]
-    assert official("MSASL100")[clip_key(item.clip)] == (item and entry)
+    lists = msasl(train=[clip | {"label": entry.label, "text": entry.gloss}])
+    assert official("MSASL100")[clip_key(read_msasl(lists, 100, videos(f"{video}.mp4")).available[0].clip)] == entry
 
 
 def test_keypoints_come_before_videos(tmp_path, videos):
