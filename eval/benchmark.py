@@ -15,8 +15,6 @@ import shlex
 import sys
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
-from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -28,8 +26,9 @@ import torch
 from dsta.checkpoint import git_commit
 from dsta.common import UserError, exit_code, replace_file
 from dsta.common.device import DeviceSettings
-from eval.clock import Sheet, Skipped
+from eval.clock import Measurements, NotMeasurable
 from eval.speed import SECTIONS, Bench, Sizes
+from leaderboard.results import made_by, now
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = ("numpy", "onnxruntime", "mediapipe")
@@ -37,20 +36,16 @@ LIBRARIES = ("numpy", "onnxruntime", "mediapipe")
 
 def provenance(settings: DeviceSettings, command: str, quick: bool) -> dict[str, Any]:
     """What the figures depend on, apart from the code that is named by the commit."""
-    commit = git_commit()
-    versions = {name: _version(name) for name in LIBRARIES}
     return {
-        "commit": commit.rstrip("+"),
-        "dirty": commit.endswith("+"),
+        **made_by(git_commit(), now()),
         "device": settings.device,
         "device_name": settings.device_name,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        **{name: version for name, version in versions.items() if version},
+        **{name: found[0].version for name in LIBRARIES if (found := list(metadata.distributions(name=name)))},
         "load": round(os.getloadavg()[0], 2),
         "quick": quick,
-        "date": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "command": command,
     }
 
@@ -58,56 +53,44 @@ def provenance(settings: DeviceSettings, command: str, quick: bool) -> dict[str,
 def run_sections(bench: Bench, only: Collection[str]) -> dict[str, Any]:
     """Runs the sections in their order; the machine's comes first where others are set against it."""
     sections = {}
-    for name, measure in SECTIONS.items():
-        if name not in only:
-            continue
+    for name in (name for name in SECTIONS if name in only):
         print(f"measuring {name} …", file=sys.stderr, flush=True)
         started, reason = time.perf_counter(), ""
         try:
-            measure(bench)
-        except Skipped as skip:
-            reason = str(skip)
+            SECTIONS[name](bench)
+        except NotMeasurable as error:
+            reason = str(error)
         seconds = round(time.perf_counter() - started, 2)
         sections[name] = {"status": "skipped" if reason else "ok", "reason": reason, "seconds": seconds}
-    sheet = bench.sheet
+    measured = bench.measured
     return {
         "sections": sections,
-        "notes": sheet.notes,
-        "figures": [asdict(figure) for figure in sheet.figures.values()],
-        "ratios": [asdict(ratio) for ratio in sheet.ratios],
+        "notes": measured.notes,
+        "figures": [{"name": name, "value": value, "unit": unit} for name, (value, unit) in measured.figures.items()],
+        "ratios": measured.ratios,
     }
 
 
 def report_text(report: dict[str, Any]) -> str:
     """The lines that are printed: figures, ratios, what was left out, and where it was."""
-    rows = [(figure["name"], f"{_short(figure['value'])} {figure['unit']}") for figure in report["figures"]]
-    rows += [(ratio["name"], f"× {_short(ratio['value'])}") for ratio in report["ratios"]]
+
+    def short(value: float) -> str:
+        return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
+
+    rows = [(figure["name"], f"{short(figure['value'])} {figure['unit']}") for figure in report["figures"]]
+    rows += [(ratio["name"], f"× {short(ratio['value'])}") for ratio in report["ratios"]]
     width = max((len(name) for name, _ in rows), default=0)
-    lines = [f"{name:<{width}}  {value}" for name, value in rows]
-    for name, section in report["sections"].items():
-        if section["reason"]:
-            lines.append(f"{name} is left out: {section['reason']}")
+    left_out = {name: section["reason"] for name, section in report["sections"].items() if section["reason"]}
     where = report["provenance"]
-    dirty = "+" if where["dirty"] else ""
     return "\n".join(
         [
-            *lines,
+            *(f"{name:<{width}}  {value}" for name, value in rows),
+            *(f"{name} is left out: {reason}" for name, reason in left_out.items()),
             *report["notes"],
             f"{where['device_name']}, torch {where['torch']}, {where['threads']} threads, load {where['load']}, commit "
-            f"{where['commit']}{dirty}, {where['date']}",
+            f"{where['commit']}{'+' * where['dirty']}, {where['date']}",
         ]
     )
-
-
-def _short(value: float) -> str:
-    return f"{value:.0f}" if value >= 1000 else f"{value:.3g}"
-
-
-def _version(library: str) -> str:
-    try:
-        return metadata.version(library)
-    except metadata.PackageNotFoundError:
-        return ""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -128,11 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(f"{args.out} cannot be written: its folder does not exist; give another --out.")
         only = {*args.only, "machine"} if {"infer", "train"} & set(args.only) else set(args.only)
         origin = provenance(settings, command, args.quick)
-        bench = Bench(settings, Sizes.chosen(settings, args.quick), args.weights, args.data, Sheet())
+        bench = Bench(settings, Sizes.chosen(settings, args.quick), args.weights, args.data, Measurements())
         if origin["load"] > 0.5:
-            bench.sheet.notes.append(
-                f"Other work ran here (load {origin['load']}): what waits for cores is slower for it."
-            )
+            note = f"Other work ran here (load {origin['load']}): what waits for cores is slower for it."
+            bench.measured.notes.append(note)
         report = {"provenance": origin, **run_sections(bench, only)}
         print(report_text(report))
         if args.out:

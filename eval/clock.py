@@ -1,9 +1,9 @@
-"""Measuring: time of something done again and again, the memory that it takes, and a sheet of figures and ratios."""
+"""Measuring: time of something done again and again, the memory that it takes, and what was measured in one run."""
 
 import ctypes
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,47 +15,33 @@ from dsta.common.device import DeviceSettings
 from dsta.common.machine import peak_mb
 
 
-class Skipped(Exception):
-    """A section, or a part of one, that cannot be measured here; the sentence says why."""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """What was measured. name: `section/what/…`."""
-
-    name: str
-    value: float
-    unit: str
-
-
-@dataclass(frozen=True)
-class Ratio:
-    """The figure named `of` divided by the figure named `to`, both of this run and in the same unit."""
-
-    name: str
-    of: str
-    to: str
-    value: float
+class NotMeasurable(Exception):
+    """A section cannot be measured here; the sentence says why."""
 
 
 @dataclass
-class Sheet:
-    """What one run has measured."""
+class Measurements:
+    """What one run has measured.
 
-    figures: dict[str, Figure] = field(default_factory=dict)
-    ratios: list[Ratio] = field(default_factory=list)
+    figures: name, `section/what/…` -> value and unit. ratios: of each its name, the figures `of` and `to`, and the
+    value `of / to`.
+    """
+
+    figures: dict[str, tuple[float, str]] = field(default_factory=dict)
+    ratios: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     def add(self, name: str, value: float, unit: str) -> None:
-        self.figures[name] = Figure(name, value, unit)
+        self.figures[name] = value, unit
 
     def compare(self, name: str, of: str, to: str) -> None:
         """Adds a ratio of two figures; without either, which was not measured, there is none."""
-        if of in self.figures and to in self.figures:
-            a, b = self.figures[of], self.figures[to]
-            if a.unit != b.unit:
-                raise ValueError(f"{of} is in {a.unit}, but {to} in {b.unit}")
-            self.ratios.append(Ratio(name, of, to, a.value / b.value))
+        if of not in self.figures or to not in self.figures:
+            return
+        (value, unit), (other, other_unit) = self.figures[of], self.figures[to]
+        if unit != other_unit:
+            raise ValueError(f"{of} is in {unit}, but {to} in {other_unit}")
+        self.ratios.append({"name": name, "of": of, "to": to, "value": value / other})
 
 
 def seconds_each(work: Callable[[], Any], settings: DeviceSettings, budget: float) -> float:
@@ -79,7 +65,8 @@ class Peak:
     """
 
     def __init__(self, settings: DeviceSettings) -> None:
-        self.settings, self.mb = settings, None
+        self.settings = settings
+        self.mb: float | None = None
 
     def __enter__(self) -> "Peak":
         if self.settings.on_gpu:
@@ -94,6 +81,12 @@ class Peak:
             self.mb = torch.cuda.max_memory_allocated(self.settings.device) / 2**20
         elif self.started:
             self.mb = peak_mb()
+
+
+def largest(peaks: Iterable[float | None]) -> float | None:
+    """The largest, unless one is not known."""
+    found = list(peaks)
+    return None if None in found else max(peak for peak in found if peak is not None)
 
 
 def _wait(settings: DeviceSettings) -> None:

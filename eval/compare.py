@@ -12,8 +12,8 @@ import argparse
 import sys
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -57,8 +57,7 @@ def name(row: Row) -> str:
     return ":".join(row[column] for column in KEY)
 
 
-@dataclass(frozen=True)
-class Predictions:
+class Predictions(NamedTuple):
     """Of each clip its name, its place in the ranking (0 is right at once), and its group, if known."""
 
     names: np.ndarray
@@ -68,10 +67,9 @@ class Predictions:
 
 def predictions(row: Row, cache: Path) -> Predictions:
     """What the row's system said of each clip. Raises UserError when the cache has it not, or of other weights."""
-    path = predictions_file(cache, row)
     again = f"run {row['command']}"
     try:
-        with np.load(path, allow_pickle=False) as saved:
+        with np.load(predictions_file(cache, row), allow_pickle=False) as saved:
             hashes = (str(saved["weights_sha256"]), str(saved["data_sha256"]))
             found = Predictions(saved["names"], saved["rank"], saved["groups"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
@@ -116,11 +114,8 @@ def _p(p: float) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python eval/compare.py",
-        description=__doc__.splitlines()[0],
-        epilog="A row: its number in results.csv, or dataset:streams:fusion:protocol, as far as needed.",
-    )
+    a_row = "A row: its number in results.csv, or dataset:streams:fusion:protocol, as far as needed."
+    parser = argparse.ArgumentParser("python eval/compare.py", description=__doc__.splitlines()[0], epilog=a_row)
     parser.add_argument("a", metavar="A")
     parser.add_argument("b", metavar="B")
     parser.add_argument("--top-k", type=int, choices=[1, 5], default=1)

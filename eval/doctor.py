@@ -11,8 +11,9 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -37,10 +38,9 @@ class Finding:
     text: str
 
 
-@dataclass(frozen=True)
-class Content:
-    """What one look at every clip found: a hash of each, clips with NaN and with infinity, share of frames in which
-    neither hand was seen, share of clips without any hand."""
+class Content(NamedTuple):
+    """What one look at every clip found: a hash of each, how many hold NaN and infinity, the share of frames in which
+    neither hand was seen, the share of clips without any hand."""
 
     hashes: list[int]
     with_nan: int
@@ -51,46 +51,42 @@ class Content:
 
 def read_content(joints: Sequence[np.ndarray]) -> Content:
     """Reads all clips once."""
-    hashes, with_nan, with_inf, frames, handless, without = [], 0, 0, 0, 0, 0
+    hashes, with_nan, with_inf, handless, frames = [], 0, 0, [], []
     for clip in joints:
         hashes.append(content_hash(clip))
-        if not np.isfinite(clip).all():
-            with_nan += bool(np.isnan(clip).any())
-            with_inf += bool(np.isinf(clip).any())
-        hand = seen(clip)[:, LEFT_HAND + RIGHT_HAND].any(1)
-        frames, handless, without = frames + len(clip), handless + int((~hand).sum()), without + (not hand.any())
-    return Content(hashes, with_nan, with_inf, handless / frames, without / len(hashes))
+        with_nan += bool(np.isnan(clip).any())
+        with_inf += bool(np.isinf(clip).any())
+        handless.append(int((~seen(clip)[:, LEFT_HAND + RIGHT_HAND].any(1)).sum()))
+        frames.append(len(clip))
+    without = np.equal(handless, frames)
+    return Content(hashes, with_nan, with_inf, sum(handless) / sum(frames), float(without.mean()))
 
 
-def examine(held: ClipSet, spec: DatasetSpec) -> list[Finding]:
+def examine(clips: ClipSet, spec: DatasetSpec) -> list[Finding]:
     """All findings on a data set before it is scored."""
-    content = read_content(held.joints)
-    return [*_counts(held, spec), *_values(held, content), *_names(held, spec), *_duplicates(held, content)]
+    content = read_content(clips.joints)
+    return [*_counts(clips, spec), *_values(clips, content), *_names(clips, spec), *_duplicates(clips, content)]
 
 
-def _counts(held: ClipSet, spec: DatasetSpec) -> Iterator[Finding]:
+def _counts(clips: ClipSet, spec: DatasetSpec) -> Iterator[Finding]:
     expected = spec.size(spec.released)
-    if expected is not None and len(held) != expected:
-        yield Finding("warning", f"{len(held)} clips, where the official lists have {expected} ({spec.released}).")
-    classes = len(np.unique(held.labels))
-    top = int(held.labels.max())
-    if top >= spec.num_classes:
-        text = (
-            f"The labels go up to {top}, but {spec.name} has {spec.num_classes} classes, 0 to {spec.num_classes - 1}."
-        )
-        yield Finding("mismatch", text)
-    elif classes < spec.num_classes:
-        yield Finding("warning", f"{spec.num_classes - classes} of {spec.num_classes} classes have no clip.")
-    if expected in (None, len(held)) and classes == spec.num_classes:
-        yield Finding("fine", f"{len(held)} clips of {classes} classes, as it should be.")
+    if expected is not None and len(clips) != expected:
+        yield Finding("warning", f"{len(clips)} clips, where the official lists have {expected} ({spec.released}).")
+    classes, top, known = len(np.unique(clips.labels)), int(clips.labels.max()), spec.num_classes
+    if top >= known:
+        yield Finding("mismatch", f"The labels go up to {top}, but {spec.name} has {known} classes, 0 to {known - 1}.")
+    elif classes < known:
+        yield Finding("warning", f"{known - classes} of {known} classes have no clip.")
+    if expected in (None, len(clips)) and classes == known:
+        yield Finding("fine", f"{len(clips)} clips of {classes} classes, as it should be.")
 
 
-def _values(held: ClipSet, content: Content) -> Iterator[Finding]:
+def _values(clips: ClipSet, content: Content) -> Iterator[Finding]:
     if content.with_nan:
-        text = f"{content.with_nan} of {len(held)} clips hold NaN: set joints that were not found to (0, 0, 0)."
+        text = f"{content.with_nan} of {len(clips)} clips hold NaN: set joints that were not found to (0, 0, 0)."
         yield Finding("error", text)
     if content.with_inf:
-        yield Finding("warning", f"{content.with_inf} of {len(held)} clips hold infinity, which counts as 0.")
+        yield Finding("warning", f"{content.with_inf} of {len(clips)} clips hold infinity, which counts as 0.")
     level = "warning" if content.handless_frames > 0.3 or content.handless_clips > 0.02 else "fine"
     yield Finding(
         level,
@@ -99,27 +95,27 @@ def _values(held: ClipSet, content: Content) -> Iterator[Finding]:
     )
 
 
-def _names(held: ClipSet, spec: DatasetSpec) -> Iterator[Finding]:
-    repeated = [name for name, count in Counter(held.names).items() if count > 1]
+def _names(clips: ClipSet, spec: DatasetSpec) -> Iterator[Finding]:
+    repeated = [name for name, count in Counter(clips.names).items() if count > 1]
     if repeated:
         yield Finding("warning", f"{len(repeated)} clip names occur more than once, such as {repeated[0]}.")
-    known = official(spec.name)
-    if not known:
+    if not spec.facts:
         return
-    share = known_share(held.names, spec)
+    known = official(spec.name)
+    share = known_share(clips.names, spec)
     if share < MANY_KNOWN:
         yield Finding("warning", f"Only {share:.0%} of the clip names are in the official list: no protocol `test`.")
         return
     found = [
         (known[clip_key(name)], label)
-        for name, label in zip(held.names, held.labels, strict=True)
+        for name, label in zip(clips.names, clips.labels, strict=True)
         if clip_key(name) in known
     ]
     training = sum(entry.split == "train" for entry, _ in found)
     if training:
         yield Finding("warning", f"{training} of the clips to score are training clips by the official list.")
-    if held.glosses:  # the folder has its own order of classes, and networks are asked by name
-        other = sum(entry.gloss != held.glosses[label] for entry, label in found)
+    if clips.glosses:  # the folder has its own order of classes, and networks are asked by name
+        other = sum(entry.gloss != clips.glosses[label] for entry, label in found)
     else:
         other = sum(entry.label != label for entry, label in found)
     if other:
@@ -129,17 +125,17 @@ def _names(held: ClipSet, spec: DatasetSpec) -> Iterator[Finding]:
         yield Finding("warning", f"{other} of {len(found)} labels are not those of the official list ({how}).")
 
 
-def _duplicates(held: ClipSet, content: Content) -> Iterator[Finding]:
-    if (held.folds >= 0).any():
-        yield from _shared("another fold", shared_between_groups(content.hashes, held.folds.tolist()))
+def _duplicates(clips: ClipSet, content: Content) -> Iterator[Finding]:
+    if (clips.folds >= 0).any():
+        yield from _shared("another fold", shared_between_groups(content.hashes, clips.folds.tolist()))
         return
     try:
-        train = read_clip_set(held.folder, "train")
+        train = read_clip_set(clips.folder, "train")
     except UserError:
         yield Finding("fine", "There are no training clips here to compare with.")
         return
     names = set(map(clip_key, train.names))
-    shared = sum(clip_key(name) in names for name in held.names)
+    shared = sum(clip_key(name) in names for name in clips.names)
     if shared:
         yield Finding("warning", f"{shared} of the clips to score are in training too, by name.")
     yield from _shared("training", len(same_clips(content.hashes, content_hashes(train.joints))))
@@ -173,26 +169,29 @@ def _renamed(predicted: np.ndarray, labels: np.ndarray) -> float:
     """Accuracy on every second clip when each predicted class is read as it was mostly meant in the other half."""
     order = np.argsort(labels, kind="stable")  # so that each class is in both halves
     learn, test = order[::2], order[1::2]
-    meant = {
-        int(value): int(np.bincount(labels[learn][predicted[learn] == value]).argmax())
-        for value in np.unique(predicted[learn])
-    }
     if not len(test):
         return 0.0
-    return float(
-        np.mean([meant.get(int(p), -1) == label for p, label in zip(predicted[test], labels[test], strict=True)])
-    )
+    meant = {p: int(np.bincount(labels[learn][predicted[learn] == p]).argmax()) for p in np.unique(predicted[learn])}
+    return float(np.mean([meant.get(p, -1) == label for p, label in zip(predicted[test], labels[test], strict=True)]))
 
 
 def find_folder(roots: Sequence[Path], spec: DatasetSpec) -> Path | None:
     """The data set's folder below one of the roots, by any of its spellings; a root may be the folder itself."""
-    for root in roots:
-        for name in spellings(spec.name):
-            if (root / name).is_dir():
-                return root / name
-            if root.name == name and root.is_dir():
-                return root
-    return None
+    names = spellings(spec.name)
+    places = (place for root in roots for name in names for place in (root / name, root) if place.name == name)
+    return next((place for place in places if place.is_dir()), None)
+
+
+def named_dataset(name: str, roots: Sequence[Path]) -> DatasetSpec:
+    """The benchmark or small set of that name, or a skeleton set of one's own below the roots. Raises UserError."""
+    try:
+        return dataset(name)
+    except UserError:
+        own = DatasetSpec(name, 0, "", released="folds")
+        folder = find_folder(roots, own)
+        if folder is None or not (folder / "clips.npz").exists():
+            raise
+        return replace(own, num_classes=len(read_clip_set(folder).glosses))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -204,7 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     code = 0
     for name in args.names or [*BENCHMARKS, *SMALL_SETS]:
         try:
-            spec = dataset(name)
+            spec = named_dataset(name, args.data)
         except UserError as error:
             print(error, file=sys.stderr)
             return 2
@@ -214,17 +213,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{name}\n  no data  It is not in {', '.join(map(str, args.data))}.")
                 code = 1
             continue
-        findings = _examined(folder, spec)
+        try:
+            findings = examine(read_clip_set(folder, "val+test"), spec)
+        except UserError as error:
+            findings = [Finding("error", str(error))]
         code = max(code, int(any(finding.level in STOPS for finding in findings)))
         print("\n  ".join([name, *(f"{finding.level:8} {finding.text}" for finding in findings)]))
     return code
-
-
-def _examined(folder: Path, spec: DatasetSpec) -> list[Finding]:
-    try:
-        return examine(read_clip_set(folder, "val+test"), spec)
-    except UserError as error:
-        return [Finding("error", str(error))]
 
 
 if __name__ == "__main__":

@@ -4,15 +4,14 @@ python eval/hub.py weights/asl71 [--results leaderboard/results]
 """
 
 import argparse
-import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dsta.common import UserError, exit_code
+from dsta.common import UserError, exit_code, read_json
 from leaderboard.results import OUT, RESULTS_FILE, Row, read_rows
 
 _METRICS = {"top1_instance": "Top-1 accuracy", "top1_class": "Top-1 accuracy, mean over glosses"}
@@ -40,18 +39,16 @@ def _standing(row: Row) -> tuple[int, int]:
 
 def hub_entries(row: Row) -> list[dict[str, Any]]:
     """`.eval_results` entries (huggingface.co/docs/hub/eval-results) of a row, in percent as is the custom there."""
-    held_out = (
-        "cross-validated: by networks of the same recipe that never saw the fold, not by the released ones"
-        if row["protocol"] == "folds"
-        else f"protocol {row['protocol']}"
-    )
+    how = f"protocol {row['protocol']}"
+    if row["protocol"] == "folds":
+        how = "cross-validated: by networks of the same recipe that never saw the fold, not by the released ones"
     return [
         {
             "dataset": {"id": row["dataset"], "task_id": f"{row['protocol']}/{rate}"},
             "value": round(100 * float(row[rate]), 2),
             "date": row["date"],
             "notes": f"{_METRICS[rate]} (%), 95 % {100 * float(row[rate + '_lo']):.1f} to "
-            f"{100 * float(row[rate + '_hi']):.1f}, n = {row['n']}; {held_out}; streams {row['streams']}, fusion "
+            f"{100 * float(row[rate + '_hi']):.1f}, n = {row['n']}; {how}; streams {row['streams']}, fusion "
             f"{row['fusion']}; weights {row['weights_sha256'][:12]}, data {row['data_sha256'][:12]}, commit "
             f"{row['commit']}; {row['command']}",
         }
@@ -61,46 +58,21 @@ def hub_entries(row: Row) -> list[dict[str, Any]]:
 
 def model_index(name: str, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The older `model-index` of a model card, of the same rows."""
-    return [
-        {
-            "name": name,
-            "results": [
-                {
-                    "task": {"type": "video-classification", "name": "Isolated sign language recognition"},
-                    "dataset": {"type": row["dataset"], "name": row["dataset"], "split": row["protocol"]},
-                    "metrics": [
-                        {"type": "accuracy", "name": label, "value": round(100 * float(row[rate]), 2)}
-                        for rate, label in _METRICS.items()
-                    ],
-                }
-                for row in rows
-            ],
-        }
-    ]
-
-
-def write_hub(weights: str | Path, rows: Sequence[Row], dump: Callable[[Any], str]) -> list[Path]:
-    """Writes `.eval_results/DATASET.yaml` and `model-index.yml` into a weights folder; `dump` makes YAML of data.
-
-    The Hub shows entries whose dataset id is one of its own; ours are the benchmarks' names.
-    """
-    weights = Path(weights).resolve()
-    folder = weights / ".eval_results"
-    content = {weights / "model-index.yml": dump({"model-index": model_index(weights.name, rows)})}
-    for dataset in dict.fromkeys(row["dataset"] for row in rows):
-        entries = [entry for row in rows if row["dataset"] == dataset for entry in hub_entries(row)]
-        content[folder / f"{dataset}.yaml"] = dump(entries)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for path, text in content.items():
-            path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{weights} cannot be written to ({error.strerror}).") from error
-    return list(content)
+    task = {"type": "video-classification", "name": "Isolated sign language recognition"}
+    results = []
+    for row in rows:
+        dataset = {"type": row["dataset"], "name": row["dataset"], "split": row["protocol"]}
+        values = {label: round(100 * float(row[rate]), 2) for rate, label in _METRICS.items()}
+        metrics = [{"type": "accuracy", "name": label, "value": value} for label, value in values.items()]
+        results.append({"task": dict(task), "dataset": dataset, "metrics": metrics})
+    return [{"name": name, "results": results}]
 
 
 def hub(weights: Path, results: Path) -> list[Path]:
-    """Writes the Hub's files for a weights folder from the rows in the folder `results`. Raises UserError."""
+    """Writes `.eval_results/DATASET.yaml` and `model-index.yml` into a weights folder, from the rows in `results`.
+
+    The Hub shows entries whose dataset id is one of its own; ours are the benchmarks' names. Raises UserError.
+    """
     try:
         import yaml
     except ImportError as error:
@@ -108,13 +80,22 @@ def hub(weights: Path, results: Path) -> list[Path]:
     configs = sorted(weights.glob("*/config.json"))
     if not configs:
         raise UserError(f"{weights} holds no weights: it has no STREAM/config.json.")
-    trained_on = json.loads(configs[0].read_text(encoding="utf-8")).get("provenance", {}).get("datasets", [])
-    rows = rows_of(weights, read_rows(results / RESULTS_FILE), trained_on)
+    rows = rows_of(weights, read_rows(results / RESULTS_FILE), read_json(configs[0])["provenance"].get("datasets", []))
     if not rows:
         raise UserError(f"{results / RESULTS_FILE} has no measured row for {weights.name}: run eval/run_all.py first.")
-    return write_hub(
-        weights, rows, lambda value: yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000)
-    )
+    weights = weights.resolve()
+    content: dict[Path, Any] = {weights / "model-index.yml": {"model-index": model_index(weights.name, rows)}}
+    for dataset in dict.fromkeys(row["dataset"] for row in rows):
+        entries = [entry for row in rows if row["dataset"] == dataset for entry in hub_entries(row)]
+        content[weights / ".eval_results" / f"{dataset}.yaml"] = entries
+    try:
+        (weights / ".eval_results").mkdir(parents=True, exist_ok=True)
+        for path, value in content.items():
+            text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000)
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{weights} cannot be written to ({error.strerror}).") from error
+    return list(content)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -122,12 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("weights", type=Path, metavar="DIR", help="a weights folder, such as weights/asl71")
     parser.add_argument("--results", type=Path, default=OUT, metavar="DIR", help="where results.csv is")
     args = parser.parse_args(arguments)
-
-    def work() -> None:
-        for path in hub(args.weights, args.results):
-            print(path)
-
-    return exit_code(work)
+    return exit_code(lambda: print(*hub(args.weights, args.results), sep="\n"))
 
 
 if __name__ == "__main__":

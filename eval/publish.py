@@ -1,15 +1,16 @@
-"""From a finished cross-validation to a weights folder: streams, fusion, temperature, threshold, card, manifest.
+"""From a measured cross-validation to a weights folder: streams, fusion, temperature, threshold, card, manifest.
 
     python eval/publish.py runs/asl71 --data data/wlasl50 data/asl_everyday --out weights/asl71 --card eval/asl71.md
 
 Fusion weights, temperature and threshold are fitted on the held-out scores of all folds, each set counting the same,
-over the joint vocabulary. The card is the template with its figures filled in from `report.json`.
+over the joint vocabulary. The card is the template with its figures filled in: those of the whole sets are the rows
+that `eval/run_all.py` measured, those of single folds come from the scores that the cross-validation kept.
 """
 
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -19,41 +20,36 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from scipy.special import softmax
 
-from dsta.checkpoint import Checkpoint, write_manifest
-from dsta.common import exit_code, read_json, replace_file
-from dsta.data import Clip, read_skeletons
-from dsta.metrics import calibration_error, fit_fusion, hits
+from dsta.checkpoint import ENSEMBLE_FILE, Checkpoint, write_manifest
+from dsta.common import UserError, exit_code, replace_file
+from dsta.data import Clip, read_clip_set, read_skeletons
+from dsta.metrics import calibration_error, figures, fit_fusion, hits, ranks, with_bounds
 from dsta.streams import Stream, fuse
+from dsta.train.runs import CrossValidation, HeldOut, held_out
+from eval.plan import fold_network, networks_sha256
+from leaderboard.results import OUT, RESULTS_FILE, STREAMS, Row, key, read_rows, streams_name
 
 ACCEPTED_ACCURACY = 0.8
+SHOWN = (*with_bounds("top1_instance"), "top5_instance", "top1_class", "top5_class")
 
 
-def pooled_scores(run: Path, clips: dict[str, Clip], vocabulary: list[str]) -> tuple[dict, np.ndarray, np.ndarray]:
-    """Held-out logits {stream: (N, K)} of all folds over the joint vocabulary, labels (N,), set of each clip (N,)."""
-    chosen = read_json(run / "chosen.json")
-    scores: dict[str, list[np.ndarray]] = {stream: [] for stream in Stream}
-    names: list[str] = []
-    for fold, choice in sorted(chosen.items()):
-        for stream in Stream:
-            with np.load(run / f"fold{fold}" / stream / "scores.npz") as saved:
-                scores[stream].append(saved[f"epoch{choice['epoch']}"])
-                fold_names = saved["names"].tolist()
-        names += fold_names
-    labels = np.array([vocabulary.index(clips[name].gloss) for name in names])
-    sets = np.array([clips[name].dataset for name in names])
-    return {str(stream): np.concatenate(parts) for stream, parts in scores.items()}, labels, sets
+def pooled_scores(run: CrossValidation, clips: Sequence[Clip]) -> HeldOut:
+    """The kept scores of all folds, over the joint vocabulary."""
+    folds = [held_out(run.networks((fold,)), choice.epoch, clips, fold) for fold, choice in run.choices().items()]
+    logits = {stream: np.concatenate([fold.logits[stream] for fold in folds]) for stream in STREAMS}
+    names, labels = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("names", "labels"))
+    return HeldOut(names, labels, logits, folds[0].glosses, np.ones(len(names)))
 
 
-def ensemble(scores: dict[str, np.ndarray], labels: np.ndarray, sets: np.ndarray) -> dict[str, Any]:
+def ensemble(held: HeldOut) -> dict[str, Any]:
     """Fusion weights, temperature and threshold, with what they were fitted on."""
-    balance = np.zeros(len(labels))
-    for dataset in np.unique(sets):
-        balance[sets == dataset] = 1 / (sets == dataset).sum()
-    fusion, temperature = fit_fusion(scores, labels, balance)
-    fused = fuse(scores, fusion) / temperature
+    _, place, count = np.unique(held.sets, return_inverse=True, return_counts=True)
+    balance = 1 / count[place]
+    fusion, temperature = fit_fusion(held.logits, held.labels, balance)
+    fused = fuse(held.logits, fusion) / temperature
     confidence = softmax(fused, axis=1).max(1)
     order = np.argsort(-confidence)
-    correct = (hits(fused, labels, 1) * balance)[order].cumsum() / balance[order].cumsum()
+    correct = (hits(fused, held.labels, 1) * balance)[order].cumsum() / balance[order].cumsum()
     enough = np.flatnonzero(correct >= ACCEPTED_ACCURACY)
     last = int(enough[-1]) if len(enough) else 0
     return {
@@ -63,68 +59,114 @@ def ensemble(scores: dict[str, np.ndarray], labels: np.ndarray, sets: np.ndarray
         "fitted_on": "held-out scores of all folds, the sets weighted equally, over the joint vocabulary",
         "threshold_rule": f"lowest score above which {ACCEPTED_ACCURACY:.0%} of the held-out clips are right",
         "coverage": round(float(balance[order][: last + 1].sum() / balance.sum()), 4),
-        "ece": round(calibration_error(fused, labels), 4),
+        "ece": round(calibration_error(fused, held.labels), 4),
     }
 
 
-def figures_table(report: dict[str, Any]) -> str:
-    """The report's figures as a Markdown table, in percent."""
+def measured_rows(run: CrossValidation, data: Sequence[Path], results: Path) -> dict[str, dict[str, Row]]:
+    """Set -> system -> the row that was measured with the networks of this run. Raises UserError where one is not."""
+    measured = [row for row in read_rows(results / RESULTS_FILE) if row["status"] == "ok"]
+    rows = {(key(row), row["weights_sha256"]): row for row in measured}
+    folders = {folder.name: folder for folder in sorted(data, key=lambda folder: folder.name)}
+    wanted = {name: _keys_of_systems(run, folder) for name, folder in folders.items()}
+    try:
+        return {name: {system: rows[row] for system, row in of_set.items()} for name, of_set in wanted.items()}
+    except KeyError as error:
+        names, places = " ".join(folders), " ".join(map(str, folders.values()))
+        raise UserError(
+            f"{results / RESULTS_FILE} lacks rows that were measured with the networks in {run.folder}: run python "
+            f"eval/run_all.py --datasets {names} --data {places} --runs {run.folder} --out {results} first."
+        ) from error
+
+
+def _keys_of_systems(run: CrossValidation, folder: Path) -> dict[str, tuple[tuple[str, ...], str]]:
+    """System on the card -> key and weights of its row in the results of a set."""
+    clips = read_clip_set(folder)
+    folds = np.unique(clips.folds).tolist()
+    networks = {stream: [fold_network(run, stream, fold, clips) for fold in folds] for stream in STREAMS}
+    fitted = "fitted" if any(choice.inner_fold is not None for choice in run.choices().values()) else "equal"
+
+    def row(streams: Sequence[str], fusion: str) -> tuple[tuple[str, ...], str]:
+        sha256 = networks_sha256(network for stream in streams for network in networks[stream])
+        return (folder.name, "folds", streams_name(streams), fusion), sha256
+
+    fused = {"fused": row(STREAMS, fitted), "fused, equal weights": row(STREAMS, "equal")}
+    return fused | {stream: row([stream], "none") for stream in STREAMS}
+
+
+def figures_of_folds(run: CrossValidation, clips: Sequence[Clip]) -> dict[str, dict[str, Any]]:
+    """System -> figures on each fold of a set, fused as was chosen for it, by the scores that the run kept."""
+    found, choices, dataset = {}, run.choices(), clips[0].dataset
+    for fold in sorted({clip.fold for clip in clips}):
+        held = held_out(run.networks((fold,)), choices[fold].epoch, clips, fold)
+        fused = fuse(held.logits, choices[fold].fusion[dataset]) / choices[fold].temperature[dataset]
+        found[f"fused, fold {fold}"] = figures(fused, held.labels, ranks(fused, held.labels))
+    return found
+
+
+def figures_table(systems: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
+    """Set -> system -> figures as a Markdown table, in percent."""
     lines = [
         "| set | system | clips / glosses | top-1 [95 %] | top-5 | top-1 per class | top-5 per class | ECE |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for dataset, result in report.items():
-        rows = {**result["pooled"], **{f"fused, fold {fold}": row for fold, row in result["folds"].items()}}
-        for system, row in rows.items():
-            low, high = row["top1_instance_95"]
+    for dataset, of_set in systems.items():
+        for system, row in of_set.items():
+            top1, low, high, top5, top1_class, top5_class = (f"{float(row[name]):.1%}" for name in SHOWN)
             lines.append(
-                f"| {dataset} | {system} | {row['n']} / {row['num_classes']} | {row['top1_instance']:.1%} "
-                f"[{low:.1%}, {high:.1%}] | {row['top5_instance']:.1%} | {row['top1_class']:.1%} "
-                f"| {row['top5_class']:.1%} | {row['ece']:.3f} |"
+                f"| {dataset} | {system} | {row['n']} / {row['num_classes']} | {top1} [{low}, {high}] | {top5} "
+                f"| {top1_class} | {top5_class} | {float(row['ece']):.3f} |"
             )
     return "\n".join(lines)
 
 
-def hardest_glosses(
-    scores: dict[str, np.ndarray], labels: np.ndarray, sets: np.ndarray, fusion: dict[str, float], glosses: list[str]
-) -> str:
+def ensemble_figures(row: Row) -> dict[str, Any]:
+    """A measured row as `ensemble.json` has it."""
+    counts = {name: int(row[name]) for name in ("n", "num_classes")}
+    top1, low, high = (float(row[name]) for name in SHOWN[:3])
+    others = {name: float(row[name]) for name in (*SHOWN[3:], "log_loss", "ece")}
+    return {**counts, "top1_instance": top1, "top1_instance_95": [low, high], **others}
+
+
+def hardest_glosses(held: HeldOut, fusion: dict[str, float]) -> str:
     """The ten glosses with the lowest held-out recall among those missed, per set, and what they were taken for."""
-    best = fuse(scores, fusion).argmax(1)
-    lines = []
+    best, sets, lines = fuse(held.logits, fusion).argmax(1), held.sets, []
     for dataset in np.unique(sets):
         rows = []
-        for label in np.unique(labels[sets == dataset]):
-            here = (sets == dataset) & (labels == label)
-            taken = np.bincount(best[here], minlength=len(glosses))
+        for label in np.unique(held.labels[sets == dataset]):
+            here = (sets == dataset) & (held.labels == label)
+            taken = np.bincount(best[here], minlength=len(held.glosses))
             recall = taken[label] / here.sum()
             taken[label] = 0
-            if recall < 1:
-                instead = glosses[taken.argmax()]
-                rows.append((recall, f"{glosses[label]} {recall:.0%} ({here.sum()} clips; most often {instead})"))
-        lines.append(f"- `{dataset}`: " + ", ".join(text for _, text in sorted(rows)[:10]))
+            about = f"{recall:.0%} ({here.sum()} clips; most often {held.glosses[taken.argmax()]})"
+            rows.append((recall, f"{held.glosses[label]} {about}"))
+        missed = sorted(row for row in rows if row[0] < 1)
+        lines.append(f"- `{dataset}`: " + ", ".join(text for _, text in missed[:10]))
     return "\n".join(lines)
 
 
-def publish(run: Path, data: Sequence[Path], out: Path, card: Path) -> None:
+def publish(folder: Path, data: Sequence[Path], out: Path, card: Path, results: Path) -> None:
     """Writes the weights folder and the manifest beside it."""
-    clips = {f"{clip.dataset}/{clip.name}": clip for folder in data for clip in read_skeletons(folder)}
-    vocabulary = sorted({clip.gloss for clip in clips.values()})
-    report = read_json(run / "report.json")
-    scores, labels, sets = pooled_scores(run, clips, vocabulary)
-    fitted = ensemble(scores, labels, sets)
-    fitted["figures"] = {dataset: result["pooled"]["fused"] for dataset, result in report.items()}
+    run = CrossValidation(folder)
+    measured = measured_rows(run, data, results)
+    clips = [clip for place in data for clip in read_skeletons(place)]
+    held = pooled_scores(run, clips)
+    figures_in_json = {dataset: ensemble_figures(rows["fused"]) for dataset, rows in measured.items()}
+    fitted = ensemble(held) | {"figures": figures_in_json}
+    own = {dataset: [clip for clip in clips if clip.dataset == dataset] for dataset in measured}
+    systems = {dataset: {**rows, **figures_of_folds(run, own[dataset])} for dataset, rows in measured.items()}
     for stream in Stream:
-        Checkpoint.load(run / "all" / stream).save(out / stream)
-    replace_file(out / "ensemble.json", (json.dumps(fitted, indent=1) + "\n").encode())
+        Checkpoint.load(run.network((), stream)).save(out / stream)
+    replace_file(out / ENSEMBLE_FILE, (json.dumps(fitted, indent=1) + "\n").encode())
     text = Template(card.read_text(encoding="utf-8")).substitute(
-        figures=figures_table(report),
-        hardest=hardest_glosses(scores, labels, sets, fitted["fusion"], vocabulary),
+        figures=figures_table(systems),
+        hardest=hardest_glosses(held, fitted["fusion"]),
         fusion=", ".join(f"{stream} {weight:.2f}" for stream, weight in fitted["fusion"].items()),
         temperature=f"{fitted['temperature']:.2f}",
         threshold=f"{fitted['threshold']:.2f}",
         accuracy=f"{ACCEPTED_ACCURACY:.0%}",
         coverage=f"{fitted['coverage']:.0%}",
-        glosses=", ".join(vocabulary),
+        glosses=", ".join(held.glosses),
     )
     replace_file(out / "README.md", text.encode())
     write_manifest(out.parent)
@@ -136,8 +178,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", nargs="+", required=True, type=Path, metavar="DIR", help="the same sets")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR")
     parser.add_argument("--card", required=True, type=Path, metavar="FILE", help="template of the card")
+    parser.add_argument("--results", type=Path, default=OUT, metavar="DIR", help="default: leaderboard/results")
     args = parser.parse_args(arguments)
-    return exit_code(lambda: publish(args.run, args.data, args.out, args.card))
+    return exit_code(lambda: publish(args.run, args.data, args.out, args.card, args.results))
 
 
 if __name__ == "__main__":

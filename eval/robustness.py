@@ -18,15 +18,11 @@ class Disturbance:
     level: float
 
 
-DISTURBANCES = tuple(
-    Disturbance(kind, level)
-    for kind, levels in (
-        ("joints missing", (0.1, 0.2, 0.3)),
-        ("hands dropped", (0.5, 1.0)),
-        ("noise", (2.0, 5.0)),
-        ("frame rate", (0.5,)),
-    )
-    for level in levels
+DISTURBANCES = (
+    *(Disturbance("joints missing", level) for level in (0.1, 0.2, 0.3)),
+    *(Disturbance("hands dropped", level) for level in (0.5, 1.0)),
+    *(Disturbance("noise", level) for level in (2.0, 5.0)),
+    Disturbance("frame rate", 0.5),
 )
 
 
@@ -40,7 +36,7 @@ def disturb(clip: np.ndarray, disturbance: Disturbance, rng: np.random.Generator
         clip[rng.random((len(clip), NUM_JOINTS)) < level] = 0
     elif disturbance.kind == "hands dropped":
         frames = rng.permutation(len(clip))[: round(level * len(clip))]
-        clip[np.ix_(frames, LEFT_HAND + RIGHT_HAND)] = 0
+        clip[frames[:, None], LEFT_HAND + RIGHT_HAND] = 0
     elif disturbance.kind == "noise":
         shifts = rng.normal(0, level, (*clip.shape[:2], 2)).astype(clip.dtype)
         clip[..., :2] += np.where(clip[..., 2:] > 0, shifts, 0)
@@ -58,5 +54,5 @@ class Disturbed(Sequence[np.ndarray]):
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, i: Any) -> np.ndarray:
+    def __getitem__(self, i: Any) -> Any:
         return disturb(self.clips[i], self.disturbance, np.random.default_rng([2024, int(i)]))

@@ -4,25 +4,30 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dsta.common import write_npz
 from dsta.data import ClipSet, clip_key, official
-from dsta.metrics import (
-    figures,
-    wilson,
-    with_bounds,
-)
+from dsta.metrics import figures, wilson, with_bounds
 from eval.cache import Scored
+from eval.clock import largest
 from eval.doctor import verdict
-from eval.plan import Plan, Unscored
-from eval.protocols import Fused, Logits, fused_scores
+from eval.plan import DatasetPlan, Unscored, networks_sha256
+from eval.protocols import FusedScores, Logits, fused_scores
 from eval.robustness import Disturbance
-from leaderboard.results import hash_lines, made_by, streams_name
+from leaderboard.results import key, made_by, streams_name
 
 Record = dict[str, Any]
+
+
+class DatasetRows(NamedTuple):
+    """What a data set adds to the files of results, of gloss counts, and of disturbed clips."""
+
+    results: list[Record]
+    glosses: list[Record]
+    robustness: list[Record]
 
 
 @dataclass(frozen=True)
@@ -33,23 +38,23 @@ class StreamScores:
     parts: list[Scored]
 
 
-def result_row(plan: Plan, judged: Fused, scores: Mapping[str, StreamScores], provenance: Record) -> Record:
+def result_row(plan: DatasetPlan, fused: FusedScores, scores: Mapping[str, StreamScores], provenance: Record) -> Record:
     """The row of a fusion under a protocol. scores: of the streams in it."""
     parts = {stream: s.parts for stream, s in scores.items()}
     every = [part for each in parts.values() for part in each]
-    seconds, peaks = sum(part.seconds for part in every), [part.peak_memory_mb for part in every]
+    seconds = sum(part.seconds for part in every)
     first, last = every[0], max(every, key=lambda part: part.date)
     return {
-        **_key(plan, judged, scores),
+        **_key(plan, fused, scores),
         "status": "ok",
         "reason": "",
-        **figures(judged.fused, judged.labels, judged.rank),
-        "clips_per_second": len(plan.held) / seconds,
-        "peak_memory_mb": None if None in peaks else max(peaks),
+        **figures(fused.scores, fused.labels, fused.rank),
+        "clips_per_second": len(plan.clips) / seconds,
+        "peak_memory_mb": largest(part.peak_memory_mb for part in every),
         "parameters": sum(each[0].parameters for each in parts.values()),
         "latency_ms": float(sum(np.median([part.latency_ms for part in each]) for each in parts.values())),
-        "fusion_weights": json.dumps(judged.mix.weights),
-        "note": " ".join(filter(None, (*_notes(plan, judged), *_notes_on_scoring(every, provenance["commit"])))),
+        "fusion_weights": json.dumps(fused.rule.weights),
+        "note": " ".join(filter(None, _notes(plan, fused, every, provenance["commit"]))),
         "device": first.device,
         "dtype": first.dtype,
         "torch": first.torch,
@@ -61,125 +66,111 @@ def result_row(plan: Plan, judged: Fused, scores: Mapping[str, StreamScores], pr
     }
 
 
-def _notes(plan: Plan, judged: Fused) -> Iterator[str]:
-    reading, mix = judged.reading, judged.mix
-    yield from (f"{note[0].upper()}{note[1:]}." for note in (mix.note, reading.note) if note)
-    expected = plan.spec.size(reading.protocol)
-    if reading.protocol != plan.spec.released and expected not in (None, len(reading.clips)):
-        yield f"{len(reading.clips)} clips, where the official list has {expected}."
-    if plan.held.groups:
+def _notes(plan: DatasetPlan, fused: FusedScores, parts: Sequence[Scored], commit: str) -> Iterator[str]:
+    """commit: of the code that computes the row's figures, the logits' being each part's."""
+    protocol = fused.protocol
+    yield from (f"{note[0].upper()}{note[1:]}." for note in (fused.rule.note, protocol.note) if note)
+    expected = plan.spec.size(protocol.name)
+    if protocol.name != plan.spec.released and expected not in (None, len(protocol.positions)):
+        yield f"{len(protocol.positions)} clips, where the official list has {expected}."
+    if plan.clips.groups:
         yield "Takes of one person are alike, and the per-instance intervals do not allow for it."
     yield from plan.warnings
-    yield verdict(judged.fused, judged.labels)
-
-
-def _notes_on_scoring(parts: Sequence[Scored], commit: str) -> Iterator[str]:
-    """commit: of the code that computes the row's figures, the logits' being each part's."""
+    yield verdict(fused.scores, fused.labels)
     if any(part.commit.rstrip("+") != commit for part in parts):
         yield f"Kept logits; the figures are computed from them by the code of commit {commit}."
 
 
-def unscored_row(spec_name: str, protocol: str, streams: Sequence[str], why: Unscored, provenance: Record) -> Record:
+def unscored_row(dataset: str, protocol: str, streams: Sequence[str], why: Unscored, provenance: Record) -> Record:
     """The row of what could not be scored: its status and reason."""
     fusion = why.fusion or ("none" if len(streams) == 1 else "equal")
-    row = {"dataset": spec_name, "protocol": protocol, "streams": streams_name(streams), "fusion": fusion}
+    row = {"dataset": dataset, "protocol": protocol, "streams": streams_name(streams), "fusion": fusion}
     return {**row, "status": why.status, "reason": str(why), **provenance}
 
 
-def gloss_rows(plan: Plan, judged: Fused, streams: Sequence[str]) -> list[Record]:
+def gloss_rows(plan: DatasetPlan, fused: FusedScores, streams: Sequence[str]) -> list[Record]:
     """Per gloss: clips, hits, and the wrong gloss that it was most often taken for. Counts only, no clip names."""
-    names, labels, rows = gloss_names(plan), judged.labels, []
+    names, labels, rows = gloss_names(plan), fused.labels, []
     order = np.argsort(labels, kind="stable")
     for own in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
         label = int(labels[own[0]])
-        wrong = judged.predicted[own][judged.predicted[own] != label]
+        wrong = fused.predicted[own][fused.predicted[own] != label]
         taken = np.bincount(wrong, minlength=1)
-        rows.append(
-            {
-                **_key(plan, judged, streams),
-                "gloss": names[label],
-                "n": len(own),
-                "hits1": int((judged.rank[own] < 1).sum()),
-                "hits5": int((judged.rank[own] < 5).sum()),
-                "confused_with": names[int(taken.argmax())] if len(wrong) else "",
-                "confused_count": int(taken.max()),
-            }
-        )
+        row = {
+            "gloss": names[label],
+            "n": len(own),
+            "hits1": int((fused.rank[own] < 1).sum()),
+            "hits5": int((fused.rank[own] < 5).sum()),
+            "confused_with": names[int(taken.argmax())] if len(wrong) else "",
+            "confused_count": int(taken.max()),
+        }
+        rows.append({**_key(plan, fused, streams), **row})
     return rows
 
 
-def gloss_names(plan: Plan) -> list[str]:
+def gloss_names(plan: DatasetPlan) -> list[str]:
     """The classes' names: the set's own, else those of the official clips with that label, else the weights'."""
-    if plan.held.glosses:
-        return list(plan.held.glosses)
+    if plan.clips.glosses:
+        return list(plan.clips.glosses)
     names = list(next(iter(plan.networks.values()))[0].config["glosses"])
     known = official(plan.spec.name)
-    for name, label in zip(plan.held.names, plan.held.labels, strict=True):
+    for name, label in zip(plan.clips.names, plan.clips.labels, strict=True):
         if clip_key(name) in known:
             names[label] = known[clip_key(name)].gloss
     return names
 
 
 def robustness_rows(
-    plan: Plan, judged: Fused, streams: Sequence[str], disturbed: Mapping[Disturbance | None, Logits]
+    plan: DatasetPlan, fused: FusedScores, streams: Sequence[str], disturbed: Mapping[Disturbance | None, Logits]
 ) -> list[Record]:
     """Top-1 of one fusion on clips as they are (`none`) and disturbed, with the weights for clips as they are."""
     rows = []
     for disturbance, logits in disturbed.items():
-        hit = fused_scores(plan, judged.reading, judged.mix, logits).rank < 1
+        hit = fused_scores(plan, fused.protocol, fused.rule, logits).rank < 1
         low, high = wilson(int(hit.sum()), len(hit))
-        rows.append(
-            {
-                **_key(plan, judged, streams),
-                "disturbance": disturbance.kind if disturbance else "none",
-                "level": disturbance.level if disturbance else 0.0,
-                "n": len(hit),
-                **dict(zip(with_bounds("top1_instance"), (float(hit.mean()), low, high), strict=True)),
-            }
-        )
+        kind, level = (disturbance.kind, disturbance.level) if disturbance else ("none", 0.0)
+        top1 = dict(zip(with_bounds("top1_instance"), (float(hit.mean()), low, high), strict=True))
+        rows.append({**_key(plan, fused, streams), "disturbance": kind, "level": level, "n": len(hit), **top1})
     return rows
 
 
 def predictions_file(cache: Path, row: Mapping[str, Any]) -> Path:
     """Where the predictions behind a row are kept, clip by clip, for `eval/compare.py`."""
-    return cache / "rows" / ("__".join(str(row[c]) for c in ("dataset", "protocol", "streams", "fusion")) + ".npz")
+    return cache / "rows" / ("__".join(key(row)) + ".npz")
 
 
-def save_predictions(cache: Path, row: Record, held: ClipSet, judged: Fused) -> None:
+def save_predictions(cache: Path, row: Record, clips: ClipSet, fused: FusedScores) -> None:
     """Keeps what a row says of each clip: how many classes came before the right one, and which came first."""
-    clips = judged.reading.clips
+    positions = fused.protocol.positions
     write_npz(
         predictions_file(cache, row),
-        names=np.array([held.names[i] for i in clips]),
-        labels=judged.labels,
-        rank=judged.rank,
-        predicted=judged.predicted,
-        groups=np.array([held.groups[i] for i in clips] if held.groups else [], dtype=np.str_),
+        names=np.array([clips.names[i] for i in positions]),
+        labels=fused.labels,
+        rank=fused.rank,
+        predicted=fused.predicted,
+        groups=np.array([clips.groups[i] for i in positions] if clips.groups else [], dtype=np.str_),
         weights_sha256=np.array(row["weights_sha256"]),
         data_sha256=np.array(row["data_sha256"]),
     )
 
 
-def _key(plan: Plan, judged: Fused, streams: Sequence[str] | Mapping[str, Any]) -> Record:
+def _key(plan: DatasetPlan, fused: FusedScores, streams: Sequence[str] | Mapping[str, Any]) -> Record:
     return {
         "dataset": plan.spec.name,
-        "protocol": judged.reading.protocol,
+        "protocol": fused.protocol.name,
         "streams": streams_name(streams),
-        "fusion": judged.mix.fusion,
+        "fusion": fused.rule.name,
     }
 
 
-def _recipe(plan: Plan, streams: tuple[str, ...]) -> str:
+def _recipe(plan: DatasetPlan, streams: tuple[str, ...]) -> str:
     recipes = {stream: plan.networks[stream][0].config["recipe"] for stream in streams}
     first = recipes[streams[0]]
     return json.dumps(first if all(recipe == first for recipe in recipes.values()) else recipes)
 
 
-def weights_hash(plan: Plan, streams: Sequence[str]) -> Record:
+def weights_hash(plan: DatasetPlan, streams: Sequence[str]) -> Record:
     """The column weights_sha256; none where a stream has no network that fits."""
     if not set(streams) <= set(plan.networks):
         return {}
-    networks = [network for stream in streams for network in plan.networks[stream]]
-    if len(networks) == 1:
-        return {"weights_sha256": networks[0].sha256}
-    return {"weights_sha256": hash_lines({network.name: network.sha256 for network in networks})}
+    return {"weights_sha256": networks_sha256(network for stream in streams for network in plan.networks[stream])}

@@ -10,13 +10,13 @@ arguments.
 """
 
 import argparse
-import json
 import shlex
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,27 +25,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from tqdm import tqdm
 
-from dsta.common import UserError, at_least, replace_file
+from dsta.common import UserError, at_least
 from dsta.common.device import DeviceSettings
-from dsta.data import BENCHMARKS, SMALL_SETS, ClipSet, DatasetSpec, dataset
-from eval import doctor, protocols, rows
-from eval.cache import ScoringEngine, ScoringWork
-from eval.plan import Network, Plan, Unscored, find_run
-from eval.rehearsal import rehearse
+from dsta.data import BENCHMARKS, SMALL_SETS, DatasetSpec
+from eval import doctor, rows
+from eval.cache import ScoringWork
+from eval.plan import DatasetPlan, Network, Unscored, find_run
+from eval.protocols import fused_or_reason, protocol_clips, stream_combinations
 from eval.robustness import DISTURBANCES, Disturbance
-from leaderboard.results import (
-    OUT,
-    RESULTS_FILE,
-    STREAMS,
-    check_writable,
-    hash_lines,
-    made_by,
-    now,
-    read_rows,
-    streams_name,
-    write_dataset,
-    write_robustness,
-)
+from eval.scoring import ScoringEngine
+from eval.speed import rehearse
+from leaderboard import results
+from leaderboard.results import OUT, RESULTS_FILE, STREAMS, check_writable, streams_name
 
 Result = TypeVar("Result")
 FAILURES = ("mismatch", "error")
@@ -69,68 +60,69 @@ class Run:
     """One call: where things are, what is asked for, and the engine that scores."""
 
     args: argparse.Namespace
+    streams: tuple[str, ...]
     engine: ScoringEngine
     command: str
 
-    @cached_property
-    def streams(self) -> tuple[str, ...]:
-        return tuple(streams_name(self.args.streams).split("+"))
+    @property
+    def disturbances(self) -> tuple[Disturbance | None, ...]:
+        return (None, *DISTURBANCES) if self.args.robustness else (None,)
 
     def provenance(self, data_sha256: str = "") -> dict[str, Any]:
         """Where a row is from that is written now."""
-        return {**made_by(self.engine.commit, now()), "data_sha256": data_sha256, "command": self.command}
+        return {
+            **results.made_by(self.engine.commit, results.now()),
+            "data_sha256": data_sha256,
+            "command": self.command,
+        }
 
-    def plan(self, spec: DatasetSpec) -> Plan:
+    def plan(self, spec: DatasetSpec) -> DatasetPlan:
         """Finds and checks a data set and its networks. Raises Unscored and UserError."""
         folder = doctor.find_folder(self.args.data, spec)
         if folder is None or not any(folder.iterdir()):
             roots = ", ".join(map(str, self.args.data))
             where = f"{folder} is empty" if folder else f"no folder of that name is in {roots}"
             raise Unscored("no data", f"{spec.name} is not here: {where}.")
-        held = self.engine.held(folder)
-        findings = examined(held, spec, self.args.cache, self.engine)
-        stop = next((finding for finding in findings if finding.level in doctor.STOPS), None)
-        if stop:
-            raise Unscored(stop.level, stop.text, data_sha256=self.engine.data_sha256(held))
+        clips = self.engine.clips(folder)
+        findings = doctor.examine(clips, spec)
+        for finding in findings:
+            if finding.level in doctor.STOPS:
+                raise Unscored(finding.level, finding.text, data_sha256=self.engine.cache.data_sha256(clips))
         warnings = [finding.text for finding in findings if finding.level == "warning"]
         run = find_run(self.args.runs, folder.name) if spec.released == "folds" else None
-        plan = Plan(spec, held, run, warnings)
+        plan = DatasetPlan(spec, clips, run, warnings)
         for stream in self.streams:
-            why = isolated(partial(plan.find, stream, self.args.weights))
-            if why:
-                plan.failed[stream] = why
+            reason = isolated(partial(plan.add_networks, stream, self.args.weights))
+            if reason:
+                plan.failed[stream] = reason
         return plan
 
-    def work(self, plan: Plan, network: Network, disturbance: Disturbance | None) -> ScoringWork:
-        return ScoringWork(plan.held.folder, network.folder, network.sha256, plan.positions(network), disturbance)
+    def work(self, plan: DatasetPlan, network: Network, disturbance: Disturbance | None) -> ScoringWork:
+        return ScoringWork(plan.clips.folder, network.folder, network.sha256, plan.positions(network), disturbance)
 
-    @property
-    def disturbances(self) -> tuple[Disturbance | None, ...]:
-        return (None, *DISTURBANCES) if self.args.robustness else (None,)
-
-    def passes(self, plan: Plan) -> int:
+    def passes(self, plan: DatasetPlan) -> int:
         """Clips that have to go through a network, those in the cache not counted."""
         networks = [network for each in plan.networks.values() for network in each]
         works = [self.work(plan, network, d) for network in networks for d in self.disturbances]
         return sum(len(work.positions) for work in works if not self.engine.cached(work))
 
-    def score(self, plan: Plan, bar: tqdm, disturbance: Disturbance | None, stream: str) -> rows.StreamScores:
+    def score(self, plan: DatasetPlan, bar: tqdm, disturbance: Disturbance | None, stream: str) -> rows.StreamScores:
         """One stream of a data set, each clip by the network that may score it."""
-        held, parts = plan.held, []
-        pooled = np.full((len(held), len(held.glosses) or plan.spec.num_classes), np.nan, np.float32)
+        clips, parts = plan.clips, []
+        pooled = np.full((len(clips), len(clips.glosses) or plan.spec.num_classes), np.nan, np.float32)
         for network in plan.networks[stream]:
             work = self.work(plan, network, disturbance)
             bar.set_description(f"{plan.spec.name} {network.name}")
             scored = self.engine.score(work, bar.update)
             glosses = network.config["glosses"]
-            columns = [glosses.index(gloss) for gloss in held.glosses] if held.glosses else slice(None)
+            columns = [glosses.index(gloss) for gloss in clips.glosses] if clips.glosses else slice(None)
             pooled[list(work.positions)] = scored.logits[:, columns]
             parts.append(scored)
         if not np.isfinite(pooled).all():
             raise UserError(f"The network of {stream} gives scores that are no numbers: the weights are damaged.")
         return rows.StreamScores(pooled, parts)
 
-    def scores(self, plan: Plan, bar: tqdm, disturbance: Disturbance | None) -> dict[str, rows.StreamScores]:
+    def scores(self, plan: DatasetPlan, bar: tqdm, disturbance: Disturbance | None) -> dict[str, rows.StreamScores]:
         """All streams; one that fails is in `plan.failed`."""
         found = {}
         for stream in plan.networks:
@@ -141,86 +133,63 @@ class Run:
                 found[stream] = result
         return found
 
-    def evaluate(self, plan: Plan, bar: tqdm) -> tuple[list[rows.Record], list[rows.Record], list[rows.Record]]:
-        """All rows of a data set: results, gloss counts, robustness."""
-        disturbed = {d: self.scores(plan, bar, d) for d in self.disturbances}
-        logits = {d: {stream: s.logits for stream, s in scores.items()} for d, scores in disturbed.items()}
-        provenance = self.provenance(self.engine.data_sha256(plan.held))
-        results, glosses, robust = [], [], []
-        readings, val = protocols.protocol_clips(plan)
-        for reading in readings:
-            for streams in protocols.stream_combinations(self.streams):
-                scores = {stream: disturbed[None].get(stream) for stream in streams}
-                why = next((plan.failed[stream] for stream in streams if stream in plan.failed), None)
-                try:
-                    if why:
-                        raise why
-                    for mix in protocols.fusion_rules(plan, streams, reading.protocol, val, logits[None]):
-                        judged = protocols.fused_scores(plan, reading, mix, logits[None])
-                        results.append(rows.result_row(plan, judged, scores, provenance))
-                        glosses += rows.gloss_rows(plan, judged, streams)
-                        rows.save_predictions(self.args.cache, results[-1], plan.held, judged)
-                        if self.args.robustness:
-                            robust += rows.robustness_rows(plan, judged, streams, logits)
-                except Unscored as error:
+    def evaluate(self, plan: DatasetPlan, bar: tqdm) -> rows.DatasetRows:
+        """All rows of a data set."""
+        scores = {disturbance: self.scores(plan, bar, disturbance) for disturbance in self.disturbances}
+        logits = {disturbance: {stream: s.logits for stream, s in each.items()} for disturbance, each in scores.items()}
+        provenance = self.provenance(self.engine.cache.data_sha256(plan.clips))
+        found = rows.DatasetRows([], [], [])
+        protocols, val = protocol_clips(plan)
+        for protocol, streams in product(protocols, stream_combinations(self.streams)):
+            for fused in fused_or_reason(plan, streams, protocol, val, logits[None]):
+                if isinstance(fused, Unscored):
                     origin = provenance | rows.weights_hash(plan, streams)
-                    results.append(rows.unscored_row(plan.spec.name, reading.protocol, streams, error, origin))
-        return results, glosses, robust
+                    found.results.append(rows.unscored_row(plan.spec.name, protocol.name, streams, fused, origin))
+                    continue
+                own = {stream: scores[None][stream] for stream in streams}
+                found.results.append(rows.result_row(plan, fused, own, provenance))
+                found.glosses.extend(rows.gloss_rows(plan, fused, streams))
+                rows.save_predictions(self.args.cache, found.results[-1], plan.clips, fused)
+                if self.args.robustness:
+                    found.robustness.extend(rows.robustness_rows(plan, fused, streams, logits))
+        return found
 
-    def write(self, spec: DatasetSpec, plan: Plan | Unscored, bar: tqdm) -> list[rows.Record]:
-        """Scores a planned data set and writes its rows, which it returns."""
-        outcome = plan if isinstance(plan, Unscored) else isolated(lambda: self.evaluate(plan, bar))
-        if isinstance(outcome, Unscored):
-            origin = self.provenance(outcome.data_sha256)
-            row = rows.unscored_row(spec.name, spec.released, self.streams, outcome, origin)
-            outcome = [row], [], []
-        results, glosses, robust = outcome
-        write_dataset(self.args.out, results, glosses)
-        if robust:
-            write_robustness(self.args.out, robust)
-        return results
-
-
-def examined(held: ClipSet, spec: DatasetSpec, cache: Path, engine: ScoringEngine) -> list[doctor.Finding]:
-    """The doctor's findings, kept until the data changes."""
-    train = [path for path in held.folder.glob("train_*") if path.is_file()]
-    stamps = {path.name: f"{path.stat().st_size} {path.stat().st_mtime_ns}" for path in train}
-    code = hash_lines({"doctor": Path(doctor.__file__).read_text(encoding="utf-8")})
-    key = hash_lines({**stamps, "held": engine.data_sha256(held), "spec": repr(spec), "code": code})
-    path = cache / "doctor" / f"{spec.name}-{key[:16]}.json"
-    if path.exists():
-        return [doctor.Finding(**entry) for entry in json.loads(path.read_text(encoding="utf-8"))]
-    findings = doctor.examine(held, spec)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(path, json.dumps([vars(finding) for finding in findings]).encode())
-    return findings
+    def write(self, spec: DatasetSpec, plan: DatasetPlan | Unscored, bar: tqdm) -> list[rows.Record]:
+        """Scores a planned data set and writes its rows; returns those of results.csv."""
+        found = plan if isinstance(plan, Unscored) else isolated(lambda: self.evaluate(plan, bar))
+        if isinstance(found, Unscored):
+            origin = self.provenance(found.data_sha256)
+            row = rows.unscored_row(spec.name, spec.released, self.streams, found, origin)
+            found = rows.DatasetRows([row], [], [])
+        results.write_dataset(self.args.out, found.results, found.glosses)
+        if found.robustness:
+            results.write_robustness(self.args.out, found.robustness)
+        return found.results
 
 
-def summary(results: Sequence[rows.Record]) -> str:
-    """One line on a data set, for the terminal: its best-defined row, or why there is none."""
-    done = [row for row in results if row["status"] == "ok"]
-    bad = next((row for row in results if row["status"] != "ok"), None)
-    text = ""
+def summary(measured: Sequence[rows.Record]) -> str:
+    """One line on a data set, for the terminal: its best-defined row, and why one was not measured."""
+    done, parts = [row for row in measured if row["status"] == "ok"], []
     if done:
         row = done[-1]
-        shares = "top-1 {:.1%} [{:.1%}, {:.1%}], per class {:.1%}, n = {}".format(
-            *(row[c] for c in ("top1_instance", "top1_instance_lo", "top1_instance_hi", "top1_class", "n"))
-        )
-        text = f"{len(done)} rows; {row['streams']}, {row['fusion']}, {row['protocol']}: {shares}"
-    return "; ".join(filter(None, [text, f"{bad['status']}: {bad['reason']}" if bad else ""]))
+        top1, low, high, per_class = (row[f"top1_{c}"] for c in ("instance", "instance_lo", "instance_hi", "class"))
+        shares = f"top-1 {top1:.1%} [{low:.1%}, {high:.1%}], per class {per_class:.1%}, n = {row['n']}"
+        parts.append(f"{len(done)} rows; {row['streams']}, {row['fusion']}, {row['protocol']}: {shares}")
+    parts += [f"{row['status']}: {row['reason']}" for row in measured if row["status"] != "ok"][:1]
+    return "; ".join(parts)
 
 
 def run_all(run: Run, specs: Sequence[DatasetSpec]) -> int:
     """Scores the data sets one after the other; returns the exit code."""
     plans = {spec.name: isolated(partial(run.plan, spec)) for spec in specs}
-    total = sum(run.passes(plan) for plan in plans.values() if isinstance(plan, Plan))
+    total = sum(run.passes(plan) for plan in plans.values() if isinstance(plan, DatasetPlan))
     run.engine.expect(total)
     statuses = set()
     with tqdm(total=total, unit="clip", file=sys.stderr, smoothing=0.05, mininterval=1) as bar:
         for spec in specs:
-            results = run.write(spec, plans.pop(spec.name), bar)
-            statuses |= {row["status"] for row in results}
-            tqdm.write(f"{spec.name}: {summary(results)}")
+            measured = run.write(spec, plans.pop(spec.name), bar)
+            statuses |= {row["status"] for row in measured}
+            tqdm.write(f"{spec.name}: {summary(measured)}")
     return int(bool(statuses & set(FAILURES)))
 
 
@@ -249,26 +218,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = shlex.join(["python", "eval/run_all.py", *(sys.argv[1:] if arguments is None else arguments)])
     try:
         names = args.datasets or [*BENCHMARKS, *SMALL_SETS]
-        specs = [dataset(name) for name in dict.fromkeys(names)]
+        specs = [doctor.named_dataset(name, args.data) for name in dict.fromkeys(names)]
+        streams = tuple(streams_name(args.streams).split("+"))
         engine = ScoringEngine(DeviceSettings.choose(args.device, args.dtype, args.workers), args.cache)
-        run = Run(args, engine, command)
-        run.streams  # noqa: B018 - a wrong name is told before anything is done
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    if engine.rank:
+    if engine.processes.rank:
         engine.serve()
         return 0
     try:
         check_writable(args.out)
         check_writable(args.cache, "--cache")
-        read_rows(args.out / RESULTS_FILE)  # a damaged table is told before hours of work
-        if args.rehearsal is not None:
-            benchmarks = [spec for spec in specs if spec.name in BENCHMARKS]
-            origin = run.provenance()
-            tqdm.write(rehearse(benchmarks, run.streams, engine.settings, args.out, origin, args.rehearsal))
-            return 0
-        return run_all(run, specs)
+        results.read_rows(args.out / RESULTS_FILE)  # a damaged table is told before hours of work
+        run = Run(args, streams, engine, command)
+        if args.rehearsal is None:
+            return run_all(run, specs)
+        benchmarks = [spec for spec in specs if spec.name in BENCHMARKS]
+        origin = results.made_by(engine.commit, results.now()) | {"command": command}
+        print(rehearse(benchmarks, streams, engine.settings, args.out, origin, args.rehearsal))
+        return 0
     except UserError as error:
         print(error, file=sys.stderr)
         return 2

@@ -1,31 +1,38 @@
-"""What `eval/benchmark.py` measures: the machine, inference, training, pose. Each section adds to a sheet."""
+"""What `eval/benchmark.py` measures: the machine, inference, training, pose; and the rehearsal of `eval/run_all.py`."""
 
 import importlib.util
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
 
-from dsta.checkpoint import Ensemble
+from dsta.checkpoint import ENSEMBLE_FILE, Ensemble
 from dsta.common import UserError
-from dsta.common.device import DeviceSettings
-from dsta.data import Clip, read_skeletons
-from dsta.data.prepared import UPSTREAM_FRAMES
-from dsta.data.synthetic import wandering_clips
+from dsta.common.device import DeviceSettings, autocast
+from dsta.common.machine import cores
+from dsta.data import Clip, DatasetSpec, read_skeletons
+from dsta.data.synthetic import RandomClips, wandering_clips
 from dsta.model import DSTA, ModelConfig
-from dsta.score import score_streams
+from dsta.score import score, score_streams
 from dsta.skeleton import NUM_JOINTS
 from dsta.streams import Recipe, Stream, fuse, prepare, views
 from dsta.train import Compute, ReferenceConfig
 from dsta.train.batches import ReferenceBatches, Workers
 from dsta.train.loop import Loop
-from eval.clock import Peak, Sheet, Skipped, seconds_each
+from dsta.train.state import RunFiles
+from eval.clock import Measurements, NotMeasurable, Peak, seconds_each
+from leaderboard.results import write_rows
 
+CPU = DeviceSettings("cpu")
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -66,7 +73,11 @@ class Bench:
     sizes: Sizes
     weights: Path
     data: Path
-    sheet: Sheet
+    measured: Measurements
+
+    def time(self, name: str, work: Callable[[], Any], settings: DeviceSettings) -> None:
+        """Adds the milliseconds that `work` takes, which does something with one clip."""
+        self.measured.add(name, 1e3 * seconds_each(work, settings, self.sizes.seconds), "ms/clip")
 
 
 def machine(bench: Bench) -> None:
@@ -74,12 +85,12 @@ def machine(bench: Bench) -> None:
     side, device = bench.sizes.matmul, bench.settings.device
     for name, dtype in DTYPES.items():
         a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-        seconds = seconds_each(lambda a=a, b=b: a @ b, bench.settings, bench.sizes.seconds)
-        bench.sheet.add(f"machine/matmul/{name}", 2 * side**3 / seconds / 1e12, "TFLOP/s")
+        seconds = seconds_each(partial(torch.matmul, a, b), bench.settings, bench.sizes.seconds)
+        bench.measured.add(f"machine/matmul/{name}", 2 * side**3 / seconds / 1e12, "TFLOP/s")
     source = torch.zeros(bench.sizes.copy, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     seconds = seconds_each(lambda: target.copy_(source), bench.settings, bench.sizes.seconds)
-    bench.sheet.add("machine/memory", 2 * bench.sizes.copy / seconds / 1e9, "GB/s")
+    bench.measured.add("machine/memory", 2 * bench.sizes.copy / seconds / 1e9, "GB/s")
 
 
 def gflop(config: ModelConfig, window: int) -> float:
@@ -93,49 +104,48 @@ def gflop(config: ModelConfig, window: int) -> float:
 
 def infer(bench: Bench) -> None:
     """The full-size network on prepared input, and an ensemble from the joints of one clip to fused logits."""
-    sheet, sizes, settings = bench.sheet, bench.sizes, bench.settings
+    measured, sizes, settings = bench.measured, bench.sizes, bench.settings
     work = gflop(sizes.network, sizes.window)
-    sheet.add("infer/work", work, "GFLOP/clip")
+    measured.add("infer/work", work, "GFLOP/clip")
     torch.manual_seed(0)
     model = DSTA(sizes.network).eval().to(settings.device)
     for dtype in DTYPES:
         for label, batch in (("one", 1), ("many", sizes.batch)):
             x = torch.randn(batch, sizes.network.in_channels, sizes.window, NUM_JOINTS, device=settings.device)
             with Peak(settings) as peak:
-                seconds = seconds_each(lambda x=x, d=dtype: _scores(model, x, d, settings), settings, sizes.seconds)
-            _clips(sheet, f"infer/{dtype}/{label}", batch / seconds, work, peak)
-            sheet.add(f"infer/{dtype}/{label}/latency", 1e3 * seconds / batch, "ms/clip")
-        _share(sheet, f"infer/{dtype}/many", dtype)
-        sheet.compare(f"infer/{dtype}: many clips at once to one", f"infer/{dtype}/many", f"infer/{dtype}/one")
-    sheet.compare("infer: bf16 to fp32, many clips", "infer/bf16/many", "infer/fp32/many")
+                seconds = seconds_each(partial(_scores, model, x, dtype, settings), settings, sizes.seconds)
+            _clips(measured, f"infer/{dtype}/{label}", batch / seconds, work, peak)
+            measured.add(f"infer/{dtype}/{label}/latency", 1e3 * seconds / batch, "ms/clip")
+        _share(measured, f"infer/{dtype}/many", dtype)
+        measured.compare(f"infer/{dtype}: many clips at once to one", f"infer/{dtype}/many", f"infer/{dtype}/one")
+    measured.compare("infer: bf16 to fp32, many clips", "infer/bf16/many", "infer/fp32/many")
     _ensemble(bench)
 
 
 @torch.inference_mode()
 def _scores(model: DSTA, x: torch.Tensor, dtype: str, settings: DeviceSettings) -> torch.Tensor:
-    with torch.autocast(settings.device.split(":")[0], torch.bfloat16, enabled=dtype == "bf16"):
+    with autocast(settings.device, dtype):
         return model(x)
 
 
-def _clips(sheet: Sheet, name: str, rate: float, work: float, peak: Peak) -> None:
-    sheet.add(name, rate, "clips/s")
-    sheet.add(f"{name}/compute", rate * work / 1e3, "TFLOP/s")
+def _clips(measured: Measurements, name: str, rate: float, work: float, peak: Peak) -> None:
+    measured.add(name, rate, "clips/s")
+    measured.add(f"{name}/compute", rate * work / 1e3, "TFLOP/s")
     if peak.mb is not None:
-        sheet.add(f"{name}/peak_memory", peak.mb, "MB")
+        measured.add(f"{name}/peak_memory", peak.mb, "MB")
 
 
-def _share(sheet: Sheet, name: str, dtype: str) -> None:
-    sheet.compare(f"{name}: share of the matmul rate", f"{name}/compute", f"machine/matmul/{dtype}")
+def _share(measured: Measurements, name: str, dtype: str) -> None:
+    measured.compare(f"{name}: share of the matmul rate", f"{name}/compute", f"machine/matmul/{dtype}")
 
 
 def _ensemble(bench: Bench) -> None:
     """Four streams, views and fusion of one clip: torch on the CPU and the device, ONNX on the CPU."""
-    sheet, folder = bench.sheet, bench.weights
-    if not (folder / "ensemble.json").exists():
-        sheet.notes.append(f"infer: no ensemble is measured, for {folder} holds none.")
+    measured, folder = bench.measured, bench.weights
+    if not (folder / ENSEMBLE_FILE).exists():
+        measured.notes.append(f"infer: no ensemble is measured, for {folder} holds none.")
         return
-    name, clip = folder.name, _one_clip(bench.data)
-    ensemble = Ensemble.load(folder)
+    name, clip, ensemble = f"infer/{folder.name}", _one_clip(bench.data), Ensemble.load(folder)
 
     def prepared() -> list[np.ndarray]:
         each = ensemble.checkpoints.items()
@@ -145,30 +155,28 @@ def _ensemble(bench: Bench) -> None:
         logits = {stream: said.logits for stream, said in score_streams(ensemble, [clip]).items()}
         return fuse(logits, ensemble.fusion)
 
-    def time_of(label: str, work: Callable[[], Any], settings: DeviceSettings) -> None:
-        sheet.add(f"infer/{name}/{label}", 1e3 * seconds_each(work, settings, bench.sizes.seconds), "ms/clip")
-
-    cpu = DeviceSettings("cpu")
-    sheet.add(f"infer/{name}/frames", len(clip), "frames")
-    time_of("prepare", prepared, cpu)
-    time_of("torch_cpu", fused, cpu)
-    expected = fused()
-    try:
-        session = _session(folder)
-    except UserError as error:
-        sheet.notes.append(f"infer: the ONNX file is not measured: {error}")
-    else:
-        found = session.run(None, {"clip": clip[None]})[0]
-        sheet.add(f"infer/{name}/onnx_difference", float(np.abs(found - expected).max()), "logits")
-        time_of("onnx_cpu", lambda: session.run(None, {"clip": clip[None]}), cpu)
-        sheet.compare(f"infer/{name}: torch's time to ONNX's, CPU", f"infer/{name}/torch_cpu", f"infer/{name}/onnx_cpu")
-    sheet.compare(
-        f"infer/{name}: share of preparation, torch on CPU", f"infer/{name}/prepare", f"infer/{name}/torch_cpu"
-    )
+    measured.add(f"{name}/frames", len(clip), "frames")
+    bench.time(f"{name}/prepare", prepared, CPU)
+    bench.time(f"{name}/torch_cpu", fused, CPU)
+    _onnx(bench, name, clip, fused())
+    measured.compare(f"{name}: torch's time to ONNX's, CPU", f"{name}/torch_cpu", f"{name}/onnx_cpu")
+    measured.compare(f"{name}: share of preparation, torch on CPU", f"{name}/prepare", f"{name}/torch_cpu")
     if bench.settings.on_gpu:
         for checkpoint in ensemble.checkpoints.values():
             checkpoint.model.to(bench.settings.device)
-        time_of("torch_gpu", fused, bench.settings)
+        bench.time(f"{name}/torch_gpu", fused, bench.settings)
+
+
+def _onnx(bench: Bench, name: str, clip: np.ndarray, expected: np.ndarray) -> None:
+    """The same through onnxruntime, and how far its logits are from torch's; a note where it cannot be exported."""
+    try:
+        session = _session(bench.weights)
+    except UserError as error:
+        bench.measured.notes.append(f"infer: the ONNX file is not measured: {error}")
+        return
+    found = session.run(None, {"clip": clip[None]})[0]
+    bench.measured.add(f"{name}/onnx_difference", float(np.abs(found - expected).max()), "logits")
+    bench.time(f"{name}/onnx_cpu", lambda: session.run(None, {"clip": clip[None]}), CPU)
 
 
 def _one_clip(data: Path) -> np.ndarray:
@@ -198,11 +206,12 @@ def train(bench: Bench) -> None:
 
     On a GPU what is not compiled, and slower, goes through a part of them only.
     """
-    sheet, sizes, settings = bench.sheet, bench.sizes, bench.settings
+    measured, sizes, settings = bench.measured, bench.sizes, bench.settings
     work = 3 * gflop(sizes.network, sizes.window)  # forward, and twice that backward
-    sheet.add("train/work", work, "GFLOP/clip")
-    sheet.add("train/batch", sizes.train_batch, "clips")
-    every = _made_up_set(sizes)
+    measured.add("train/work", work, "GFLOP/clip")
+    measured.add("train/batch", sizes.train_batch, "clips")
+    joints, classes = RandomClips(sizes.train_batch * sizes.train_steps), sizes.network.num_classes
+    every = [Clip(str(i), "made up", str(i % classes), "", -1, joints[i]) for i in range(len(joints))]
     few = every[: sizes.train_batch * max(2, sizes.train_steps // 8)]
     for dtype, compiled in (("fp32", False), ("bf16", False), *([("bf16", True)] if settings.on_gpu else [])):
         name = f"train/{dtype}" + ("+compile" if compiled else "")
@@ -211,19 +220,12 @@ def train(bench: Bench) -> None:
             with Peak(settings) as peak:
                 rate = _training_rate(clips, sizes, settings, dtype, compiled)
         except UserError as error:  # a GPU without enough memory
-            sheet.notes.append(f"{name} is not measured: {error}")
+            measured.notes.append(f"{name} is not measured: {error}")
             continue
-        _clips(sheet, name, rate, work, peak)
-        _share(sheet, name, dtype)
+        _clips(measured, name, rate, work, peak)
+        _share(measured, name, dtype)
         if name != "train/fp32":
-            sheet.compare(f"{name} to fp32", name, "train/fp32")
-
-
-def _made_up_set(sizes: Sizes) -> list[Clip]:
-    rng = np.random.default_rng(0)
-    scale, classes = np.array([512, 512, 1], np.float32), sizes.network.num_classes
-    joints = rng.random((sizes.train_batch * sizes.train_steps, UPSTREAM_FRAMES, NUM_JOINTS, 3), np.float32) * scale
-    return [Clip(str(i), "made up", str(i % classes), "", -1, clip) for i, clip in enumerate(joints)]
+            measured.compare(f"{name} to fp32", name, "train/fp32")
 
 
 def _training_rate(clips: Sequence[Clip], sizes: Sizes, settings: DeviceSettings, dtype: str, compiled: bool) -> float:
@@ -238,7 +240,7 @@ def _training_rate(clips: Sequence[Clip], sizes: Sizes, settings: DeviceSettings
     torch.manual_seed(0)
     where = Compute(torch.device(settings.device), dtype, compiled, progress=False)
     with tempfile.TemporaryDirectory() as out:
-        history = Loop(DSTA(sizes.network), batches, config, Path(out), "benchmark", where).run()
+        history = Loop(DSTA(sizes.network), batches, config, RunFiles(Path(out), "benchmark"), where).run()
     return len(clips) * (len(history) - 1) / sum(line["seconds"] for line in history[1:])
 
 
@@ -246,20 +248,67 @@ def pose(bench: Bench) -> None:
     """Joints from videos: one process against one on every core."""
     missing = [name for name in ("mediapipe", "av", "joblib") if importlib.util.find_spec(name) is None]
     if missing:
-        raise Skipped(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed.")
+        raise NotMeasurable(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed.")
     videos = sorted((bench.data / "wlasl_clips").glob("*.mp4"))[: bench.sizes.videos]
     if not videos:
-        raise Skipped(f"there are no videos in {bench.data / 'wlasl_clips'}.")
-    from dsta.common.machine import cores
+        raise NotMeasurable(f"there are no videos in {bench.data / 'wlasl_clips'}.")
     from dsta.prepare import measure
 
-    sheet, many = bench.sheet, max(2, cores())
+    measured, many = bench.measured, max(2, cores())
     for label, workers in (("one", 1), ("all", many)):
         speed = measure(videos, workers)
-        sheet.add(f"pose/{label}", speed.fps, "frames/s")
-        sheet.add(f"pose/{label}/peak_memory", max(speed.peak_mb.values()), "MB/worker")
-    sheet.add("pose/workers", many, "processes")
-    sheet.compare("pose: all cores to one process", "pose/all", "pose/one")
+        measured.add(f"pose/{label}", speed.fps, "frames/s")
+        measured.add(f"pose/{label}/peak_memory", max(speed.peak_mb.values()), "MB/worker")
+    measured.add("pose/workers", many, "processes")
+    measured.compare("pose: all cores to one process", "pose/all", "pose/one")
 
 
 SECTIONS: dict[str, Callable[[Bench], None]] = {"machine": machine, "infer": infer, "train": train, "pose": pose}
+
+
+def rehearse(
+    specs: Sequence[DatasetSpec],
+    streams: Sequence[str],
+    settings: DeviceSettings,
+    out: Path,
+    origin: Mapping,
+    most: int,
+) -> str:
+    """Times made-up arrays of each benchmark's test size through untrained networks; writes `out/rehearsal.csv`.
+
+    origin: columns that say where the figures are from. most: clips of a benchmark at most; 0 is all. Returns a
+    sentence with the totals. Nothing is scored, and nothing of it goes into the table.
+    """
+    rows: list[dict[str, Any]] = []
+    for spec, stream in product(specs, streams):
+        rows.append(_rehearsed(spec, stream, min(spec.size("test") or 0, most or 10**9), settings) | dict(origin))
+        write_rows(out / "rehearsal.csv", rows, tuple(rows[0]))
+    seconds, clips = (sum(row[name] for row in rows) for name in ("seconds", "n"))
+    memory = max(row["peak_memory_mb"] or 0.0 for row in rows)
+    return (
+        f"rehearsal: {clips} forward passes in {seconds:.1f} s ({clips / seconds:.0f} a second, {settings.dtype}"
+        f"{f', at most {memory:.0f} MB' if memory else ''}) on {settings.device_name}"
+    )
+
+
+def _rehearsed(spec: DatasetSpec, stream: str, count: int, settings: DeviceSettings) -> dict[str, Any]:
+    torch.manual_seed(0)
+    model = DSTA(ModelConfig(spec.num_classes)).eval().to(settings.device)
+    name = f"rehearsal {spec.name} {stream}"
+    with tqdm(total=count, desc=name, unit="clip", mininterval=1) as bar, Peak(settings) as peak:
+        started = time.perf_counter()
+        score(model, RandomClips(count), stream, Recipe(), settings, bar.update)
+        seconds = time.perf_counter() - started
+    return {
+        "dataset": spec.name,
+        "stream": stream,
+        "n": count,
+        "num_classes": spec.num_classes,
+        "seconds": seconds,
+        "clips_per_second": count / seconds,
+        "peak_memory_mb": peak.mb,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "device": settings.device_name,
+        "dtype": settings.dtype,
+        "torch": torch.__version__,
+    }

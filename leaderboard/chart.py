@@ -129,7 +129,7 @@ def chart(points: Sequence[Point], x_title: str, size: tuple[int, int], name: st
     ys = ticks(min(point.low for point in points), max(point.high for point in points))
     values = [point.x for point in points]
     xs = ticks(min(values) * 0.95, max(values) * 1.05, 6 if size[0] > 500 else 3)
-    named = dict(enumerate(words)) if words else {x: f"{x:g}" for x in xs}
+    named = {float(x): word for x, word in enumerate(words)} if words else {x: f"{x:g}" for x in xs}
     edges = (-0.4, len(words) - 0.6) if words else (xs[0], xs[-1])
     frame = PlotArea(*size, x=edges, y=(ys[0], ys[-1]), bottom=40 if x_title else 22)
     moved = [0.0] * len(points) if words else shifts(frame, points)

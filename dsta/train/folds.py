@@ -41,9 +41,9 @@ _AT_ONCE = 512  # clips that are scored at once on a GPU
 class FoldRun:
     """One network of a cross-validation.
 
-    without: the folds that it does not see, and scores. out: its folder. inner: whether its scores choose; then several
-    epochs are scored, on some clips of each source. selection: how its last epoch was chosen. init: the folder of the
-    network from which it begins.
+    without: the folds that it does not see, and scores; a pair of them after several epochs, of which its scores
+    choose, and on some clips of each source. out: its folder. selection: how its last epoch was chosen. init: the
+    folder of the network from which it begins.
     """
 
     stream: Stream
@@ -51,9 +51,13 @@ class FoldRun:
     out: Path
     data: tuple[Path, ...]
     config: TrainConfig
-    inner: bool
     selection: str = "last epoch"
     init: Path | None = None
+
+    @property
+    def inner(self) -> bool:
+        """Whether its scores choose epoch, balance and fusion for other networks."""
+        return len(self.without) > 1
 
     @property
     def scores(self) -> NetworkScores:
@@ -71,12 +75,11 @@ class FoldRun:
 
     def unseen(self, clips: Sequence[Clip]) -> list[int]:
         """Positions of the clips that the network scores."""
-        positions = [i for i, clip in enumerate(clips) if clip.fold in self.without]
-        if not self.inner:
-            return positions
-        few = capped([clips[i] for i in positions], JUDGED_PER_SOURCE, np.random.default_rng(0))
-        names = {(clip.dataset, clip.name) for clip in few}
-        return [i for i in positions if (clips[i].dataset, clips[i].name) in names]
+        scored = [clip for clip in clips if clip.fold in self.without]
+        if self.inner:
+            scored = capped(scored, JUDGED_PER_SOURCE, np.random.default_rng(0))
+        names = {(clip.dataset, clip.name) for clip in scored}
+        return [i for i, clip in enumerate(clips) if (clip.dataset, clip.name) in names]
 
     def task(self, clips: Sequence[Clip], seen: Sequence[Clip], device: str) -> TrainingRun:
         """What is to be trained, on the clips of `seen`; `clips` are all, whose glosses are the vocabulary."""
@@ -88,9 +91,8 @@ class FoldRun:
             "commit": git_commit(),
             "licence": LICENCE,
         }
-        init = None
+        init = _checked_init(self, self.init) if self.init else None
         if self.init:
-            init = _checked_init(self, self.init)
             made_by["init"] = origin(self.init)
         material = TrainingClips(seen, (), tuple(sorted({clip.gloss for clip in clips})), ESTIMATOR)
         return TrainingRun(material, self.stream, self.config, SMALL_RECIPE, init, made_by)

@@ -59,16 +59,15 @@ class CrossValidation:
         return self.folder / ("all", f"fold{folds}", f"without{folds}")[len(without)] / stream
 
     def networks(self, without: Collection[int]) -> dict[str, Path]:
-        """The folder of each stream's network."""
+        """Stream -> folder of its network."""
         return {str(stream): self.network(without, stream) for stream in Stream}
 
     def begin(self, made_of: Mapping[str, Any]) -> None:
         """Writes down data and settings. Raises UserError when the folder has networks of others."""
         path = self.folder / "run.json"
         if path.exists() and read_json(path) != made_of:
-            raise UserError(
-                f"{self.folder} holds a cross-validation of other data or settings: give another --out, or delete it."
-            )
+            what = f"{self.folder} holds a cross-validation of other data or settings"
+            raise UserError(f"{what}: give another --out, or delete it.")
         self.folder.mkdir(parents=True, exist_ok=True)
         replace_file(path, json.dumps(made_of, indent=1).encode())
 
@@ -89,27 +88,23 @@ class CrossValidation:
             raise UserError(f"{path} is not what a cross-validation chooses ({error}): restore it.") from error
 
     def judge(self, dataset: str, fold: int, inner: int, stream: str) -> Path:
-        """The folder of the network that saw neither fold, and by whose scores on `inner` is chosen for `fold`.
-
-        Raises MissingResult.
-        """
+        """The network that saw neither fold, by whose scores on `inner` is chosen for `fold`. Raises MissingResult."""
         folder = self.network((fold, inner), stream)
-        config = folder / CONFIG_FILE
-        if not config.exists() or saw_folds(folder, read_json(config).get("provenance"), [dataset], (fold, inner)):
-            reason = f"{self.folder} has no scores of {stream} on fold {inner} by which to fit a fusion."
-            raise MissingResult(reason)
+        if saw_folds(folder, _provenance(folder), [dataset], (fold, inner)):
+            raise MissingResult(f"{self.folder} has no scores of {stream} on fold {inner} by which to fit a fusion.")
         return folder
 
     def count_fold_networks(self, dataset: str) -> int:
         """How many networks there are, of any stream, for held-out folds of a set."""
-        return sum(_is_for(path, dataset) for path in self.folder.glob(f"fold*/*/{CONFIG_FILE}"))
+        return sum(dataset in _provenance(folder).get("datasets", ()) for folder in self.folder.glob("fold*/*"))
 
 
-def _is_for(config: Path, dataset: str) -> bool:
+def _provenance(network: Path) -> dict[str, Any]:
+    """Nothing where there is no network of ours."""
     try:
-        return dataset in read_json(config)["provenance"]["datasets"]
-    except (UserError, KeyError, TypeError, OSError):  # what is not ours does not count
-        return False
+        return dict(read_json(network / CONFIG_FILE)["provenance"])
+    except (UserError, KeyError, TypeError, ValueError, OSError):
+        return {}
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,15 @@ from test_layering import ROOT, imports
 
 import eval.cache
 import eval.clock
+import eval.scoring
 from dsta.checkpoint import Checkpoint
 from dsta.common import UserError
 from dsta.common.device import DeviceSettings
 from dsta.data import read_clip_set, read_skeletons
 from dsta.score import score
-from eval.cache import ScoringEngine, ScoringWork, _batches, _interleaved, latency
+from eval.cache import ScoringWork
 from eval.robustness import DISTURBANCES, Disturbance, Disturbed, disturb
+from eval.scoring import ScoringEngine, ScoringPool, batches_of, interleaved, latency
 
 CPU = DeviceSettings("cpu", "fp32", 8, 0)
 GLOSSES = ("book", "deaf", "hello")
@@ -35,6 +37,21 @@ def folder(tmp_path):
 @pytest.fixture
 def weights(tmp_path):
     return network(tmp_path / "joint", GLOSSES, "joint", SMALL, "mediapipe-holistic")
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """Two worker processes, started once."""
+    pool = ScoringPool(2)
+    yield pool
+    pool.close()
+
+
+def pooled(pool, settings, cache):
+    """An engine that scores in worker processes."""
+    engine = ScoringEngine(replace(settings, workers=2), cache)
+    engine.pool = pool
+    return engine
 
 
 def work(folder, weights, positions=range(30), disturbance=None):
@@ -60,7 +77,7 @@ def test_positions_choose_and_order_the_clips(tmp_path, folder, weights):
 
 def test_a_second_time_costs_no_network(tmp_path, folder, weights, monkeypatch):
     first = ScoringEngine(CPU, tmp_path / "cache").score(work(folder, weights))
-    monkeypatch.setattr(eval.cache, "score", None)
+    monkeypatch.setattr(eval.scoring, "score", None)
     engine = ScoringEngine(CPU, tmp_path / "cache")
     assert engine.cached(work(folder, weights))
     second = engine.score(work(folder, weights))
@@ -103,7 +120,7 @@ def test_every_room_that_makes_logits_is_in_the_caches_key():
 
 def test_kept_logits_keep_the_commit_and_date_of_their_scoring(tmp_path, folder, weights, monkeypatch):
     def engine(commit):
-        monkeypatch.setattr(eval.cache, "git_commit", lambda: commit)
+        monkeypatch.setattr(eval.scoring, "git_commit", lambda: commit)
         return ScoringEngine(CPU, tmp_path / "cache")
 
     first = engine("aaaa+").score(work(folder, weights))
@@ -111,16 +128,14 @@ def test_kept_logits_keep_the_commit_and_date_of_their_scoring(tmp_path, folder,
     assert (again.commit, again.date) == ("aaaa+", first.date) and first.date.endswith("Z")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
-def test_memory_is_that_of_the_work_and_not_of_those_before_it(tmp_path, folder, workers):
+def test_memory_is_that_of_the_work_and_not_of_those_before_it(tmp_path, folder, pool, workers):
     recipe = replace(SMALL, window=128)  # many clips at once take much more than one
     weights = network(tmp_path / "long" / "joint", GLOSSES, "joint", recipe, "mediapipe-holistic")
-    engine = ScoringEngine(replace(CPU, workers=workers, batch=64), tmp_path / "cache")
-    try:
-        counts = (30, 1, 29, 2)
-        peaks = [engine.score(work(folder, weights, range(count))).peak_memory_mb for count in counts]
-    finally:
-        engine.close()
+    settings = replace(CPU, batch=64)
+    engine = pooled(pool, settings, tmp_path / "cache") if workers else ScoringEngine(settings, tmp_path / "cache")
+    peaks = [engine.score(work(folder, weights, range(count))).peak_memory_mb for count in (30, 1, 29, 2)]
     assert max(peaks[1::2]) < min(peaks[::2]) - 20
 
 
@@ -128,15 +143,17 @@ def test_memory_that_is_not_known_is_not_told(tmp_path, folder, weights, monkeyp
     monkeypatch.setattr(eval.clock, "_forget_peak", lambda: False)
     scored = ScoringEngine(CPU, tmp_path / "cache").score(work(folder, weights))
     assert scored.peak_memory_mb is None
-    assert eval.cache._most([1.0, 3.0]) == 3.0 and eval.cache._most([1.0, None]) is None
+    assert eval.clock.largest([1.0, 3.0]) == 3.0 and eval.clock.largest([1.0, None]) is None
 
 
-def test_a_changed_array_is_hashed_anew_and_an_unchanged_one_is_not(tmp_path, folder, monkeypatch):
-    engine = ScoringEngine(CPU, tmp_path / "cache")
-    held = read_clip_set(folder)
-    first = engine.data_sha256(held)
+def test_files_are_hashed_once_a_run_and_anew_in_the_next(tmp_path, folder, monkeypatch):
+    engine, clips = ScoringEngine(CPU, tmp_path / "cache"), read_clip_set(folder)
+    first = engine.cache.data_sha256(clips)
+    index = folder / "index.csv"
+    index.write_text(index.read_text().replace(",s00,", ",s99,"))
+    assert ScoringEngine(CPU, tmp_path / "cache").cache.data_sha256(clips) != first
     monkeypatch.setattr(eval.cache, "file_sha256", lambda path: pytest.fail("it was hashed before"))
-    assert ScoringEngine(CPU, tmp_path / "cache").data_sha256(held) == first
+    assert engine.cache.data_sha256(clips) == first
 
 
 def test_a_damaged_cache_is_no_cache(tmp_path, folder, weights):
@@ -144,36 +161,32 @@ def test_a_damaged_cache_is_no_cache(tmp_path, folder, weights):
     first = engine.score(work(folder, weights))
     for path in (tmp_path / "cache" / "logits").iterdir():
         path.write_bytes(path.read_bytes()[:100])
-    (tmp_path / "cache" / "hashes.json").write_text("{")
     assert (ScoringEngine(CPU, tmp_path / "cache").score(work(folder, weights)).logits == first.logits).all()
 
 
-def test_worker_processes_give_the_same_bits(tmp_path, folder, weights):
-    alone = ScoringEngine(CPU, tmp_path / "a").score(work(folder, weights))
-    engine, seen = ScoringEngine(replace(CPU, workers=2), tmp_path / "b"), []
-    try:
-        together = engine.score(work(folder, weights), seen.append)
-    finally:
-        engine.close()
+@pytest.mark.slow
+def test_worker_processes_give_the_same_bits(tmp_path, folder, weights, pool):
+    alone, seen = ScoringEngine(CPU, tmp_path / "a").score(work(folder, weights)), []
+    together = pooled(pool, CPU, tmp_path / "b").score(work(folder, weights), seen.append)
     assert (together.logits == alone.logits).all() and sum(seen) == 30
 
 
 def test_few_clips_need_no_worker_processes(tmp_path):
     engine = ScoringEngine(replace(CPU, workers=2), tmp_path)
     engine.expect(10**6)
-    assert engine._pooled()
+    assert engine.pooled
     engine.expect(100)
-    assert not engine._pooled()
+    assert not engine.pooled
 
 
 @pytest.mark.parametrize(("count", "size", "per_batch"), [(30, 2, 4), (7, 3, 4), (5, 4, 2), (8, 2, 8), (9, 1, 4)])
 def test_batches_of_many_processes_go_back_in_order(count, size, per_batch):
     rows = np.arange(count, dtype=np.float32)[:, None]
     parts = [
-        np.concatenate([rows[list(batch)] for batch in _batches(range(count), per_batch)[rank::size]] or [rows[:0]])
+        np.concatenate([rows[list(batch)] for batch in batches_of(range(count), per_batch)[rank::size]] or [rows[:0]])
         for rank in range(size)
     ]
-    assert (_interleaved(parts, count, per_batch) == rows).all()
+    assert (interleaved(parts, count, per_batch) == rows).all()
 
 
 def test_bf16_is_close_and_said(tmp_path, folder, weights):
@@ -192,7 +205,7 @@ def test_arrays_of_doubles_and_halves_are_scored(tmp_path):
         assert scored.logits.dtype == np.float32 and np.isfinite(scored.logits).all()
 
 
-def test_a_gpu_without_memory_gets_smaller_batches(folder, weights, capsys):
+def test_a_gpu_without_memory_gets_smallerbatches_of(folder, weights, capsys):
     checkpoint, clips = Checkpoint.load(weights), [clip.joints for clip in read_skeletons(folder)]
     given = checkpoint.model, clips, checkpoint.stream, checkpoint.recipe, CPU
     expected, real = score(*given).logits, checkpoint.model.embed
@@ -249,6 +262,7 @@ def test_a_disturbed_clip_is_the_same_every_time():
     assert (one[1] == two[1]).all() and not (one[1] == one[2]).all() and len(one) == 3
 
 
+@pytest.mark.slow
 def test_evaluation_needs_no_page_no_video_no_pose():
     code = (
         "import sys\nfor n in ('gradio', 'mediapipe', 'av'): sys.modules[n] = None\nimport eval.run_all, eval.compare"

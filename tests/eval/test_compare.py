@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 from helpers.tables import row
 
-from dsta.common import UserError
-from eval.cache import write_npz
+from dsta.common import UserError, write_npz
 from eval.compare import Predictions, compare, find_row, main, sentence
 from eval.rows import predictions_file
 from leaderboard.results import write_rows

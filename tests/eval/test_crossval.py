@@ -13,13 +13,19 @@ from helpers.crossval import SETS, SMALL, scores_of, tiny, write_set
 from dsta.checkpoint import Checkpoint
 from dsta.common import UserError, read_json
 from dsta.data import read_skeletons
+from dsta.keypoints import Pose
+from dsta.recognize import Recognizer
 from dsta.streams import Stream
 from dsta.train import fit
 from dsta.train import folds as module
-from eval import crossval
+from dsta.train.runs import CrossValidation
+from eval import crossval, publish, run_all
+from leaderboard.results import read_rows
 
-SCHEDULE = 8  # the shortest of which the three judged epochs differ: 6, 7 and 8
+pytestmark = pytest.mark.slow  # nearly all look at networks that are trained here
+SCHEDULE, SHARES = 3, (0.4, 0.7, 1.0)  # epochs 1, 2 and 3 are judged
 VOCABULARY = list("abcd")
+QUICK = {"schedule": 1, "config": partial(tiny, batch_size=8)}  # for few clips
 
 
 class Spy:
@@ -29,21 +35,22 @@ class Spy:
         self.saw = {}
 
     def __call__(self, task, out, *args, **more):
-        clips = task.material.train
+        clips = task.clips.train
         self.saw[out.relative_to(out.parents[1]).as_posix()] = {f"{c.dataset}/{c.name}" for c in clips}
         return fit(task, out, *args, **more)
 
 
-def cross_validate(data, out, *options):
+def cross_validate(data, out, *options, schedule=SCHEDULE, config=tiny):
     """`crossval.main` in this process with tiny networks; returns what each network saw."""
     spy = Spy()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "fit", spy)
-        patch.setattr(crossval, "train_fold_networks", lambda jobs, *_: [module.train_and_score(job) for job in jobs])
+        patch.setattr(crossval, "train_fold_networks", lambda runs, *_: [module.train_and_score(run) for run in runs])
         patch.setattr(module, "SMALL_RECIPE", SMALL)
-        patch.setattr(crossval, "TrainConfig", tiny)
+        patch.setattr(module, "LAST_SHARES", SHARES)
+        patch.setattr(crossval, "TrainConfig", config)
         patch.setattr(module, "git_commit", lambda: "")
-        arguments = ["--data", *map(str, data), "--out", str(out), "--schedule", str(SCHEDULE), *options]
+        arguments = ["--data", *map(str, data), "--out", str(out), "--schedule", str(schedule), *options]
         assert crossval.main(arguments) == 0
     return spy.saw
 
@@ -79,11 +86,11 @@ def test_a_size_beside_a_beginning_of_its_own_size_is_refused(data, tmp_path, ca
 
 
 def test_the_last_networks_alone_can_be_asked_for(data, tmp_path):
-    saw = cross_validate(data, tmp_path / "out", "--only", "all")
+    saw = cross_validate(data, tmp_path / "out", "--only", "all", schedule=2)
     assert sorted(saw) == sorted(f"all/{stream}" for stream in Stream)
     made = Checkpoint.load(tmp_path / "out" / "all" / "bone").provenance
-    assert made["selection"] == "last epoch" and made["training"]["epochs"] == SCHEDULE
-    assert not (tmp_path / "out" / "report.json").exists()
+    assert made["selection"] == "last epoch" and made["training"]["epochs"] == 2
+    assert not (tmp_path / "out" / "chosen.json").exists()
 
 
 def test_every_network_is_trained_once(finished):
@@ -114,7 +121,7 @@ def test_each_network_of_a_fold_runs_to_the_chosen_epoch(finished):
     chosen = json.loads((out / "chosen.json").read_text())
     assert sorted(chosen) == list("0123")
     for fold, choice in chosen.items():
-        assert choice["epoch"] in (6, 7, 8) and choice["inner_fold"] == int(fold) ^ 1
+        assert choice["epoch"] in (1, 2, 3) and choice["inner_fold"] == int(fold) ^ 1
         for stream in Stream:
             assert set(scores_of(out / f"fold{fold}" / stream)) == {"names", f"epoch{choice['epoch']}"}
             trained = Checkpoint.load(out / f"fold{fold}" / stream).provenance["training"]
@@ -133,31 +140,60 @@ def held_scores(out, clips, fold, epoch, dataset):
     return np.array(labels), by_stream
 
 
+@pytest.fixture(scope="module")
+def measured(finished, data, tmp_path_factory):
+    """The folder with the rows that `run_all` measures of the run."""
+    place = tmp_path_factory.mktemp("measured")
+    arguments = ["--data", *data, "--runs", finished[0], "--out", place, "--cache", place / "cache", "--device", "cpu"]
+    assert run_all.main(["--datasets", *SETS, *map(str, arguments)]) == 0
+    return place
+
+
 @pytest.mark.parametrize("dataset", list(SETS))
-def test_the_report_adds_up(finished, clips, dataset):
+def test_the_measured_figures_add_up(finished, measured, clips, dataset):
     out, _ = finished
-    chosen, report = (json.loads((out / f"{name}.json").read_text()) for name in ("chosen", "report"))
-    hits, ranks_all, singles = [], [], []
+    chosen = json.loads((out / "chosen.json").read_text())
+    rows = {(r["streams"], r["fusion"]): r for r in read_rows(measured / "results.csv") if r["dataset"] == dataset}
+    own = [clip for clip in clips.values() if clip.dataset == dataset]
+    of_folds = publish.figures_of_folds(CrossValidation(out), own)
+    hits, ranks_all, singles, losses = [], [], [], []
     for fold, choice in sorted(chosen.items()):
         labels, scores = held_scores(out, clips, fold, choice["epoch"], dataset)
         weights = choice["fusion"][dataset]
         fused = sum(weights[s] * scores[s] for s in scores) / sum(weights.values()) / choice["temperature"][dataset]
         ranks = np.array([(row > row[label]).sum() for row, label in zip(fused, labels, strict=True)])
-        loss = np.mean([np.log(np.exp(row - row[label]).sum()) for row, label in zip(fused, labels, strict=True)])
-        of_fold = report[dataset]["folds"][fold]
+        loss = [np.log(np.exp(row - row[label]).sum()) for row, label in zip(fused, labels, strict=True)]
+        of_fold = of_folds[f"fused, fold {fold}"]
         assert of_fold["n"] == len(labels) == 6 and of_fold["num_classes"] == 3
         assert of_fold["top1_instance"] == pytest.approx((ranks == 0).mean())
-        assert of_fold["log_loss"] == pytest.approx(loss, abs=1e-5)
+        assert of_fold["log_loss"] == pytest.approx(np.mean(loss), abs=1e-5)
         hits += (ranks == 0).tolist()
         ranks_all += [(int(label), int(rank)) for label, rank in zip(labels, ranks, strict=True)]
         singles += (scores["bone"].argmax(1) == labels).tolist()
-    pooled = report[dataset]["pooled"]
-    assert pooled["fused"]["n"] == 24
-    assert pooled["fused"]["top1_instance"] == pytest.approx(np.mean(hits))
+        losses += loss
+    row = rows["+".join(Stream), "fitted"]
+    assert row["n"] == "24" and row["num_classes"] == "3"
+    assert float(row["top1_instance"]) == pytest.approx(np.mean(hits), abs=1e-6)
     per_class = np.mean([np.mean([rank == 0 for label, rank in ranks_all if label == k]) for k in range(3)])
-    assert pooled["fused"]["top1_class"] == pytest.approx(per_class)
-    assert pooled["bone"]["top1_instance"] == pytest.approx(np.mean(singles))
-    assert set(pooled) == {"fused", "fused, equal weights", *map(str, Stream)}
+    assert float(row["top1_class"]) == pytest.approx(per_class, abs=1e-6)
+    assert float(row["log_loss"]) == pytest.approx(np.mean(losses), rel=1e-4)
+    assert float(rows["bone", "none"]["top1_instance"]) == pytest.approx(np.mean(singles), abs=1e-6)
+
+
+def test_a_measured_run_becomes_weights_that_recognise(finished, measured, data, clips, tmp_path):
+    weights, card = tmp_path / "weights" / "tiny", tmp_path / "card.md"
+    card.write_text("$figures\n")
+    arguments = ["--data", *data, "--out", weights, "--card", card, "--results", measured]
+    assert publish.main([str(finished[0]), *map(str, arguments)]) == 0
+    clip = next(iter(clips.values()))
+    pose = Pose(clip.joints, 15.0, 512, 384, "mediapipe-holistic")
+    assert Recognizer.load(weights).recognize(pose).predictions[0].gloss in VOCABULARY
+    text = (weights / "README.md").read_text()
+    for row in read_rows(measured / "results.csv"):
+        if row["fusion"] == "none" and "+" not in row["streams"]:
+            top1, low, high = (f"{float(row[f'top1_instance{end}']):.1%}" for end in ("", "_lo", "_hi"))
+            assert f"| {row['dataset']} | {row['streams']} | 24 / 3 | {top1} [{low}, {high}] |" in text
+    assert len(text.splitlines()) == 2 + 2 * (6 + 4)
 
 
 def test_a_second_call_trains_nothing(finished, data):
@@ -206,22 +242,20 @@ def test_one_fold_is_a_users_error(data, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("folds", [2, 3])
-def test_without_pairs_of_folds_nothing_is_chosen(data, tmp_path, monkeypatch, folds):
-    monkeypatch.setitem(globals(), "tiny", partial(tiny, batch_size=4))
+def test_without_pairs_of_folds_nothing_is_chosen(data, tmp_path, folds):
     out = tmp_path / "out"
-    saw = cross_validate([some_folds(data, tmp_path / "few", folds)], out, "--only", "outer")
+    saw = cross_validate([some_folds(data, tmp_path / "few", folds)], out, "--only", "outer", **QUICK)
     assert sorted({name.split("/")[0] for name in saw}) == [f"fold{k}" for k in range(folds)]
     chosen = json.loads((out / "chosen.json").read_text())
     assert {(c["epoch"], c["inner_fold"], *c["fusion"]["few"].values()) for c in chosen.values()} == {
-        (SCHEDULE, None, 0.25, 0.25, 0.25, 0.25)
+        (1, None, 0.25, 0.25, 0.25, 0.25)
     }
-    assert json.loads((out / "report.json").read_text())["few"]["pooled"]["fused"]["n"] == 6 * folds
+    assert sum(len(scores_of(out / f"fold{k}" / "bone")["names"]) for k in range(folds)) == 6 * folds
 
 
-def test_where_it_is_not_wanted_nothing_is_chosen(data, tmp_path, monkeypatch):
-    monkeypatch.setitem(globals(), "tiny", partial(tiny, batch_size=4))
+def test_where_it_is_not_wanted_nothing_is_chosen(data, tmp_path):
     out = tmp_path / "out"
-    saw = cross_validate([some_folds(data, tmp_path / "few", 4)], out, "--last", "--only", "outer")
+    saw = cross_validate([some_folds(data, tmp_path / "few", 4)], out, "--last", "--only", "outer", **QUICK)
     assert sorted({name.split("/")[0] for name in saw}) == [f"fold{k}" for k in range(4)]
     assert {choice["inner_fold"] for choice in json.loads((out / "chosen.json").read_text()).values()} == {None}
     assert json.loads((out / "fold0/bone/config.json").read_text())["provenance"]["selection"] == "last epoch"
@@ -229,8 +263,8 @@ def test_where_it_is_not_wanted_nothing_is_chosen(data, tmp_path, monkeypatch):
 
 def test_networks_go_on_from_those_of_an_earlier_run(data, tmp_path, finished):
     first = finished[0] / "fold0" / "joint"
-    config = tiny(epochs=1, schedule=1, learning_rate=1e-9)
-    job = module.FoldRun(Stream.JOINT, (0,), tmp_path / "joint", tuple(data), config, False, init=first)
+    config = tiny(epochs=1, schedule=1, learning_rate=1e-7)
+    job = module.FoldRun(Stream.JOINT, (0,), tmp_path / "joint", tuple(data), config, init=first)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "SMALL_RECIPE", Checkpoint.load(first).recipe)
         module.train_and_score(job)
@@ -243,15 +277,14 @@ def test_networks_go_on_from_those_of_an_earlier_run(data, tmp_path, finished):
     assert not torch.equal(before.model.classifier.weight, after.model.classifier.weight)
 
 
-def test_networks_begin_from_weights_of_other_sets_only(data, tmp_path, monkeypatch, finished):
+def test_networks_begin_from_weights_of_other_sets_only(data, tmp_path, finished):
     """Weights that were trained on all folds of their sets, as published ones are, begin every fold of other sets."""
-    monkeypatch.setitem(globals(), "tiny", partial(tiny, batch_size=4))
     other, weights, out = some_folds(data, tmp_path / "other", 2), finished[0] / "all", tmp_path / "out"
-    saw = cross_validate([other], out, "--init", str(weights), "--only", "outer")
+    saw = cross_validate([other], out, "--init", str(weights), "--only", "outer", **QUICK)
     assert sorted({name.split("/")[0] for name in saw}) == ["fold0", "fold1"]
     begun = read_json(out / "fold0" / "bone" / "config.json")["provenance"]["init"]
     assert begun["datasets"] == [folder.name for folder in data] and begun["without_folds"] == []
-    job = module.FoldRun(Stream.BONE, (0,), tmp_path / "same", tuple(data), tiny(), False, init=weights / "bone")
+    job = module.FoldRun(Stream.BONE, (0,), tmp_path / "same", tuple(data), tiny(), init=weights / "bone")
     with pytest.raises(UserError, match="may have seen other folds of alpha, beta"):
         module.train_and_score(job)
     again = replace(job, data=(other,), without=(1,), init=out / "fold0" / "bone")
@@ -259,13 +292,12 @@ def test_networks_begin_from_weights_of_other_sets_only(data, tmp_path, monkeypa
         module.train_and_score(again)
 
 
-def test_networks_of_two_runs_are_not_mixed(data, tmp_path, monkeypatch, capsys):
-    monkeypatch.setitem(globals(), "tiny", partial(tiny, batch_size=4))
+def test_networks_of_two_runs_are_not_mixed(data, tmp_path, capsys):
     few, out = some_folds(data, tmp_path / "few", 2), tmp_path / "out"
-    cross_validate([few], out, "--only", "outer")
+    cross_validate([few], out, "--only", "outer", **QUICK)
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
-    assert cross_validate([few], out, "--only", "outer") == {}  # the same again: nothing is left to do
-    given = ["--out", str(out), "--schedule", str(SCHEDULE), "--data"]
+    assert cross_validate([few], out, "--only", "outer", **QUICK) == {}  # the same again: nothing is left to do
+    given = ["--out", str(out), "--schedule", "1", "--data"]
     more = some_folds(data, tmp_path / "more", 3)
     for wrong in ([str(more)], [str(few), "--learning-rate", "1"], [str(few), "--last"]):
         assert crossval.main([*given, *wrong]) == 2

@@ -78,8 +78,8 @@ def test_labels_against_the_official_ones(tmp_path, shift, sentence):
 
 def test_clips_that_are_in_training_too_by_name_and_by_content(folder):
     _, array = arrays(folder)
-    held = read_clip_set(folder)
-    upstream_set(folder, ["new", held.names[4], held.names[5]], [0, 1, 2], split="train")
+    names = read_clip_set(folder).names
+    upstream_set(folder, ["new", names[4], names[5]], [0, 1, 2], split="train")
     path, train = arrays(folder, "train")
     train[:2] = array[10:12]
     np.save(path, train)
@@ -143,4 +143,8 @@ def test_the_command(tmp_path, capsys):
     (tmp_path / "wlasl50" / "clips.npz").write_bytes(b"no archive")
     assert main(["--data", str(tmp_path)]) == 1
     assert "cannot be read" in capsys.readouterr().out
+    skeleton_set(tmp_path / "mine")
+    assert main(["mine", "--data", str(tmp_path)]) == 0  # a set of one's own
+    assert "24 clips of 3 classes, as it should be" in capsys.readouterr().out
     assert main(["nothing"]) == 2
+    assert "No benchmark is called nothing" in capsys.readouterr().err

@@ -8,8 +8,9 @@ import pytest
 from helpers.benchmarks import SMALL, crossval_run, network, skeleton_set
 
 from dsta.checkpoint import origin, saw_folds
-from dsta.data import read_clip_set
-from eval.plan import InnerFusion, Network, Unscored, fold_network, in_classes_of
+from dsta.data import read_clip_set, read_skeletons
+from dsta.train.runs import CrossValidation
+from eval.plan import Network, Unscored, fit_on_inner_fold, fold_network, in_classes_of
 
 MINE = {"datasets": ["mine"], "without_folds": [0]}
 EVERY = {"datasets": ["mine"], "without_folds": []}
@@ -52,7 +53,7 @@ def test_several_folds_must_all_be_unseen():
 @pytest.fixture
 def run(tmp_path):
     """A cross-validation of one stream of a set of two folds."""
-    return crossval_run(tmp_path / "run", [skeleton_set(tmp_path / "mine")], ["joint"])
+    return CrossValidation(crossval_run(tmp_path / "run", [skeleton_set(tmp_path / "mine")], ["joint"]))
 
 
 def change(folder, **provenance):
@@ -62,7 +63,7 @@ def change(folder, **provenance):
 
 
 def test_a_fold_is_not_scored_by_what_began_from_a_network_that_saw_it(run, tmp_path):
-    held, folder = read_clip_set(tmp_path / "mine"), run / "fold0" / "joint"
+    held, folder = read_clip_set(tmp_path / "mine"), run.network([0], "joint")
     assert fold_network(run, "joint", 0, held).fold == 0
     every = network(tmp_path / "all", ["book", "deaf", "hello"], "joint", SMALL, "mediapipe-holistic", **EVERY)
     change(folder, init=origin(every))
@@ -72,17 +73,19 @@ def test_a_fold_is_not_scored_by_what_began_from_a_network_that_saw_it(run, tmp_
 
 
 def test_a_fold_is_not_scored_by_a_network_whose_epoch_was_chosen_on_it(run, tmp_path):
-    change(run / "fold1" / "joint", val_folds=[1])
+    change(run.network([1], "joint"), val_folds=[1])
     with pytest.raises(Unscored, match="its epoch was chosen on it"):
         fold_network(run, "joint", 1, read_clip_set(tmp_path / "mine"))
 
 
 def test_a_fusion_is_not_fitted_by_a_judge_that_began_from_a_network_that_saw_the_folds(run, tmp_path):
-    held = read_clip_set(tmp_path / "mine")
-    assert InnerFusion(run, held)._judged("joint", 0, 1, 2)[0].shape == (12, 3)
-    change(run / "without01" / "joint", init=EVERY)
-    with pytest.raises(Unscored, match="has no scores of joint on fold 1"):
-        InnerFusion(run, held)._judged("joint", 0, 1, 2)
+    clips = read_skeletons(tmp_path / "mine")
+    weights, temperature = fit_on_inner_fold(run, clips, 0, ["joint"])
+    assert weights == {"joint": 1} and temperature > 0
+    change(run.network([0, 1], "joint"), init=EVERY)
+    with pytest.raises(Unscored, match="has no scores of joint on fold 1") as error:
+        fit_on_inner_fold(run, clips, 0, ["joint"])
+    assert error.value.status == "no weights"
 
 
 def test_labels_go_to_the_networks_classes_by_name(tmp_path):

@@ -1,4 +1,4 @@
-"""From a finished cross-validation to a weights folder, on made-up scores."""
+"""From a finished cross-validation to a weights folder, on made-up scores and made-up measured rows."""
 
 import csv
 import json
@@ -6,20 +6,25 @@ import json
 import numpy as np
 import pytest
 import torch
+from helpers.tables import ALL, row
 from scipy.special import softmax
 
 from dsta.checkpoint import Checkpoint
-from dsta.common import UserError
+from dsta.common import UserError, read_json
+from dsta.data import read_clip_set
 from dsta.model import DSTA, ModelConfig
 from dsta.recognize import Recognizer
 from dsta.streams import Recipe, Stream
+from dsta.train.runs import Choice, CrossValidation
 from eval import publish
+from eval.plan import fold_network, networks_sha256
+from leaderboard.results import RESULTS_FILE, write_rows
 
 GLOSSES = list("abcd")
 RECIPE = Recipe(window=4, bone="direct", normalise="shoulders")
-ROW = {
-    **{"n": 80, "num_classes": 4, "top1_instance": 0.75, "top1_instance_95": [0.645, 0.832], "top5_instance": 1.0},
-    **{"top1_class": 0.7, "top5_class": 1.0, "log_loss": 0.9, "ece": 0.04},
+MEASURED = {
+    **{"n": 80, "num_classes": 4, "top1_instance": 0.75, "top1_instance_lo": 0.645, "top1_instance_hi": 0.832},
+    **{"top5_instance": 1.0, "top1_class": 0.7, "top5_class": 1.0, "log_loss": 0.9, "ece": 0.04},
 }
 
 
@@ -43,29 +48,74 @@ def run(tmp_path, scores):
         rows = [(name, GLOSSES[label], "", i % 2) for i, (name, label) in enumerate(zip(names, labels, strict=True))]
         csv.writer(file).writerows([("clip", "gloss", "source", "fold"), *rows])
     np.savez(data / "clips.npz", **{name: np.full((2, 27, 3), 0.5, np.float32) for name in names})
-    folder = tmp_path / "run"
+    folder = CrossValidation(tmp_path / "run")
     for stream in Stream:
-        for fold in (0, 1):
-            out = folder / f"fold{fold}" / stream
-            out.mkdir(parents=True)
-            held = np.array([f"tiny/{name}" for name in names[fold::2]])
-            np.savez(out / "scores.npz", names=held, epoch3=logits[stream][fold::2].astype(np.float32))
-        model = DSTA(ModelConfig(4, inner_dim=8, depth=1)).eval()
-        Checkpoint(model, stream, RECIPE, tuple(GLOSSES), "mediapipe-holistic", {}).save(folder / "all" / stream)
-    (folder / "chosen.json").write_text(json.dumps({fold: {"epoch": 3} for fold in ("0", "1")}))
-    report = {"tiny": {"pooled": {"fused": ROW}, "folds": {"0": ROW}}}
-    (folder / "report.json").write_text(json.dumps(report))
+        for without in ((0,), (1,), ()):
+            out = folder.network(without, stream)
+            model = DSTA(ModelConfig(4, inner_dim=8, depth=1)).eval()
+            made_by = {"datasets": ["tiny"], "without_folds": list(without)}
+            Checkpoint(model, stream, RECIPE, tuple(GLOSSES), "mediapipe-holistic", made_by).save(out)
+            for fold in without:
+                held = np.array([f"tiny/{name}" for name in names[fold::2]])
+                np.savez(out / "scores.npz", names=held, epoch3=logits[stream][fold::2].astype(np.float32))
+    choice = Choice(3, fusion={"tiny": dict.fromkeys(map(str, Stream), 0.25)}, temperature={"tiny": 1.0})
+    folder.write_choices({0: choice, 1: choice})
     return folder, data
 
 
 @pytest.fixture
-def published(tmp_path, run):
+def measured(tmp_path, run):
+    """The rows that `run_all` would have measured."""
+    folder, data = run
+    clips, rows = read_clip_set(data), []
+    for streams in (ALL, *map(str, Stream)):
+        networks = [fold_network(folder, s, fold, clips) for s in streams.split("+") for fold in (0, 1)]
+        fusion = "equal" if "+" in streams else "none"
+        rows.append(row("tiny", streams, fusion, weights_sha256=networks_sha256(networks), **MEASURED))
+    write_rows(tmp_path / RESULTS_FILE, rows)
+    return rows
+
+
+def call(tmp_path, run):
     folder, data = run
     card = tmp_path / "card.md"
     card.write_text("$figures\n$hardest\n$fusion $temperature $threshold $accuracy $coverage\n$glosses\n")
-    out = tmp_path / "weights" / "tiny"
-    assert publish.main([str(folder), "--data", str(data), "--out", str(out), "--card", str(card)]) == 0
-    return out
+    arguments = [folder.folder, "--data", data, "--out", tmp_path / "weights" / "tiny", "--card", card]
+    return publish.main([*map(str, arguments), "--results", str(tmp_path)])
+
+
+@pytest.fixture
+def published(tmp_path, run, measured):
+    assert call(tmp_path, run) == 0
+    return tmp_path / "weights" / "tiny"
+
+
+def test_without_measured_rows_one_sentence_says_what_to_run_first(tmp_path, run, capsys):
+    folder, data = run
+    assert call(tmp_path, run) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"python eval/run_all.py --datasets tiny --data {data} --runs {folder.folder} --out {tmp_path} first" in line
+    assert not (tmp_path / "weights").exists()
+
+
+def test_rows_of_other_networks_are_not_taken(tmp_path, run, measured, capsys):
+    measured[3]["weights_sha256"] = "f" * 64
+    write_rows(tmp_path / RESULTS_FILE, measured)
+    assert call(tmp_path, run) == 2
+    assert "lacks rows that were measured with the networks in" in capsys.readouterr().err
+
+
+def test_where_something_was_chosen_the_fitted_row_counts(tmp_path, run, measured, capsys):
+    folder, _ = run
+    folder.write_choices(
+        {fold: Choice(3, 1 - fold, 0.0, c.fusion, c.temperature) for fold, c in folder.choices().items()}
+    )
+    assert call(tmp_path, run) == 2
+    assert "lacks rows" in capsys.readouterr().err
+    write_rows(tmp_path / RESULTS_FILE, [*measured, measured[0] | {"fusion": "fitted", "top1_instance": 0.8}])
+    assert call(tmp_path, run) == 0
+    figures = read_json(tmp_path / "weights" / "tiny" / "ensemble.json")["figures"]["tiny"]
+    assert figures["top1_instance"] == 0.8 and figures["top1_instance_95"] == [0.645, 0.832]
 
 
 def test_the_stream_that_knows_gets_the_weight(published):
@@ -105,12 +155,24 @@ def test_a_changed_byte_in_the_weights_is_found(published):
 def test_networks_keep_their_weights(published, run):
     folder, _ = run
     for stream in Stream:
-        before, after = (Checkpoint.load(path / stream).model.state_dict() for path in (folder / "all", published))
+        folders = (folder.network((), stream), published / stream)
+        before, after = (Checkpoint.load(path).model.state_dict() for path in folders)
         assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_the_card_holds_the_figures(published):
+def test_the_card_holds_the_figures(published, scores):
     card = (published / "README.md").read_text()
     assert "$" not in card
-    assert "| tiny | fused | 80 / 4 | 75.0% [64.5%, 83.2%] | 100.0% | 70.0% | 100.0% | 0.040 |" in card
+    for system in ("fused", "fused, equal weights", *Stream):
+        assert f"| tiny | {system} | 80 / 4 | 75.0% [64.5%, 83.2%] | 100.0% | 70.0% | 100.0% | 0.040 |" in card
     assert "a, b, c, d" in card
+    logits, labels = scores
+    right = sum(logits.values()).argmax(1) == labels
+    for fold in (0, 1):
+        assert f"| tiny | fused, fold {fold} | 80 / 2 | {right[fold::2].mean():.1%} [" in card
+
+
+def test_the_ensembles_figures_are_the_measured_ones(published):
+    figures = read_json(published / "ensemble.json")["figures"]["tiny"]
+    assert figures.pop("top1_instance_95") == [MEASURED["top1_instance_lo"], MEASURED["top1_instance_hi"]]
+    assert figures.items() <= MEASURED.items() and len(figures) == 8

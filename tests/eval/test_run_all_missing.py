@@ -9,7 +9,7 @@ import pytest
 from helpers.benchmarks import network
 from helpers.tables import ALL, run, table, unmade
 
-import eval.cache
+import eval.scoring
 
 
 def test_what_is_not_there_is_a_row_and_no_failure(place):
@@ -146,12 +146,12 @@ def test_folds_that_are_not_trained_yet_are_told(place):
 
 
 def test_a_crash_in_one_set_is_its_row_and_its_traceback_is_shown(place, monkeypatch, capfd):
-    real = eval.run_all.protocols.protocol_clips
+    real = eval.run_all.protocol_clips
 
     def crash(plan):
         return 1 / 0 if plan.spec.name == "WLASL100" else real(plan)
 
-    monkeypatch.setattr(eval.run_all.protocols, "protocol_clips", crash)
+    monkeypatch.setattr(eval.run_all, "protocol_clips", crash)
     assert run(place) == 1
     assert unmade(place, "WLASL100")[ALL] == ("error", "ZeroDivisionError: division by zero")
     assert "Traceback" in capfd.readouterr().err
@@ -171,7 +171,7 @@ def test_wrong_arguments_are_one_sentence(place, capsys):
 
 
 def test_a_damaged_table_is_told_before_anything_is_scored(place, monkeypatch, capsys):
-    monkeypatch.setattr(eval.cache, "score", None)
+    monkeypatch.setattr(eval.scoring, "score", None)
     (place / "out").mkdir(exist_ok=True)
     (place / "out" / "results.csv").write_text("a,b\n1,2\n")
     assert run(place) == 2

@@ -8,8 +8,8 @@ from helpers import tables
 from helpers.benchmarks import SMALL, crossval_run, network, skeleton_set
 from helpers.scores import logits
 
-import eval.cache
 import eval.clock
+import eval.scoring
 from dsta.checkpoint import Checkpoint
 from dsta.data import benchmarks
 from dsta.data.prepared import IndexRow
@@ -143,7 +143,7 @@ def test_an_error_that_passes_does_not_unmake_a_measured_row(place, monkeypatch,
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(eval.cache, "score", full)
+        patch.setattr(eval.scoring, "score", full)
         assert run(place) == 1
     assert "No space left" in capfd.readouterr().err and files(place) == before
 
@@ -152,7 +152,7 @@ def test_an_error_of_other_data_or_weights_does(place, monkeypatch):
     assert run(place) == 0
     crossval_run(place / "runs" / "tiny", [place / "data" / "wlasl50"], ["joint"])  # the same weights once more
     forget(place)
-    monkeypatch.setattr(eval.cache, "score", None)
+    monkeypatch.setattr(eval.scoring, "score", None)
     assert run(place) == 1 and table(place)["joint", "none"]["status"] == "ok"
     network(
         place / "runs" / "tiny" / "fold1" / "joint", ["book", "deaf", "hello"], "joint", SMALL, "mediapipe-holistic",
@@ -177,12 +177,12 @@ def test_damaged_data_unmakes_the_row_of_the_whole(tiny5):
 
 
 def test_a_row_has_the_commit_of_the_code_that_made_its_logits(place, monkeypatch):
-    monkeypatch.setattr(eval.cache, "git_commit", lambda: "aaaa+")
+    monkeypatch.setattr(eval.scoring, "git_commit", lambda: "aaaa+")
     assert run(place) == 0
     first = table(place)["joint", "none"]
     assert (first["commit"], first["dirty"]) == ("aaaa", "true") and "Kept logits" not in first["note"]
-    monkeypatch.setattr(eval.cache, "git_commit", lambda: "bbbb")
-    monkeypatch.setattr(eval.cache, "now", lambda: pytest.fail("nothing is scored"))
+    monkeypatch.setattr(eval.scoring, "git_commit", lambda: "bbbb")
+    monkeypatch.setattr(eval.scoring, "now", lambda: pytest.fail("nothing is scored"))
     assert run(place) == 0
     again = table(place)["joint", "none"]
     assert [again[c] for c in ("commit", "dirty", "date")] == [first[c] for c in ("commit", "dirty", "date")]

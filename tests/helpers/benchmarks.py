@@ -1,7 +1,6 @@
 """Tiny benchmarks, skeleton sets, weights and cross-validations, with the folders and files of the real ones."""
 
 import csv
-import json
 import pickle
 from dataclasses import replace
 
@@ -90,28 +89,22 @@ def crossval_run(run, sets, streams=STREAMS, recipe=SMALL, folds=(0, 1), judged=
     from helpers.scores import logits
 
     from dsta.data import read_skeletons
+    from dsta.train.runs import Choice, CrossValidation, NetworkScores
 
+    made = CrossValidation(run)
     clips = [clip for folder in sets for clip in read_skeletons(folder)]
     glosses, names = sorted({clip.gloss for clip in clips}), [folder.name for folder in sets]
     kind = {"recipe": recipe, "estimator": "mediapipe-holistic", "datasets": names}
     for stream in streams:
         for fold in folds:
-            network(run / f"fold{fold}" / stream, glosses, stream, seed=fold, without_folds=[fold], **kind)
+            network(made.network([fold], stream), glosses, stream, seed=fold, without_folds=[fold], **kind)
         if judged:
-            judge = run / "without01" / stream
-            network(judge, glosses, stream, seed=7, without_folds=list(folds), **kind)
+            judge = network(made.network(folds, stream), glosses, stream, seed=7, without_folds=list(folds), **kind)
             unseen = [clip for clip in clips if clip.fold in folds]
-            scores = logits(Checkpoint.load(judge).model, [clip.joints for clip in unseen], stream, recipe)
-            np.savez(judge / "scores.npz", names=np.array([f"{c.dataset}/{c.name}" for c in unseen]), epoch2=scores)
+            scores = NetworkScores(judge)
+            scores.keep(2, logits(Checkpoint.load(judge).model, [clip.joints for clip in unseen], stream, recipe))
+            scores.join([f"{clip.dataset}/{clip.name}" for clip in unseen], [2])
     weights = dict(zip(STREAMS, (0.4, 0.3, 0.2, 0.1), strict=True))
-    chosen = {
-        str(fold): {
-            "epoch": 2,
-            "inner_fold": folds[1 - i],
-            "fusion": {name: weights for name in names},
-            "temperature": dict.fromkeys(names, 1.5),
-        }
-        for i, fold in enumerate(folds)
-    }
-    (run / "chosen.json").write_text(json.dumps(chosen))
+    fusion, temperature = dict.fromkeys(names, weights), dict.fromkeys(names, 1.5)
+    made.write_choices({fold: Choice(2, folds[1 - i], 0.0, fusion, temperature) for i, fold in enumerate(folds)})
     return run

@@ -5,15 +5,12 @@ from functools import partial
 
 import numpy as np
 
-from dsta.train import __main__ as training
+from dsta.streams import Recipe
+from dsta.train import TrainConfig
 
 SETS = {"alpha": "abc", "beta": "bcd"}  # they share two glosses; only beta knows d
-
-
-SMALL = training.Recipe(window=4, bone="direct", normalise="shoulders", views=2)
-
-
-tiny = partial(training.TrainConfig, inner_dim=8, depth=1, batch_size=24)
+SMALL = Recipe(window=4, bone="direct", normalise="shoulders", views=2)
+tiny = partial(TrainConfig, inner_dim=8, depth=1, batch_size=24, per_gloss=4)
 
 
 def write_set(folder, glosses, relabel=None):
