@@ -1,25 +1,23 @@
 """`Pose`: keypoints with their frame rate, picture size and estimator; its files (.npz, .pose); `Pose` → clip."""
 
-import os
+import io
 import struct
-import tempfile
 import zipfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dsta.common import UserError
+from dsta.common import UserError, replace_file
 from dsta.skeleton import BONES, CANVAS, INDEX, JOINTS, NUM_JOINTS
 
 if TYPE_CHECKING:
-    from pose_format import PoseHeader
+    import pose_format
 
 _LARGEST = 65535  # pixels: .pose stores sizes in 16 bits
 _COMPONENT = "dsta-slr:"  # a .pose of ours has one component of this name, followed by the estimator
-_BAD_BYTES = (ValueError, TypeError, KeyError, IndexError, EOFError, OverflowError, MemoryError, struct.error)
+_BAD_BYTES = (ValueError, TypeError, LookupError, EOFError, OverflowError, MemoryError, struct.error)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,12 +56,8 @@ class Pose:
         if not (0 < self.width <= _LARGEST and 0 < self.height <= _LARGEST):
             raise UserError(f"The picture size must be in 1..{_LARGEST} pixels, not {self.width}×{self.height}.")
         keypoints[score == 0] = 0
-        for name, value in (
-            ("keypoints", keypoints),
-            ("fps", float(self.fps)),
-            ("width", int(self.width)),
-            ("height", int(self.height)),
-        ):
+        fixed = {"keypoints": keypoints, "fps": float(self.fps), "width": int(self.width), "height": int(self.height)}
+        for name, value in fixed.items():
             object.__setattr__(self, name, value)
 
     def clip(self) -> np.ndarray:
@@ -74,9 +68,12 @@ class Pose:
 
     def save(self, path: str | Path) -> None:
         """Write `.npz` or `.pose` (pose-format 0.2), as the name ends. The file appears whole or not at all."""
-        path = Path(path)
-        write = _npz_writer(self) if _ending(path) == ".npz" else _pose_writer(self)
-        _write_whole(path, write)
+        path, content = Path(path), io.BytesIO()
+        if _ending(path) == ".npz":
+            np.savez_compressed(content, **vars(self))
+        else:
+            _as_pose_format(self).write(content)
+        replace_file(path, content.getvalue())
 
     @classmethod
     def load(cls, path: str | Path) -> "Pose":
@@ -104,63 +101,34 @@ def _ending(path: Path) -> str:
     return ending
 
 
-def _write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
-    """Write beside the file and rename: a reader never sees half a file, nor does a crash leave one."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            write(file)
-        Path(name).chmod(0o644)  # mkstemp's own is for one's eyes only
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
-# .npz: one array a field.
-
-
-def _npz_writer(pose: Pose) -> Callable[[BinaryIO], object]:
-    fields = {name: getattr(pose, name) for name in ("keypoints", "fps", "width", "height", "estimator")}
-    return lambda file: np.savez_compressed(file, **fields)
-
-
 def _read_npz(path: Path) -> dict[str, Any]:
     with np.load(path, allow_pickle=False) as file:
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise ValueError("a single array, not an archive")
-        return {
-            "keypoints": file["keypoints"],
-            "fps": file["fps"].item(),
-            "width": file["width"].item(),
-            "height": file["height"].item(),
-            "estimator": str(file["estimator"].item()),
-        }
+        sizes = {name: file[name].item() for name in ("fps", "width", "height")}
+        return {"keypoints": file["keypoints"], "estimator": str(file["estimator"].item()), **sizes}
 
 
 # .pose: https://github.com/sign-language-processing/pose, docs/specs. One component, so that every bone, also the one
 # from wrist to hand, is a limb of it; its name carries the estimator, for which the format has no field.
 
 
-def _pose_writer(pose: Pose) -> Callable[[BinaryIO], object]:
+def _as_pose_format(pose: Pose) -> "pose_format.Pose":
     import pose_format
     from pose_format.numpy import NumPyPoseBody
     from pose_format.pose_header import PoseHeaderComponent, PoseHeaderDimensions
 
+    sides = {"left": (0, 128, 255), "right": (255, 128, 0)}
     component = PoseHeaderComponent(
         name=_COMPONENT + pose.estimator,
         points=list(JOINTS),
         limbs=list(BONES),
-        colors=[_color(JOINTS[child]) for _, child in BONES],
+        colors=[sides.get(JOINTS[child].split("_")[0], (128, 128, 128)) for _, child in BONES],
         point_format="XYC",
     )
     header = pose_format.PoseHeader(0.2, PoseHeaderDimensions(pose.width, pose.height), [component])
     person = pose.keypoints[:, None]  # the format's second axis is people
-    return pose_format.Pose(header, NumPyPoseBody(pose.fps, person[..., :2], person[..., 2])).write
-
-
-def _color(joint: str) -> tuple[int, int, int]:
-    return {"left": (0, 128, 255), "right": (255, 128, 0)}.get(joint.split("_")[0], (128, 128, 128))
+    return pose_format.Pose(header, NumPyPoseBody(pose.fps, person[..., :2], person[..., 2]))
 
 
 def _read_pose(path: Path) -> dict[str, Any]:
@@ -180,17 +148,11 @@ def _read_pose(path: Path) -> dict[str, Any]:
     score = np.clip(pose.body.confidence[:, 0, order], 0, 1)
     place = np.ma.getdata(pose.body.data)[:, 0, order, :2]
     keypoints = np.where(score[..., None] > 0, np.dstack([place, score]), 0)
-    size = pose.header.dimensions
-    return {
-        "keypoints": keypoints,
-        "fps": pose.body.fps,
-        "width": size.width,
-        "height": size.height,
-        "estimator": estimator,
-    }
+    size = {"width": pose.header.dimensions.width, "height": pose.header.dimensions.height}
+    return {"keypoints": keypoints, "fps": pose.body.fps, "estimator": estimator, **size}
 
 
-def _find_joints(header: "PoseHeader") -> tuple[dict[str, int], str]:
+def _find_joints(header: "pose_format.PoseHeader") -> tuple[dict[str, int], str]:
     """Joint name → place on the file's point axis, and the estimator."""
     points: dict[str, int] = {}
     estimator, start = "unknown", 0
@@ -207,24 +169,16 @@ def _find_joints(header: "PoseHeader") -> tuple[dict[str, int], str]:
     return points, estimator
 
 
-def _holistic_names() -> dict[tuple[str, str], str]:
-    """(component, point) of pose-format's MediaPipe Holistic files → our joint; left is the signer's left in both."""
-    names = {("POSE_LANDMARKS", "NOSE"): "nose"}
-    for side in ("left", "right"):
-        upper, hand = side.upper(), f"{side.upper()}_HAND_LANDMARKS"
-        for part in ("shoulder", "elbow", "wrist"):
-            names["POSE_LANDMARKS", f"{upper}_{part.upper()}"] = f"{side}_{part}"
-        names[hand, "WRIST"] = f"{side}_hand_root"
-        names[hand, "THUMB_TIP"] = f"{side}_thumb_tip"
-        for finger, theirs in (
-            ("index", "INDEX_FINGER"),
-            ("middle", "MIDDLE_FINGER"),
-            ("ring", "RING_FINGER"),
-            ("little", "PINKY"),
-        ):
-            names[hand, f"{theirs}_MCP"] = f"{side}_{finger}_base"
-            names[hand, f"{theirs}_TIP"] = f"{side}_{finger}_tip"
-    return names
+def _holistic_name(joint: str) -> tuple[str, str]:
+    """A joint's (component, point) in pose-format's MediaPipe Holistic files; left is the signer's left in both."""
+    side, _, part = joint.upper().partition("_")
+    if part in ("", "SHOULDER", "ELBOW", "WRIST"):
+        return "POSE_LANDMARKS", joint.upper()
+    theirs = {"HAND_ROOT": "WRIST", "LITTLE": "PINKY", "BASE": "MCP"}
+    theirs |= {finger: f"{finger}_FINGER" for finger in ("INDEX", "MIDDLE", "RING")}
+    for ours, name in theirs.items():
+        part = part.replace(ours, name)
+    return f"{side}_HAND_LANDMARKS", part
 
 
-_HOLISTIC = _holistic_names()
+_HOLISTIC = {_holistic_name(joint): joint for joint in JOINTS}

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from itertools import groupby
 
 # A protocol's shape, the same shape as a letter, its colour.
 SERIES = {
@@ -94,32 +93,26 @@ def mark(frame: PlotArea, point: Point, shift: float = 0) -> str:
 def shifts(frame: PlotArea, points: Sequence[Point]) -> list[float]:
     """Points at the same x stand side by side, so that their intervals can be told apart: pixels to move each."""
     places = [round(frame.across(point.x) / 8) for point in points]
-    moved = [0.0] * len(points)
-    for _, group in groupby(sorted(range(len(points)), key=places.__getitem__), key=places.__getitem__):
-        same = list(group)
-        step = min(9, 70 / len(same))
-        for rank, index in enumerate(same):
-            moved[index] = (rank - (len(same) - 1) / 2) * step
+    moved = []
+    for index, place in enumerate(places):
+        same, before = places.count(place), places[:index].count(place)
+        moved.append((before - (same - 1) / 2) * min(9, 70 / same))
     return moved
 
 
 def labels(frame: PlotArea, points: Sequence[Point], moved: Sequence[float]) -> str:
     """Labels beside their points, the best point first; one without room is left out (its tip remains)."""
-    places = [
-        (frame.across(point.x) + shift, frame.down(point.y) + 4) for point, shift in zip(points, moved, strict=True)
-    ]
+    places = [(frame.across(point.x) + by, frame.down(point.y) + 4) for point, by in zip(points, moved, strict=True)]
     taken = [(x - 5, x + 5, y) for x, y in places]
     parts = []
-    for (x, y), label in sorted(
-        zip(places, [point.label for point in points], strict=True), key=lambda pair: pair[0][1]
-    ):
-        wide = sum(8.6 if letter.isupper() else 6.8 for letter in label)
+    for (x, y), point in sorted(zip(places, points, strict=True), key=lambda pair: pair[0][1]):
+        wide = sum(8.6 if letter.isupper() else 6.8 for letter in point.label)
         for start, side, anchor in ((x + 8, x + 8, "start"), (x - 8 - wide, x - 8, "end")):
             end = start + wide
             free = all(start > right or end < left or abs(y - level) > 12 for left, right, level in taken)
-            if label and free and frame.left <= start and end <= frame.width:
+            if point.label and free and frame.left <= start and end <= frame.width:
                 taken.append((start, end, y))
-                parts.append(f'<text x="{side:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(label)}</text>')
+                parts.append(f'<text x="{side:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(point.label)}</text>')
                 break
     return "".join(parts)
 

@@ -45,10 +45,8 @@ def status_html(folder: Path) -> tuple[str, table.Table | None]:
     good = table.measured(found.rows)
     sets, latest = good["dataset"].nunique(), good["date"].max()[:10] if len(good) else ""
     said = f"{table.number(len(good))} rows measured here on {sets} datasets{latest and f', the latest on {latest}'}"
-    return (
-        f'<p class="quiet">{escape(said)}. Protocol, number of clips and interval stand beside each figure.</p>',
-        found,
-    )
+    said += ". Protocol, number of clips and interval stand beside each figure."
+    return f'<p class="quiet">{escape(said)}</p>', found
 
 
 def html_table(headers: Sequence[str], rows: Iterable[Sequence[str]], numeric: Sequence[int] = ()) -> str:

@@ -21,52 +21,26 @@ from dsta.common import UserError, replace_file
 from dsta.data import BENCHMARKS, SMALL_SETS
 
 Row = dict[str, str]
-
-
 STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
-
-
 PROTOCOLS = ("test", "val+test", "folds")
-
-
 FUSIONS = ("none", "published", "equal", "fitted")
-
-
 STATUSES = ("ok", "no data", "no weights", "mismatch", "error")
-
-
 RATES = ("top1_instance", "top5_instance", "top1_class", "top5_class")
-
-
 KEY = ("dataset", "protocol", "streams", "fusion")
-
-
 PROVENANCE = (
     "device", "dtype", "torch", "recipe", "weights_sha256", "data_sha256", "commit", "dirty", "seconds", "date",
     "command",
 )  # fmt: skip
-
-
 COLUMNS = (
     *KEY, "status", "reason", "n", "num_classes",
     *(rate + end for rate in RATES for end in ("", "_lo", "_hi")),
     "log_loss", "ece", "clips_per_second", "peak_memory_mb", "parameters", "latency_ms", "fusion_weights", "note",
     *PROVENANCE,
 )  # fmt: skip
-
-
 GLOSS_COLUMNS = (*KEY, "gloss", "n", "hits1", "hits5", "confused_with", "confused_count")
-
-
 DISTURBED_COLUMNS = (*KEY, "disturbance", "level", "n", "top1_instance", "top1_instance_lo", "top1_instance_hi")
-
-
 RESULTS_FILE, GLOSSES_FILE, ROBUSTNESS_FILE = "results.csv", "glosses.csv", "robustness.csv"
-
-
 OUT = Path(__file__).resolve().parent / "results"
-
-
 TIMES = ("clips_per_second", "peak_memory_mb", "latency_ms", "seconds", "date", "command")
 
 

@@ -17,6 +17,7 @@ from gradio.utils import get_upload_folder
 from dsta.common import UserError
 from leaderboard import panels, table
 from leaderboard.chart import SERIES
+from leaderboard.results import OUT
 
 STYLE = Path(__file__).with_name("style.css")
 SCRIPT = Path(__file__).with_name("page.js")
@@ -35,8 +36,7 @@ def view(
 ) -> dict[str, Any]:
     """All that the filters decide: panel -> its new content."""
     status, found = panels.status_html(folder)
-    foreign = table.published()
-    foreign = table.filtered(foreign, dataset, search=search)
+    foreign = table.filtered(table.published(), dataset, search=search)
     said: dict[str, Any] = {
         "status": status,
         "foreign": table.sheet(foreign, table.PUBLISHED_COLUMNS),
@@ -48,12 +48,10 @@ def view(
     good = table.ranked(table.measured(rows))
     overview = dataset in (table.OVERVIEW, table.EVERYTHING)
     shown = table.sort(table.best(good) if dataset == table.OVERVIEW else good, by)
-    shape = table.columns(chosen)
+    shape, best = table.columns(chosen), panels.BEST if dataset == table.OVERVIEW else ""
     return said | {
         "rows": gr.Dataframe(table.sheet(shown, shape), **layout(shape)),
-        "note": (panels.BEST if dataset == table.OVERVIEW else "") + panels.FUSIONS_TEXT
-        if len(shown)
-        else panels.NO_ROW,
+        "note": best + panels.FUSIONS_TEXT if len(shown) else panels.NO_ROW,
         "plot": panels.plot_html(good, axis, overview),
         "missing": panels.missing_html(rows),
         "save": gr.Button(f"Download {table.number(len(rows))} rows × all columns (CSV)", interactive=len(rows) > 0),
@@ -76,9 +74,8 @@ def save(folder: Path, dataset: str, protocol: str, search: str) -> str:
     cache = Path(get_upload_folder())  # what lies there, gradio serves and, after a while, deletes
     cache.mkdir(parents=True, exist_ok=True)
     path = Path(tempfile.mkdtemp(dir=cache)) / f"leaderboard-{name}.csv"
-    path.write_text(
-        table.csv_text(found, table.filtered(found.rows, dataset, protocol, search)), encoding="utf-8", newline=""
-    )
+    rows = table.filtered(found.rows, dataset, protocol, search)
+    path.write_text(table.csv_text(found, rows), encoding="utf-8", newline="")
     return str(path)
 
 
@@ -92,7 +89,7 @@ def pick(folder: Path, cells: Sequence[Any]) -> str:
     return panels.detail_html(row, table.find(table.glosses(folder), key), table.find(table.robustness(folder), key))
 
 
-def build_tab(folder: Path = table.RESULTS) -> None:
+def build_tab(folder: Path = OUT) -> None:
     """The leaderboard as a tab of the page being built, over the files of `folder`."""
     shape = table.columns(table.SHOWN)
     sheet: dict[str, Any] = {"interactive": False, "show_label": False, "wrap": True, "buttons": []}

@@ -16,29 +16,22 @@ import pandas as pd
 
 from dsta.common import UserError
 from dsta.data import BENCHMARKS
-from leaderboard.results import GLOSSES_FILE, KEY, OUT, RATES, RESULTS_FILE, ROBUSTNESS_FILE
+from leaderboard.results import COLUMNS, GLOSSES_FILE, KEY, RATES, RESULTS_FILE, ROBUSTNESS_FILE
 
-RESULTS = OUT
 PUBLISHED = Path(__file__).parent / "published.csv"
 COMMAND = "python eval/run_all.py"
 
 SHARES = tuple(rate + end for rate in RATES for end in ("", "_lo", "_hi"))
-COUNTS = ("n", "num_classes", *SHARES)
 COSTS = ("log_loss", "ece", "clips_per_second", "peak_memory_mb", "parameters", "latency_ms", "seconds")
-SAID = ("status", "reason", "fusion_weights", "note", "device", "dtype", "torch", "recipe")
-ORIGIN = ("weights_sha256", "data_sha256", "commit", "dirty", "date", "command")
+NUMBERS = ("n", "num_classes", *SHARES, *COSTS)
+TEXTS = tuple(name for name in COLUMNS if name not in NUMBERS)
 GLOSS = ("gloss", "confused_with"), ("n", "hits1", "hits5", "confused_count")
 DISTURBED = ("disturbance", "level"), ("n", *SHARES[:3])
 FIGURES = ("method", "modality", "benchmark", "metric", "protocol", "reading", "source"), ("value",)
 
 INITIALS = "J joint, B bone, JM and BM their motion"
 OVERVIEW, EVERYTHING, ANY = "Best of each", "All datasets", "any"
-MEASURES = {
-    "top1_instance": "Top-1",
-    "top5_instance": "Top-5",
-    "top1_class": "Top-1 / class",
-    "top5_class": "Top-5 / class",
-}
+MEASURES = dict(zip(RATES, ("Top-1", "Top-5", "Top-1 / class", "Top-5 / class"), strict=True))
 SORTS: dict[str, tuple[str, bool] | None] = {  # a number column, and whether the smallest comes first
     "Dataset, then the best": None,
     "Highest top-1": ("top1_instance", False),
@@ -116,7 +109,7 @@ def _read(path: Path, texts: tuple[str, ...], numbers: tuple[str, ...], stamp: t
 
 def results(folder: Path) -> Table:
     """What eval/run_all.py wrote, one row per dataset × protocol × streams × fusion. Raises UserError."""
-    table = read(folder / RESULTS_FILE, (*KEY, *SAID, *ORIGIN), (*COUNTS, *COSTS))
+    table = read(folder / RESULTS_FILE, TEXTS, NUMBERS)
     twice = table.rows.duplicated(list(KEY))
     if twice.any():
         row = " · ".join(table.rows.loc[twice, list(KEY)].iloc[0])
@@ -162,10 +155,7 @@ def measured(rows: pd.DataFrame) -> pd.DataFrame:
 
 def ranked(rows: pd.DataFrame) -> pd.DataFrame:
     """By dataset and protocol; in each the best first: top-1 per instance, then per class, then fewer streams."""
-    rows = rows.assign(
-        _dataset=_dataset_order(rows["dataset"]),
-        _few=rows["streams"].str.count(r"\+"),
-    )
+    rows = rows.assign(_dataset=_dataset_order(rows["dataset"]), _few=rows["streams"].str.count(r"\+"))
     order = ["_dataset", "protocol", "top1_instance", "top1_class", "_few", "streams", "fusion"]
     falling = [name.startswith("top1") for name in order]
     rows = rows.sort_values(order, ascending=[not down for down in falling], kind="stable")

@@ -15,38 +15,27 @@ from dsta.streams import fuse
 STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
 
 
-@pytest.fixture
-def scores():
-    return np.random.default_rng(1).normal(0, 2, (500, 12))
-
-
-@pytest.fixture
-def labels():
-    return np.random.default_rng(2).permutation(np.arange(500) % 12)
+SCORES = np.random.default_rng(1).normal(0, 2, (500, 12))
+LABELS = np.random.default_rng(2).permutation(np.arange(500) % 12)
 
 
 @pytest.mark.parametrize("k", [1, 2, 5, 11])
-def test_topk_per_instance_is_scikit_learns(scores, labels, k):
-    assert topk(scores, labels, k).instance == pytest.approx(sk.top_k_accuracy_score(labels, scores, k=k), abs=1e-12)
+def test_topk_per_instance_is_scikit_learns(k):
+    assert topk(SCORES, LABELS, k).instance == pytest.approx(sk.top_k_accuracy_score(LABELS, SCORES, k=k), abs=1e-12)
 
 
-def test_top1_per_class_is_scikit_learns_balanced_accuracy(scores):
+def test_top1_per_class_is_scikit_learns_balanced_accuracy():
     labels = np.random.default_rng(3).choice(12, 500, p=np.arange(1, 13) / 78)  # unequal classes
-    expected = sk.balanced_accuracy_score(labels, scores.argmax(1))
-    assert topk(scores, labels, 1).per_class == pytest.approx(expected, abs=1e-12)
-    assert topk(scores, labels, 1).per_class != pytest.approx(topk(scores, labels, 1).instance, abs=1e-4)
+    expected = sk.balanced_accuracy_score(labels, SCORES.argmax(1))
+    assert topk(SCORES, labels, 1).per_class == pytest.approx(expected, abs=1e-12)
+    assert topk(SCORES, labels, 1).per_class != pytest.approx(topk(SCORES, labels, 1).instance, abs=1e-4)
 
 
-def test_log_loss_is_scikit_learns(scores, labels):
-    expected = sk.log_loss(labels, np.exp(log_softmax(scores, axis=1)), labels=range(12))
-    assert log_loss(scores, labels) == pytest.approx(expected, abs=1e-9)
-
-
-def test_weighted_log_loss_is_scikit_learns(scores, labels):
-    weights = np.random.default_rng(1).uniform(0, 2, len(labels))
-    probability = np.exp(log_softmax(scores, axis=1))
-    expected = sk.log_loss(labels, probability, sample_weight=weights, labels=range(scores.shape[1]))
-    assert log_loss(scores, labels, weights) == pytest.approx(expected, abs=1e-9)
+@pytest.mark.parametrize("weights", [None, np.random.default_rng(1).uniform(0, 2, 500)], ids=["plain", "weighted"])
+def test_log_loss_is_scikit_learns(weights):
+    probability = np.exp(log_softmax(SCORES, axis=1))
+    expected = sk.log_loss(LABELS, probability, sample_weight=weights, labels=range(12))
+    assert log_loss(SCORES, LABELS, weights) == pytest.approx(expected, abs=1e-9)
 
 
 def test_log_loss_survives_huge_logits():
@@ -60,16 +49,12 @@ def test_absent_classes_are_left_out_and_counted():
     assert result.per_class == pytest.approx((2 / 3 + 1) / 2)
 
 
-def test_of_equal_scores_the_lower_class_wins():
+def test_of_equal_scores_the_lower_class_wins_and_nan_is_never_a_hit():
     scores = np.array([[1.0, 1.0, 0.0], [1.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
     assert hits(scores, np.array([0, 1, 2]), 1).tolist() == [True, False, False]
     assert hits(scores, np.array([0, 1, 2]), 2).tolist() == [True, True, False]
     assert hits(scores, np.array([0, 1, 2]), 3).all()
-
-
-def test_scores_that_are_nan_are_never_a_hit():
-    scores = np.full((3, 4), np.nan)
-    assert not hits(scores, np.array([0, 1, 3]), 1).any()
+    assert not hits(np.full((3, 4), np.nan), np.array([0, 1, 3]), 1).any()
 
 
 def test_no_clips_cannot_be_scored():
@@ -85,27 +70,22 @@ def test_wilson(successes, n, low, high):
     assert wilson(successes, n) == pytest.approx((low, high), abs=1e-6)
 
 
-def test_wilson_solves_its_equation():
+def test_wilson_solves_its_equation_and_of_nothing_knows_nothing():
+    assert wilson(0, 0) == (0.0, 1.0)
     z = 1.959963984540054
     for bound in wilson(37, 80):  # the bounds are where the share is z standard errors away
         assert abs(37 / 80 - bound) == pytest.approx(z * math.sqrt(bound * (1 - bound) / 80), abs=1e-12)
 
 
-def test_wilson_of_nothing_knows_nothing():
-    assert wilson(0, 0) == (0.0, 1.0)
-
-
 def test_calibration_error_by_hand():
+    assert calibration_error(1000 * np.eye(4), np.arange(4)) == 0  # certain and right
+
     def logits(*probabilities):
         return np.log([[p, 1 - p] for p in probabilities])
 
     # 5 bins: 0.7 (hit) and 0.75 (miss) share the bin 0.6..0.8; 0.9 (hit) has its own
     error = calibration_error(logits(0.7, 0.75, 0.9), np.array([0, 1, 0]), bins=5)
     assert error == pytest.approx((abs(1 - (0.7 + 0.75)) + abs(1 - 0.9)) / 3, abs=1e-12)
-
-
-def test_calibration_error_of_certain_and_right_is_zero():
-    assert calibration_error(1000 * np.eye(4), np.arange(4)) == 0
 
 
 def sampled(logits, rng):
@@ -123,21 +103,15 @@ def test_fit_fusion_finds_a_known_temperature(temperature):
     assert fitted == pytest.approx(temperature, rel=0.05)
 
 
-def test_fit_fusion_ignores_noise():
+def test_fit_fusion_ignores_noise_and_shrinks_towards_equal_weights():
     rng = np.random.default_rng(0)
     true = rng.normal(0, 2, (4000, 6))
-    streams = {"noise": rng.normal(0, 2, true.shape), "joint": true}
-    weights, _ = fit_fusion(streams, sampled(true, rng), shrink=0)
+    streams, labels = {"noise": rng.normal(0, 2, true.shape), "joint": true}, sampled(true, rng)
+    weights, _ = fit_fusion(streams, labels, shrink=0)
     assert weights["noise"] < 0.03
     assert sum(weights.values()) == pytest.approx(1)
-
-
-def test_fit_fusion_shrinks_towards_equal_weights():
-    rng = np.random.default_rng(0)
-    true = rng.normal(0, 2, (300, 6))
-    streams = {"noise": rng.normal(0, 2, true.shape), "joint": true}
-    labels = sampled(true, rng)
-    free, drawn, equal = (fit_fusion(streams, labels, shrink=shrink)[0]["noise"] for shrink in (0, 0.05, 1e4))
+    few = {name: scores[:300] for name, scores in streams.items()}
+    free, drawn, equal = (fit_fusion(few, labels[:300], shrink=shrink)[0]["noise"] for shrink in (0, 0.05, 1e4))
     assert free < drawn < 0.5
     assert equal == pytest.approx(0.5, abs=1e-3)
 

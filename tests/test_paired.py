@@ -6,13 +6,10 @@ import pytest
 from dsta.metrics import class_bootstrap, class_rates, fit_fusion, hits, mcnemar, paired, ranks, topk
 
 
-def test_ranks_count_the_classes_before_the_label():
+def test_ranks_count_the_classes_before_the_label_and_hits_are_ranks_below_k():
     scores = np.array([[3.0, 1.0, 2.0], [1.0, 1.0, 1.0], [np.nan, 1.0, 0.0]])
     assert ranks(scores, np.array([2, 1, 1])).tolist() == [1, 1, 1]
     assert ranks(scores, np.array([0, 0, 0]))[2] == 3  # a NaN is never a hit
-
-
-def test_hits_are_ranks_below_k():
     rng = np.random.default_rng(0)
     scores, labels = rng.integers(0, 4, (200, 9)).astype(float), rng.integers(0, 9, 200)
     for k in (1, 3, 5):
@@ -54,7 +51,7 @@ def systems(n=2000, seed=3):
     return a, np.where(rng.random(n) < 0.1, rng.random(n) < 0.9, a)
 
 
-def test_paired_interval_is_the_normal_one_for_many_clips():
+def test_paired_interval_is_the_normal_one_for_many_clips_and_turned_round_its_mirror():
     a, b = systems()
     result = paired(a, b)
     gain = b.astype(float) - a
@@ -63,28 +60,21 @@ def test_paired_interval_is_the_normal_one_for_many_clips():
     assert result.low == pytest.approx(result.difference - half, abs=0.1 * half)
     assert result.high == pytest.approx(result.difference + half, abs=0.1 * half)
     assert result.p < 0.05 and result.n == len(a)
+    back = paired(b, a)
+    assert (back.difference, back.p) == (-result.difference, result.p)
+    assert (back.only_a, back.only_b) == (result.only_b, result.only_a)
 
 
-def test_paired_turned_round_is_its_mirror():
-    a, b = systems()
-    there, back = paired(a, b), paired(b, a)
-    assert (back.difference, back.p) == (-there.difference, there.p)
-    assert (back.only_a, back.only_b) == (there.only_b, there.only_a)
-
-
-def test_takes_that_are_alike_widen_the_interval():
+def test_takes_that_are_alike_widen_the_interval_and_groups_of_one_clip_change_little():
+    a, b = systems(400)
+    alone, single = paired(a, b), paired(a, b, np.arange(400))
+    assert single.low == pytest.approx(alone.low, abs=0.005) and single.high == pytest.approx(alone.high, abs=0.005)
     a, b = systems(100)
     groups = np.repeat(np.arange(100), 20)
     a, b = np.repeat(a, 20), np.repeat(b, 20)
     alone, together = paired(a, b), paired(a, b, groups)
     assert together.high - together.low > 3 * (alone.high - alone.low)
     assert together.difference == alone.difference
-
-
-def test_groups_of_one_clip_change_little():
-    a, b = systems(400)
-    alone, single = paired(a, b), paired(a, b, np.arange(400))
-    assert single.low == pytest.approx(alone.low, abs=0.005) and single.high == pytest.approx(alone.high, abs=0.005)
 
 
 @pytest.mark.parametrize("b", [[], [True]])

@@ -1,11 +1,15 @@
 """The normalised recipe: shoulder units, joints that were not seen, frames without hands; views of a clip."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers.clips import LEFT, NORMALISED, RIGHT, made_clip
 
 from dsta.skeleton import INDEX, LEFT_HAND, MIRROR, PARENTS, RIGHT_HAND
 from dsta.streams import Recipe, Stream, kept_frames, mirror, prepare, resample, seen, shoulder_frame, views
+
+SHOULDERS = Recipe(window=40, bone="direct", normalise="shoulders")
 
 
 @pytest.fixture
@@ -21,12 +25,13 @@ def test_normalised_input_keeps_dtype_and_has_five_channels(clip, stream, dtype)
 
 
 def test_shoulder_units_by_hand(clip):
-    made = prepare(clip.astype(np.float64), "joint", Recipe(window=40, bone="direct", normalise="shoulders"))
+    made, bones = (prepare(clip.astype(np.float64), stream, SHOULDERS) for stream in ("joint", "bone"))
     width = np.hypot(120, 4)
     expected = (clip[..., :2].astype(np.float64) - [256, 222]) / width
     expected[10:20, LEFT_HAND] = 0
     assert np.abs(made[:2] - expected.transpose(2, 0, 1)).max() < 1e-9
-    assert np.abs(made[2] - clip[..., 2]).max() < 1e-9
+    for scores in (made[2], bones[2]):  # a bone keeps its joint's
+        assert np.abs(scores - clip[..., 2]).max() < 1e-9
 
 
 def limb_root(joint):
@@ -35,9 +40,7 @@ def limb_root(joint):
 
 def test_hand_local_channels_by_hand(clip):
     clip[30, [LEFT_HAND[0], INDEX["right_wrist"]]] = 0  # seen joints of which the origin is not
-    made = prepare(
-        clip.astype(np.float64), "bone", Recipe(window=40, bone="direct", normalise="shoulders", hand_local=True)
-    )
+    made = prepare(clip.astype(np.float64), "bone", replace(SHOULDERS, hand_local=True))
     p = (clip[..., :2].astype(np.float64) - [256, 222]) / np.hypot(120, 4)
     for t in (0, 15, 30, 39):
         for j in range(1, 27):
@@ -49,7 +52,7 @@ def test_hand_local_channels_by_hand(clip):
 
 
 def test_normalised_motion_needs_both_frames(clip):
-    made = prepare(clip.astype(np.float64), "joint_motion", Recipe(window=40, bone="direct", normalise="shoulders"))
+    made = prepare(clip.astype(np.float64), "joint_motion", SHOULDERS)
     p = (clip[..., :2].astype(np.float64) - [256, 222]) / np.hypot(120, 4)
     assert not made[:2, 9:20, LEFT_HAND].any() and not made[:2, -1].any()
     assert np.abs(made[:2, 20, LEFT_HAND].T - (p[21] - p[20])[LEFT_HAND]).max() < 1e-9
@@ -97,7 +100,7 @@ def test_frames_without_hands_are_dropped(clip):
     assert np.array_equal(made, cut)
 
 
-@pytest.mark.parametrize("recipe", [Recipe(), Recipe(window=1), NORMALISED])
+@pytest.mark.parametrize("recipe", [Recipe(), Recipe(window=1), NORMALISED, Recipe(9, "direct", "shoulders")])
 @pytest.mark.parametrize("stream", list(Stream))
 @pytest.mark.parametrize("lost", [[], LEFT_HAND + RIGHT_HAND, [LEFT, RIGHT], list(range(27))])
 @pytest.mark.parametrize("length", [1, 7])
@@ -136,7 +139,4 @@ def test_views(clip, count):
     expected = [clip, mirror(clip), clip[2:38], mirror(clip)[2:38]][:count]
     assert len(made) == count
     assert all(np.array_equal(a, b) for a, b in zip(made, expected, strict=True))
-
-
-def test_views_of_one_frame_keep_it(clip):
-    assert [len(view) for view in views(clip[:1], Recipe(views=4))] == [1, 1, 1, 1]
+    assert [len(view) for view in views(clip[:1], Recipe(views=count))] == [1] * count

@@ -29,12 +29,10 @@ _HALO = (0, 0, 0)
 _OVERSAMPLE = 3  # Pillow draws without anti-aliasing: draw larger, then shrink
 _FAINTEST = 0.3  # opacity as the score nears 0; score 1 is opaque
 _GAP, _GAP_COLOUR = 2, (52, 61, 72)  # pixels between the frames of a filmstrip
+_MARGIN = 0.08  # of a frame of a filmstrip, on each side
+_COLOURS = [{"left": LEFT, "right": RIGHT}.get(name.partition("_")[0], MIDDLE) for name in JOINTS]
+"""RGB of each joint and of the bone that leads to it, by its side."""
 _IN_BODY = np.isin(np.arange(len(JOINTS)), BODY)
-
-
-def joint_colour(name: str) -> Colour:
-    """RGB of a joint and of the bone that leads to it, by its side."""
-    return {"left": LEFT, "right": RIGHT}.get(name.partition("_")[0], MIDDLE)
 
 
 def drawable(joints: np.ndarray) -> np.ndarray:
@@ -47,9 +45,7 @@ def evenly_spaced(length: int, count: int) -> list[int]:
     return sorted({round(i) for i in np.linspace(0, length - 1, min(count, length))}) if length > 0 else []
 
 
-def draw_skeleton(
-    image: np.ndarray | None, joints: np.ndarray, size: tuple[int, int] = (512, 512), background: Colour = BACKGROUND
-) -> np.ndarray:
+def draw_skeleton(image: np.ndarray | None, joints: np.ndarray, size: tuple[int, int] = (512, 512)) -> np.ndarray:
     """One frame's skeleton on a copy of `image`, or on a plain canvas of `size`.
 
     image: (H, W, 3) uint8 RGB, or None. joints: (27, 3) x, y in that picture's pixels, y down; score in 0..1.
@@ -58,7 +54,7 @@ def draw_skeleton(
     joints = np.asarray(joints, dtype=np.float64)
     if joints.shape != (len(JOINTS), 3):
         raise ValueError(f"joints must be ({len(JOINTS)}, 3), not {joints.shape}")
-    base = Image.new("RGB", size, background) if image is None else Image.fromarray(np.asarray(image, dtype=np.uint8))
+    base = Image.new("RGB", size, BACKGROUND) if image is None else Image.fromarray(np.asarray(image, dtype=np.uint8))
     layer = Image.new("RGBA", (base.width * _OVERSAMPLE, base.height * _OVERSAMPLE))
     _draw_layer(ImageDraw.Draw(layer), joints, max(base.size))
     layer = layer.resize(base.size, Image.Resampling.BOX)
@@ -76,17 +72,17 @@ def _draw_layer(pen: ImageDraw.ImageDraw, joints: np.ndarray, side: int) -> None
     width = np.where(_IN_BODY, 0.8 + 0.008 * side, 0.6 + 0.004 * side) * _OVERSAMPLE
     halo = max(0.6, 0.002 * side) * _OVERSAMPLE
     bones = [(parent, child) for parent, child in BONES if there[parent] and there[child]]
-    for extra, colour_of in ((halo, lambda name: _HALO), (0.0, joint_colour)):
+    for extra, colours in ((halo, [_HALO] * len(JOINTS)), (0.0, _COLOURS)):
         for parent, child in bones:
             opacity = round(255 * min(alpha[parent], alpha[child]))
             line = [tuple(xy[parent]), tuple(xy[child])]
-            pen.line(line, fill=(*colour_of(JOINTS[child]), opacity), width=max(1, round(width[child] + 2 * extra)))
+            pen.line(line, fill=(*colours[child], opacity), width=max(1, round(width[child] + 2 * extra)))
         for joint in np.flatnonzero(there):
-            fill = (*colour_of(JOINTS[joint]), round(255 * alpha[joint]))
+            fill = (*colours[joint], round(255 * alpha[joint]))
             pen.circle(tuple(xy[joint]), 0.9 * width[joint] + extra, fill=fill)
 
 
-def crop_to_skeleton(clip: np.ndarray, width: int, height: int, margin: float = 0.08) -> np.ndarray:
+def crop_to_skeleton(clip: np.ndarray, width: int, height: int) -> np.ndarray:
     """Move and scale a clip, as a whole and with its aspect kept, so that every seen joint fits width x height pixels.
 
     clip: (T, 27, 3). Returns a (T, 27, 3) float64 copy; one without a seen joint comes back unchanged.
@@ -97,7 +93,7 @@ def crop_to_skeleton(clip: np.ndarray, width: int, height: int, margin: float = 
         return clip
     low, high = points.min(axis=0), points.max(axis=0)
     room = np.array([width, height], dtype=np.float64)
-    scale = ((1 - 2 * margin) * room / np.maximum(high - low, 1e-6)).min()
+    scale = ((1 - 2 * _MARGIN) * room / np.maximum(high - low, 1e-6)).min()
     clip[..., :2] = (clip[..., :2] - (low + high) / 2) * scale + room / 2
     return clip
 
@@ -159,11 +155,10 @@ def overlay(snapshots: Snapshots, pose: "Pose") -> list[np.ndarray]:
     return pictures
 
 
-def to_webp(frames: Sequence[np.ndarray], fps: float = 1.0, quality: int = 75) -> bytes:
+def to_webp(frames: Sequence[np.ndarray], fps: float = 1.0) -> bytes:
     """(H, W, 3) uint8 frames of one size -> a WebP file: a still for one frame, else an endless animation."""
     first, *rest = (Image.fromarray(frame) for frame in frames)
     file = io.BytesIO()
-    first.save(
-        file, "WEBP", quality=quality, method=2, save_all=bool(rest), append_images=rest, duration=1000 / fps, loop=0
-    )
+    animation = {"save_all": bool(rest), "append_images": rest, "duration": 1000 / fps, "loop": 0}
+    first.save(file, "WEBP", quality=75, method=2, **animation)
     return file.getvalue()

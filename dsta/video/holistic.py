@@ -1,6 +1,5 @@
 """Frames → `Pose`, with MediaPipe Holistic on the CPU. Offline: its models lie in `weights/pose`."""
 
-import hashlib
 import os
 import re
 import tempfile
@@ -13,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from dsta.common import UserError
+from dsta.common import UserError, file_sha256
 from dsta.common.files import WEIGHTS
 from dsta.keypoints import Pose
 from dsta.skeleton import INDEX, NUM_JOINTS
@@ -65,22 +64,20 @@ def extract(
     """
     path = Path(path)
     info = info or probe(path, max_seconds=inf if start or end is not None else max_seconds)
-    length = min(info.duration or inf, inf if end is None else end) - start
+    seconds = min(info.duration or inf, inf if end is None else end) - start
     left, top, right, bottom = box or (0, 0, info.width, info.height)
-    video = read_frames(
-        path, fps=fps, max_seconds=max_seconds, max_side=_SIDE, start=start, end=end, box=box, info=info
-    )
-    with closing(video) as frames:
-        pose = extract_frames(
-            frames,
-            right - left,
-            bottom - top,
-            fps=fps,
-            name=path.name,
-            seconds=length if 0 < length < inf else None,
-            progress=progress,
-            on_frame=on_frame,
-        )
+    progress = progress or (lambda step, share: None)
+
+    def looked_at(frame: Frame) -> None:
+        if on_frame is not None:
+            on_frame(frame)
+        progress("Finding joints", min(1.0, frame.time / seconds) if 0 < seconds < inf else 0.0)
+
+    with closing(
+        read_frames(path, fps=fps, max_seconds=max_seconds, max_side=_SIDE, start=start, end=end, box=box, info=info)
+    ) as frames:
+        pose = extract_frames(frames, right - left, bottom - top, fps=fps, name=path.name, on_frame=looked_at)
+    progress("Finding joints", 1.0)
     if box is None:
         return pose
     keypoints = pose.keypoints + np.array([left, top, 0], np.float32)  # Pose clears the joints that were not seen
@@ -94,24 +91,19 @@ def extract_frames(
     *,
     fps: float = FPS,
     name: str = "the video",
-    seconds: float | None = None,
-    progress: Progress | None = None,
-    on_frame: OnFrame | None = None,
+    on_frame: OnFrame = lambda frame: None,
 ) -> Pose:
     """Keypoints of frames with rising times, in pixels of a `width` × `height` picture (the frames may be smaller).
 
-    `fps` is the highest rate of the frames, `name` appears in messages, `seconds` (the length, if known) serves
-    progress. Raises UserError if no frame shows a person, or if there are fewer than two frames.
+    `fps` is the highest rate of the frames, `name` appears in messages, `on_frame` is called with each frame after it
+    was looked at. Raises UserError if no frame shows a person, or if there are fewer than two frames.
     """
     keypoints, times = [], []
     with _landmarker() as find:
         for frame in frames:
             keypoints.append(_joints(find(frame), width, height))
             times.append(frame.time)
-            if on_frame is not None:
-                on_frame(frame)
-            if progress is not None:
-                progress("Finding joints", min(1.0, frame.time / seconds) if seconds else 0.0)
+            on_frame(frame)
     if len(times) < 2:
         raise UserError(f"{name} has only {len(times)} frame; a sign needs several frames.")
     if not np.any(keypoints):
@@ -119,8 +111,6 @@ def extract_frames(
             f"No person was found in {name}; film the signer from the front, from head to hips, in good light."
         )
     even, rate = _evenly(np.stack(keypoints), np.array(times), fps)
-    if progress is not None:
-        progress("Finding joints", 1.0)
     return Pose(even, rate, width, height, ESTIMATOR)
 
 
@@ -183,22 +173,15 @@ def _landmarker() -> "Iterator[Callable[[Frame], HolisticLandmarkerResult]]":
 def _create() -> "HolisticLandmarker":
     from mediapipe.tasks.python import BaseOptions, vision
 
-    _check_bundle(BUNDLE)
+    wrong = "is damaged (its sha256 differs)" if BUNDLE.is_file() else f"is missing from {BUNDLE.parent}"
+    if not BUNDLE.is_file() or file_sha256(BUNDLE) != BUNDLE_SHA256:
+        raise UserError(f"The pose model {BUNDLE.name} {wrong}; restore it, see its README.")
     options = vision.HolisticLandmarkerOptions(
         base_options=BaseOptions(model_asset_path=str(BUNDLE)),
         running_mode=vision.RunningMode.VIDEO,
         min_face_detection_confidence=1.0,  # no joint lies in the face: never look for its landmarks
     )
     return vision.HolisticLandmarker.create_from_options(options)
-
-
-def _check_bundle(path: Path) -> None:
-    if not path.is_file():
-        raise UserError(f"The pose model {path.name} is missing from {path.parent}; restore it, see its README.")
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != BUNDLE_SHA256:
-        raise UserError(f"The pose model {path.name} is damaged (its sha256 differs); restore it, see its README.")
 
 
 class _NativeLogs:

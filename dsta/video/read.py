@@ -19,7 +19,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dsta.common import UserError
-from dsta.video.upright import Turn, orientation, square_pixels, upright
+from dsta.video.upright import orientation, square_pixels, upright
 
 FPS = 25.0
 """Frames per second that are read; WLASL and the published networks use 25."""
@@ -34,7 +34,6 @@ _RATES = (1.0, 240.0)  # believable frame rates; MediaRecorder's webm says 1000 
 # Only demuxers of plain files: FFmpeg would also follow playlists, which name other files and web addresses.
 _FORMATS = "mov,mp4,matroska,webm,avi"
 _LEAD = 1.0  # seconds before a part at which decoding begins: a key frame's own time may lie a little later
-_USE = "use an mp4, mov, webm, mkv or avi file"
 
 av.logging.set_level(None)  # FFmpeg's own lines must not reach stderr
 
@@ -113,66 +112,61 @@ def read_frames(
     no readable video, is longer than `max_seconds`, has frames beyond 8192 or below 64 pixels, or has fewer than two;
     of a part, its own length counts.
     """
-    whole = not start and end is None
-    info = info or probe(path, max_seconds=max_seconds if whole else inf)
+    path, part = Path(path), (start, inf if end is None else end)
+    info = info or probe(path, max_seconds=max_seconds if part == (0, inf) else inf)
     if info.duration is not None and start >= info.duration:
-        raise UserError(
-            f"{Path(path).name} ends before {start:g} s, where the sign is said to begin: get the full video."
-        )
-    return _frames(Path(path), info, fps, max_seconds, max_side, (start, inf if end is None else end), box)
+        raise UserError(f"{path.name} ends before {start:g} s, where the sign is said to begin: get the full video.")
+    return _pictures(_picked(path, info.rate or fps, fps, max_seconds, part), info, max_side, box)
 
 
-def _frames(
-    path: Path,
-    info: VideoInfo,
-    fps: float,
-    max_seconds: float,
-    max_side: int,
-    part: tuple[float, float],
-    box: Box | None,
-) -> Generator[Frame, None, None]:
-    left, top, right, bottom = box or (0, 0, info.width, info.height)
-    scale = min(1.0, max_side / max(right - left, bottom - top))
-    size = max(1, round(info.width * scale)), max(1, round(info.height * scale))
-    rows, columns = (slice(round(a * scale), max(1, round(b * scale))) for a, b in ((top, bottom), (left, right)))
-
-    def picture(frame: VideoFrame) -> np.ndarray:
-        image = upright(frame, turn, size)
-        return image if box is None else np.ascontiguousarray(image[rows, columns])
+def _picked(
+    path: Path, rate: float, fps: float, max_seconds: float, part: tuple[float, float]
+) -> Iterator[tuple[float, VideoFrame]]:
+    """The time and frame shown in the middle of each step of 1/fps; of a part of a video of `rate` frames a second."""
 
     def steps(time: float) -> int:  # how many middles of steps lie before this time
         return ceil(time * fps - 0.5 - 1e-6)
 
-    given = 0
-    turn: Turn = (False, False, False)  # until the first frame says it
+    given, shown, since, clock = 0, None, 0.0, _Clock(rate)
     with _opened(path) as (container, stream):
-        clock = _Clock(info.rate or fps)
-        shown, since = None, 0.0
-        for frame in _part(container, stream, info.rate or fps, *part):
+        for frame in _part(container, stream, rate, *part):
             time = clock.read(frame)
             _check_length(path, time, max_seconds)
             _check_size(path, frame.width, frame.height)
-            if shown is None:
-                turn = orientation(frame)
-            elif steps(time) > steps(since):
-                yield Frame(since, picture(shown))
+            if shown is not None and steps(time) > steps(since):
+                yield since, shown
                 given += 1
             shown, since = frame, time
         if shown is not None and (steps(since + clock.step) > steps(since) or given == 1):
-            yield Frame(since, picture(shown))
+            yield since, shown
             given += 1
     if given < 2:
         raise UserError(f"{path.name} holds only one readable frame; a sign needs several frames.")
+
+
+def _pictures(
+    picked: Iterator[tuple[float, VideoFrame]], info: VideoInfo, max_side: int, box: Box | None
+) -> Generator[Frame, None, None]:
+    """The frames as a viewer sees them, scaled, and cut to the box where there is one."""
+    left, top, right, bottom = box or (0, 0, info.width, info.height)
+    scale = min(1.0, max_side / max(right - left, bottom - top))
+    size = max(1, round(info.width * scale)), max(1, round(info.height * scale))
+    rows, columns = (slice(round(a * scale), max(1, round(b * scale))) for a, b in ((top, bottom), (left, right)))
+    turn = None
+    for time, frame in picked:
+        turn = turn or orientation(frame)
+        image = upright(frame, turn, size)
+        yield Frame(time, image if box is None else np.ascontiguousarray(image[rows, columns]))
 
 
 def _part(
     container: InputContainer, stream: VideoStream, rate: float, start: float, end: float
 ) -> Iterator[VideoFrame]:
     """The frames from `start` on, up to before `end`, to the nearest frame."""
-    if start == 0 and end == inf:
-        yield from _decoded(container, stream)
-        return
     frames = _decoded(container, stream)
+    if start == 0 and end == inf:
+        yield from frames
+        return
     first = next(frames, None)
     origin = first.time if first is not None and first.time is not None else 0.0
     if start > _LEAD:
@@ -214,17 +208,15 @@ class _Clock:
 
     def __init__(self, rate: float) -> None:
         self.step = 1 / rate
-        self._now = 0.0
+        self._now = -self.step
         self._stamp: float | None = None
-        self._started = False
 
     def read(self, frame: VideoFrame) -> float:
         stamp = frame.time
-        if self._started:
-            passed = stamp - self._stamp if stamp is not None and self._stamp is not None else 0.0
-            # A smaller step than the fastest believable rate is no time either: it would let a file never end.
-            self._now += passed if 1 / _RATES[1] / 2 < passed <= _MAX_GAP else self.step
-        self._stamp, self._started = stamp, True
+        passed = stamp - self._stamp if stamp is not None and self._stamp is not None else 0.0
+        # A smaller step than the fastest believable rate is no time either: it would let a file never end.
+        self._now += passed if 1 / _RATES[1] / 2 < passed <= _MAX_GAP else self.step
+        self._stamp = stamp
         return self._now
 
 
@@ -265,7 +257,7 @@ def _why_unreadable(path: Path) -> str:
         return f"{path.name} cannot be opened ({error.strerror}); check its permissions."
     if head[4:8] == b"ftyp" or head[:4] in (b"\x1aE\xdf\xa3", b"RIFF"):  # mp4 and mov, webm and mkv, avi
         return f"{path.name} is cut off or damaged, its index is missing; copy or record it again."
-    return f"{path.name} is not a video that can be read; {_USE}."
+    return f"{path.name} is not a video that can be read; use an mp4, mov, webm, mkv or avi file."
 
 
 def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:

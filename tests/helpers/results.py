@@ -4,12 +4,10 @@ import csv
 
 from leaderboard import table
 
-COLUMNS = [*table.KEY, *table.SAID, *table.ORIGIN, *table.COUNTS, *table.COSTS]
-
 
 def row(dataset="WLASL100", protocol="test", streams="joint", fusion="none", top1=0.5, n=200, **more):
     """A row of results.csv as eval/run_all.py writes it, every cell as text."""
-    cells = dict.fromkeys(COLUMNS, "")
+    cells = dict.fromkeys(table.COLUMNS, "")
     cells |= {"dataset": dataset, "protocol": protocol, "streams": streams, "fusion": fusion, "status": "ok", "n": n}
     for rate in table.RATES:
         cells |= {rate: top1, f"{rate}_lo": max(0, round(top1 - 0.05, 4)), f"{rate}_hi": min(1, round(top1 + 0.05, 4))}
@@ -18,7 +16,7 @@ def row(dataset="WLASL100", protocol="test", streams="joint", fusion="none", top
 
 
 def absent(dataset, status, reason, **more):
-    empty = dict.fromkeys((*table.COUNTS, *table.COSTS), "")
+    empty = dict.fromkeys(table.NUMBERS, "")
     return row(dataset, **more) | empty | {"status": status, "reason": reason}
 
 

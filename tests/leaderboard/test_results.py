@@ -1,5 +1,7 @@
 """The results files: schema, reading, writing, merging, the Hub's form; and the committed table itself."""
 
+import hashlib
+
 import pytest
 from helpers.benchmarks import SMALL, network
 from helpers.tables import check_table, row
@@ -40,9 +42,6 @@ def test_rows_come_back_as_they_were(tmp_path):
     assert back["note"] == note and back["dirty"] == "true" and back["seconds"] == "12.500000"
     assert back["ece"] == "0.333333" and back["clips_per_second"] == "12345.7" and list(back) == list(COLUMNS)
     assert [p.name for p in tmp_path.iterdir()] == ["results.csv"]
-
-
-def test_no_file_is_no_rows(tmp_path):
     assert read_rows(tmp_path / "none.csv") == []
 
 
@@ -61,29 +60,26 @@ def test_new_rows_take_the_place_of_old_ones():
     ]  # fmt: skip
 
 
-def test_missing_files_do_not_unmake_a_measured_row():
-    assert merged([row()], [row(status="no data")]) == [row()]
-    assert merged([row()], [row(status="mismatch")])[0]["status"] == "mismatch"
-
-
 @pytest.mark.parametrize(
-    ("met_with", "left"),
+    ("status", "met_with", "left"),
     [
-        ({}, "ok"),  # the data could not even be read
-        ({"data_sha256": "d1"}, "ok"),
-        ({"data_sha256": "d1", "weights_sha256": "w1"}, "ok"),
-        ({"data_sha256": "d2"}, "error"),
-        ({"data_sha256": "d1", "weights_sha256": "w2"}, "error"),
+        ("no data", {}, "ok"),
+        ("mismatch", {}, "mismatch"),
+        ("error", {}, "ok"),  # the data could not even be read
+        ("error", {"data_sha256": "d1"}, "ok"),
+        ("error", {"data_sha256": "d1", "weights_sha256": "w1"}, "ok"),
+        ("error", {"data_sha256": "d2"}, "error"),
+        ("error", {"data_sha256": "d1", "weights_sha256": "w2"}, "error"),
     ],
 )
-def test_an_error_unmakes_a_measured_row_only_with_other_data_or_weights(met_with, left):
-    measured = row(data_sha256="d1", weights_sha256="w1")
-    assert merged([measured], [row(status="error", **met_with)])[0]["status"] == left
+def test_a_measured_row_is_unmade_only_by_a_mismatch_or_an_error_with_other_files(status, met_with, left):
+    measured, new = row(data_sha256="d1", weights_sha256="w1"), row(status=status, **met_with)
+    assert merged([measured], [new]) == [measured if left == "ok" else new]
 
 
-def test_an_error_is_a_row_where_nothing_was_measured():
-    assert merged([], [row(status="error")])[0]["status"] == "error"
-    assert merged([row(status="no data")], [row(status="error")])[0]["status"] == "error"
+@pytest.mark.parametrize("old", [[], [row(status="no data")]])
+def test_an_error_is_a_row_where_nothing_was_measured(old):
+    assert merged(old, [row(status="error")])[0]["status"] == "error"
 
 
 def test_what_was_the_matter_before_is_forgotten():
@@ -116,8 +112,6 @@ def test_streams_are_named_in_order():
 
 
 def test_hash_lines_is_sha256sums_of_sha256sums():
-    import hashlib
-
     text = "aa  joint\nbb  motion\n"
     assert hash_lines({"motion": "bb", "joint": "aa"}) == hashlib.sha256(text.encode()).hexdigest()
     assert hash_lines({"": "cc"}) == "cc"
@@ -133,6 +127,8 @@ def test_the_hubs_form(tmp_path, capsys):
     yaml = pytest.importorskip("yaml")
     hub = pytest.importorskip("huggingface_hub")
     network(tmp_path / "tiny" / "joint", ["a", "b"], "joint", SMALL, datasets=["wlasl50", "libras11"])
+    assert main([str(tmp_path / "tiny"), "--results", str(tmp_path)]) == 2
+    assert "run eval/run_all.py first" in capsys.readouterr().err
     table = [
         row(), row(streams="joint+bone", fusion="equal"), row(streams="joint+bone", fusion="fitted", top1_instance=0.6),
         row("libras11", status="no weights"), row("WLASL100"),
@@ -151,12 +147,6 @@ def test_the_hubs_form(tmp_path, capsys):
     assert card.to_dict()["model-index"] == index["model-index"]
     names, results = hub.repocard_data.model_index_to_eval_results(index["model-index"])
     assert names == "tiny" and {r.metric_value for r in results} == {60.0, 50.0}
-
-
-def test_the_hubs_form_without_rows_is_one_sentence(tmp_path, capsys):
-    network(tmp_path / "tiny" / "joint", ["a", "b"], "joint", SMALL)
-    assert main([str(tmp_path / "tiny"), "--results", str(tmp_path)]) == 2
-    assert "run eval/run_all.py first" in capsys.readouterr().err
 
 
 def test_the_committed_table():

@@ -98,7 +98,7 @@ def test_glosses_and_robustness_of_a_row(folder):
 
 
 def test_all_text_from_files_is_escaped(tmp_path):
-    said = dict.fromkeys((*table.SAID[2:], *table.ORIGIN), HOSTILE)
+    said = dict.fromkeys(table.TEXTS[6:], HOSTILE)  # all but the key, status and reason
     rows = [row(HOSTILE, HOSTILE, HOSTILE, HOSTILE, latency_ms=5, parameters=1, **said)]
     write(tmp_path, [*rows, absent(HOSTILE, HOSTILE, HOSTILE)])
     shown = view(tmp_path, dataset=table.EVERYTHING)

@@ -47,12 +47,6 @@ RANKING = [
 ]
 
 
-def test_levels_of_disturbance_are_readable():
-    shown = [("joints missing", "0.100000", "10%"), ("noise", "2.000000", "2 px"), ("frame rate", "0.500000", "× 0.5")]
-    assert [table.level(kind, value) for kind, value, _ in shown] == [text for *_, text in shown]
-    assert table.level("fog", "3.50") == "3.5" and table.level("fog", "thick") == "thick"
-
-
 def test_ranking_and_the_best_of_each_dataset_and_protocol(folder):
     assert keys(good(folder)) == RANKING
     assert keys(table.best(good(folder))) == [RANKING[0], *RANKING[4:]]
@@ -104,17 +98,8 @@ def test_what_is_missing_is_summed_up_with_its_sentence(folder):
 
 def test_cells_stay_numbers_and_are_written_with_one_decimal_and_their_interval(folder):
     sheet = table.sheet(good(folder).head(2), table.columns(["Parameters", "Latency"]))
-    assert sheet["headers"] == [
-        "Dataset",
-        "Top-1 %",
-        "95 %",
-        "Streams",
-        "Fusion",
-        "Protocol",
-        "Clips",
-        "ms",
-        "M param.",
-    ]
+    heads = ["Dataset", "Top-1 %", "95 %", "Streams", "Fusion", "Protocol", "Clips", "ms", "M param."]
+    assert sheet["headers"] == heads
     first, second = sheet["data"]
     assert first[1] == pytest.approx(80.0) and first[6] == 200 and first[7] == 9.75 and first[8] == pytest.approx(6.8)
     assert second[7] is None
@@ -223,3 +208,6 @@ def test_words():
     assert table.stream_initials("joint+bone+bone_motion") == "J B BM"
     assert table.interval(0.773, 0.8661) == "77.3 – 86.6" and table.interval(float("nan"), 1) == ""
     assert table.number(12345.6) == "12\u202f346" and table.percent(float("nan")) == ""
+    shown = [("joints missing", "0.100000", "10%"), ("noise", "2.000000", "2 px"), ("frame rate", "0.500000", "× 0.5")]
+    assert [table.level(kind, value) for kind, value, _ in shown] == [text for *_, text in shown]
+    assert table.level("fog", "3.50") == "3.5" and table.level("fog", "thick") == "thick"

@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -21,7 +22,7 @@ def test_those_that_come_along(tmp_path):
         (tmp_path / name).symlink_to(DEFAULT_WEIGHTS.parent / name)
     there = found(tmp_path / "asl71")
     said = {"asl71": "American (71 signs)", "libras11": "Brazilian (11 signs)", "bisindo20": "Indonesian (20 signs)"}
-    assert {name: vocabulary.label for name, vocabulary in there.items()} == said
+    assert labels(tmp_path / "asl71") == said
     assert "(../" not in there["libras11"].card and "asl71" in there["libras11"].card
     assert "pose" not in found()
 
@@ -57,11 +58,14 @@ def test_without_the_default_the_others_are_offered_and_without_all_the_reason(w
     assert labels(tmp_path / "none") == {"mine": "mine (2 signs)"}
 
 
-def test_a_single_stream_is_offered_too(write, tmp_path):
+def test_a_single_stream_and_streams_without_an_ensemble_are_offered_too(write, tmp_path):
     default = write("main")
     (default / "joint").rename(tmp_path / "alone")
     assert labels(default) == {"main": "main", "alone": "alone (2 signs)"}
     assert len(found(default)["alone"].recognizer().glosses) == 2
+    (write("mine") / "ensemble.json").unlink()  # as `dsta.train` leaves them
+    assert list(found(default)) == ["main", "alone", "mine"]
+    assert list(found(default)["mine"].recognizer().ensemble.fusion) == ["joint"]
 
 
 @pytest.mark.parametrize(
@@ -111,16 +115,13 @@ def test_each_is_loaded_once_by_whoever_comes_first_and_anew_when_replaced(write
 
     monkeypatch.setattr(Recognizer, "load", slow)
 
-    def visit():
+    def visit(_):
         both.wait()
         for vocabulary in found(default).values():
             vocabulary.recognizer()
 
-    visitors = [threading.Thread(target=visit) for _ in range(4)]
-    for visitor in visitors:
-        visitor.start()
-    for visitor in visitors:
-        visitor.join()
+    with ThreadPoolExecutor(4) as visitors:
+        list(visitors.map(visit, range(4)))
     assert sorted(loads) == ["main", "other"]
     os.utime(other / "ensemble.json", (1, 1))
     visit_again = [vocabulary.recognizer() for vocabulary in found(default).values()]
@@ -131,11 +132,3 @@ def test_a_card_loads_nothing(write):
     text = "# A\n![x](http://a/b.png) <img src='http://a/c.png'> <https://d> [e](../f.md) [g](https://h)\n\n---\nEnd"
     card = found(write("main", "language: ase", text=text))["main"].card
     assert card == "# A\n[x](http://a/b.png) < img src='http://a/c.png'> <https://d> e [g](https://h)\n\n---\nEnd"
-
-
-def test_streams_without_an_ensemble_are_offered_too(write):
-    """As `dsta.train` leaves them."""
-    default = write("main")
-    (write("mine") / "ensemble.json").unlink()
-    assert list(found(default)) == ["main", "mine"]
-    assert list(found(default)["mine"].recognizer().ensemble.fusion) == ["joint"]

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -107,15 +107,9 @@ def test_a_part_of_a_video_gives_its_frames(astronaut, found):
 
 
 def test_two_threads_do_not_disturb_each_other(astronaut, found):
-    poses = []
-    threads = [threading.Thread(target=lambda: poses.append(extract(astronaut))) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for pose in poses:
-        assert np.allclose(pose.keypoints, found.keypoints, atol=0.5)
-    assert len(poses) == 2
+    with ThreadPoolExecutor(2) as threads:
+        for pose in threads.map(extract, [astronaut] * 2):
+            assert np.allclose(pose.keypoints, found.keypoints, atol=0.5)
 
 
 @pytest.mark.parametrize("name", ["01377.mp4", "69300.mp4"])
@@ -144,17 +138,14 @@ def test_nobody_in_the_picture(tmp_path):
         extract(path)
 
 
-def test_one_frame_is_too_few():
-    with pytest.raises(UserError, match="several frames"):
-        extract_frames([Frame(0.0, np.zeros((64, 64, 3), np.uint8))], 64, 64)
-
-
-def test_a_changed_or_missing_model_is_refused(tmp_path, monkeypatch):
+def test_one_frame_is_too_few_and_a_changed_or_missing_model_is_refused(tmp_path, monkeypatch):
     data = bytearray(pose_module.BUNDLE.read_bytes())
     data[len(data) // 2] ^= 1
     changed = tmp_path / "holistic_landmarker.task"
     changed.write_bytes(data)
     frames = [Frame(i / 25, np.zeros((64, 64, 3), np.uint8)) for i in range(2)]
+    with pytest.raises(UserError, match="several frames"):
+        extract_frames(frames[:1], 64, 64)
     monkeypatch.setattr(pose_module, "BUNDLE", changed)
     with pytest.raises(UserError, match="is damaged"):
         extract_frames(frames, 64, 64)
@@ -178,8 +169,7 @@ if sys.platform == "linux":  # not getrusage, whose peak a child inherits from p
 def test_alone_it_is_silent_small_and_offline(astronaut):
     command = [sys.executable, "-c", _ALONE, str(astronaut)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
-    assert done.stderr == b""
-    assert done.returncode == 0
+    assert (done.stderr, done.returncode) == (b"", 0)
     if done.stdout:  # kilobytes
         assert int(done.stdout) < 450_000
 
