@@ -124,7 +124,7 @@ def views(clip: np.ndarray, recipe: Recipe) -> list[np.ndarray]:
     if recipe.views >= 2:
         variants.append(mirror(clip))
     if recipe.views >= 4:
-        cut = round(0.05 * len(clip))
+        cut = round(len(clip) / 20)
         variants += [variant[cut : len(clip) - cut] for variant in variants]
     return variants
 

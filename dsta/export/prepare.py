@@ -46,7 +46,8 @@ def batch_views(clip: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
         masks.append(whole)
     if recipe.views >= 4:
         frame = torch.arange(length)
-        cut = torch.round(torch.full((), length, dtype=torch.float64) * 0.05)  # halves to even, as Python rounds
+        # Halves to even, as Python rounds. Not times 0.05: the exporter would write that as float32's nearest number.
+        cut = torch.round(torch.full((), length, dtype=torch.float64) / 20)
         middle = whole & (frame >= cut) & (frame < length - cut)
         clips += clips
         masks += [middle, middle]
