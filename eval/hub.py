@@ -6,12 +6,13 @@ python eval/hub.py weights/asl71 [--results leaderboard/results]
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from dsta.common import UserError, exit_code, read_json
+from dsta.common import UserError, exit_code, read_json, replace_files
 from leaderboard.results import OUT, RESULTS_FILE, Row, read_rows
 
 _METRICS = {"top1_instance": "Top-1 accuracy", "top1_class": "Top-1 accuracy, mean over glosses"}
@@ -90,9 +91,8 @@ def hub(weights: Path, results: Path) -> list[Path]:
         content[weights / ".eval_results" / f"{dataset}.yaml"] = entries
     try:
         (weights / ".eval_results").mkdir(parents=True, exist_ok=True)
-        for path, value in content.items():
-            text = yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=1000)
-            path.write_text(text, encoding="utf-8")
+        dump = partial(yaml.safe_dump, sort_keys=False, allow_unicode=True, width=1000, encoding="utf-8")
+        replace_files({path: dump(value) for path, value in content.items()})
     except OSError as error:
         raise UserError(f"{weights} cannot be written to ({error.strerror}).") from error
     return list(content)
