@@ -38,7 +38,7 @@ def outputs(model, x):
 # --- the reference's numbers
 
 
-@pytest.fixture(scope="module", params=[100, 500, 2000])
+@pytest.fixture(scope="module", params=[100, *(pytest.param(n, marks=pytest.mark.slow) for n in (500, 2000))])
 def reference(request):
     case = arrays(f"model_c{request.param}")
     return case, from_upstream(upstream_state(request.param))
@@ -55,6 +55,7 @@ def test_float32_is_within_5e_4_of_the_reference(reference):
             assert np.abs(logits.numpy() - case[f"logits64{suffix}"][some]).max() < 5e-4
 
 
+@pytest.mark.slow
 @needs_oracle
 def test_float64_is_within_1e_9_of_the_reference_inside_too(reference):
     case, model = reference
@@ -76,6 +77,7 @@ def test_float64_at_other_lengths(reference, frames):
     assert np.abs(logits.numpy() - case[f"logits64_T{frames}"]).max() < 1e-9
 
 
+@pytest.mark.slow
 @needs_oracle
 def test_whole_blocks_are_the_references():
     full = arrays("blocks_full_c100")

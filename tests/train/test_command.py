@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.benchmarks import network, upstream_set, wlasl100
-from helpers.training import log, made_clip, same
+from helpers.training import PATIENCE, log, picture_clip, same
 
 from dsta.checkpoint import Checkpoint
 from dsta.data import official, read_skeletons
@@ -33,7 +32,7 @@ def skeletons(tmp_path):
     for i in range(32):
         gloss = ("up", "down")[i % 2]
         rows.append((f"c{i}", "rare" if i == 31 else gloss, "", i // 8))
-        arrays[f"c{i}"] = made_clip(gloss, i)
+        arrays[f"c{i}"] = picture_clip(gloss, i)
     with (folder / "index.csv").open("w", newline="") as file:
         csv.writer(file).writerows(rows)
     np.savez(folder / "clips.npz", **arrays)
@@ -121,6 +120,7 @@ def benchmark(tmp_path):
     return upstream_set(folder, train.values(), list(train), split="train", seed=5)
 
 
+@pytest.mark.slow
 def test_a_benchmark_is_trained_by_the_references_recipe(tmp_path, quick, capsys):
     folder, out = benchmark(tmp_path), tmp_path / "out"
     arguments = ["--data", str(folder), "--stream", "bone_motion", "--out", str(out), "--epochs", "1"]
@@ -185,18 +185,21 @@ def test_fine_tuning_keeps_the_weights_input(skeletons, tmp_path, capsys):
     assert tuned.provenance["init"] == {"weights_sha256": before["weights_sha256"], **before["provenance"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_leaves_a_network_and_a_run_that_goes_on(skeletons, tmp_path, number, code):
     given = ["--data", str(skeletons), "--stream", "joint", "--schedule", "250"]
     root, out = Path(__file__).resolve().parents[2], tmp_path / "out"
     command = [sys.executable, "-m", "dsta.train", *given, "--epochs", "250", "--out", str(out)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    job = subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while not (out / RESUME_FILE).exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    job.send_signal(number)
-    _, err = job.communicate(timeout=120)
+    deadline = time.monotonic() + PATIENCE
+    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True) as job:
+        while not (out / RESUME_FILE).exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        job.send_signal(number)
+        try:
+            _, err = job.communicate(timeout=PATIENCE)
+        finally:
+            job.kill()
     assert job.returncode == code, err
     finished = len(log(out))
     assert f"Stopped after epoch {finished} of 250" in err and "Traceback" not in err

@@ -103,6 +103,7 @@ def compiled_strictly(monkeypatch):
     torch._dynamo.reset()
 
 
+@pytest.mark.slow
 def test_the_network_is_one_graph_compiled_once_and_learns_the_same(tmp_path, compiled_strictly, capsys, monkeypatch):
     monkeypatch.setattr(Loop, "_rounds_badly", lambda self: False)  # as on a GPU
     given, curves = task(val=3), []

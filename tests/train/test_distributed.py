@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.benchmarks import skeleton_set, upstream_set
+from helpers.training import PATIENCE
 
 from dsta.checkpoint import Checkpoint
 from dsta.common import UserError
@@ -24,7 +25,6 @@ from dsta.train.state import LOG_FILE, RESUME_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
 SIZES = ModelConfig(5, inner_dim=8, depth=3)
-PATIENCE = 300  # seconds until two processes count as hanging: other tests take the cores
 
 
 # In float64, where nothing but a mistake makes a difference: a training step's losses on three batches, with DropBlock.
@@ -77,6 +77,7 @@ def torchrun(*arguments):
     return subprocess.CompletedProcess(arguments, job.returncode, out, err)
 
 
+@pytest.mark.slow
 def test_two_processes_step_like_one(tmp_path):
     torch.manual_seed(1)
     data = [(torch.randn(6, 3, 8, 27).double() * 50, torch.randint(0, 5, (6,))) for _ in range(3)]
@@ -117,6 +118,7 @@ def losses(out):
     return [json.loads(line)["loss"] for line in (out / LOG_FILE).read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_torchrun_has_the_losses_of_one_process(folder, tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     assert main(arguments(folder, one)) == 0
@@ -128,6 +130,7 @@ def test_torchrun_has_the_losses_of_one_process(folder, tmp_path):
     assert loaded.provenance["processes"] == 2 and "state" not in loaded.provenance
 
 
+@pytest.mark.slow
 def test_a_users_mistake_under_torchrun_is_told_once(tmp_path):
     folder = skeleton_set(tmp_path / "mine")
     given = ["--data", str(folder), "--stream", "joint", "--out", str(tmp_path / "out"), "--batch-size", "7"]
@@ -136,6 +139,7 @@ def test_a_users_mistake_under_torchrun_is_told_once(tmp_path):
     assert ran.stderr.count("A batch of 7 cannot be divided over 2 processes") == 1
 
 
+@pytest.mark.slow
 def test_ctrl_c_under_torchrun_leaves_what_one_process_continues(tmp_path):
     folder, out = skeleton_set(tmp_path / "mine"), tmp_path / "out"
     given = ["--data", str(folder), "--stream", "joint", "--out", str(out), "--batch-size", "8", "--schedule", "250"]

@@ -1,6 +1,5 @@
 """The loop: curves that repeat and continue, the choice of the epoch, and what goes wrong."""
 
-import json
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.scores import logits
-from helpers.training import CONFIG, QUIET, RECIPE, clips, task
+from helpers.training import CONFIG, QUIET, RECIPE, clips, log, same, task
 
 from dsta.checkpoint import Checkpoint
 from dsta.common import UserError
@@ -17,18 +16,7 @@ from dsta.model import DSTA, ModelConfig
 from dsta.streams import Recipe, Stream
 from dsta.train import ReferenceConfig, TrainConfig, fit, state
 from dsta.train.loop import Loop, Validation
-from dsta.train.state import LOG_FILE, RESUME_FILE, best_epoch
-
-
-def log(out):
-    """The log's lines without the clock."""
-    lines = [json.loads(line) for line in (out / LOG_FILE).read_text().splitlines()]
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
-
-
-def same(a, b):
-    a, b = a.model.state_dict(), b.model.state_dict()
-    return a.keys() == b.keys() and all(torch.equal(tensor, b[name]) for name, tensor in a.items())
+from dsta.train.state import RESUME_FILE, best_epoch
 
 
 def stop_after(moment):
@@ -52,11 +40,12 @@ def stop_within(monkeypatch, after):
     monkeypatch.setattr(Loop, "_step", counted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("average", [0.0, 0.9])
 def test_killed_within_an_epoch_and_continued_is_the_same_to_the_bit(tmp_path, average):
     given = task(replace(CONFIG, average=average), val=6)
     with pytest.MonkeyPatch.context() as patch:
-        stop_within(patch, 6)  # of 4 steps an epoch
+        stop_within(patch, 3)  # of 2 steps an epoch
         with pytest.raises(KeyboardInterrupt):
             fit(given, tmp_path / "a", QUIET)
     assert len(log(tmp_path / "a")) == 1
@@ -66,6 +55,7 @@ def test_killed_within_an_epoch_and_continued_is_the_same_to_the_bit(tmp_path, a
     assert not (tmp_path / "a" / RESUME_FILE).exists()
 
 
+@pytest.mark.slow
 def test_the_seed_makes_the_curve_dropblock_and_all(tmp_path):
     first, again = fit(task(), tmp_path / "a", QUIET), fit(task(), tmp_path / "b", QUIET)
     fit(task(replace(CONFIG, seed=1)), tmp_path / "c", QUIET)
@@ -80,7 +70,7 @@ def test_workers_do_not_change_the_curve(tmp_path):
 
 def test_the_first_step_is_sgd_on_the_cross_entropy(tmp_path):
     """One batch, written out with torch's functions."""
-    config = replace(CONFIG, epochs=1, schedule=1, batch_size=16)
+    config = replace(CONFIG, epochs=1, schedule=1, batch_size=8)
     given = task(config)
     trained = fit(given, tmp_path, QUIET)
     model = given.network().train()
@@ -143,7 +133,7 @@ def test_no_scored_epoch_is_no_best_one():
 
 def test_an_average_of_the_weights_is_what_is_saved(tmp_path):
     states = []
-    config = replace(CONFIG, epochs=1, schedule=1, batch_size=16)
+    config = replace(CONFIG, epochs=1, schedule=1, batch_size=8)
     plain = fit(task(config), tmp_path / "a", QUIET)
     averaged = fit(task(replace(config, average=0.75)), tmp_path / "b", QUIET)
     start = task(config).network().state_dict()

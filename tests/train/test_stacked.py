@@ -41,6 +41,7 @@ def said(folder):
         return Checkpoint.load(folder).model.train()(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_each_network_becomes_what_it_becomes_alone(tmp_path, workers):
     tasks = varied_tasks()
@@ -144,7 +145,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
         train_stacked([StackedRun(task(config=replace(CONFIG, epochs=1)), tmp_path / "a")], CPU, progress=False)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.gpu
 def test_a_recorded_step_is_the_step(tmp_path):
     courses = [StackedRun(t, Path(f"{tmp_path}/{i}")) for i, t in enumerate(varied_tasks())]
     on_cpu, on_gpu = NetworkStack(courses, CPU), NetworkStack(courses, torch.device("cuda"))

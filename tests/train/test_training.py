@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.scores import logits
-from helpers.training import log, made_clip, same
+from helpers.training import log, picture_clip, same
 
 from dsta.checkpoint import Checkpoint
 from dsta.common import UserError
@@ -23,7 +23,7 @@ CONFIG = TrainConfig(epochs=3, schedule=3, batch_size=4, inner_dim=8, depth=1)
 def clips(count=8, folds=1):
     pixels = np.array([512, 384, 1], np.float32)
     return [
-        Clip(f"c{i}", "set", ("up", "down")[i % 2], "", i // 2 % folds, made_clip(("up", "down")[i % 2], i) * pixels)
+        Clip(f"c{i}", "set", ("up", "down")[i % 2], "", i // 2 % folds, picture_clip(("up", "down")[i % 2], i) * pixels)
         for i in range(count)
     ]
 
