@@ -1,5 +1,6 @@
 """What all tests share: one thread a process, a process for each core, the markers, and the made-up benchmarks."""
 
+import gc
 import os
 from collections import Counter
 
@@ -23,6 +24,11 @@ def pytest_collection_modifyitems(items):
     """Files with slow tests come first, else one process is left with such a file when the others are through."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+
+
+def pytest_collection_finish():
+    """What has been imported stays: the garbage collector need not look through it again and again."""
+    gc.freeze()
 
 
 def pytest_runtest_setup(item):

@@ -92,7 +92,9 @@ def reordered(network, seed=1):
     return replace(network, model=model), order
 
 
-@pytest.mark.parametrize(("stream", "bone"), [("bone", "chained"), ("bone", "direct")])
+@pytest.mark.parametrize(
+    ("stream", "bone"), [("bone", "chained"), pytest.param("bone", "direct", marks=pytest.mark.slow)]
+)
 def test_a_trained_network_is_identified(stream, bone, held, chained):
     network = chained if (stream, bone) == ("bone", "chained") else trained(stream, bone)
     found = identify(network, held, clips=0)

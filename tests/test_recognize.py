@@ -1,6 +1,7 @@
 """From a skeleton to ranked glosses, with an ensemble of random tiny networks."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -34,13 +35,19 @@ def write_ensemble(folder, **changed):
     (folder / "ensemble.json").write_text(json.dumps(values))
 
 
-@pytest.fixture
-def weights(tmp_path):
-    folder = tmp_path / "weights"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
     for seed, stream in enumerate(FUSION):
         save(folder / stream, stream, seed)
     write_ensemble(folder)
     return folder
+
+
+@pytest.fixture
+def weights(made, tmp_path):
+    """A copy of them, to be changed."""
+    return shutil.copytree(made, tmp_path / "weights")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -37,14 +38,20 @@ def logits(checkpoint):
         return checkpoint.model(torch.linspace(-1, 1, 2 * 3 * 8 * 27).view(2, 3, 8, 27))
 
 
-@pytest.fixture
-def ensemble(tmp_path):
-    root = tmp_path / "weights" / "mine"
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    root = tmp_path_factory.mktemp("weights")
     network(root / "bone", GLOSSES, "bone", estimator="mediapipe-holistic", datasets=["mine"])
     (root / "ensemble.json").write_text('{"fusion": {"bone": 1.0}, "temperature": 1.0, "threshold": 0.0}')
     (root / "bone" / "training.pt").write_bytes(b"a training state")
     (root / "bone" / "log.jsonl").write_text("{}")
     return root
+
+
+@pytest.fixture
+def ensemble(made, tmp_path):
+    """A copy, to be changed."""
+    return shutil.copytree(made, tmp_path / "weights" / "mine")
 
 
 @pytest.fixture

@@ -151,6 +151,7 @@ def order_of(count, **changes):
     return json.dumps({str(i): i for i in range(count)} | changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -184,6 +185,7 @@ def test_a_wrong_file_is_one_sentence_and_code_2(tmp_path, permuted, capsys, con
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_file_that_is_not_there_or_cannot_be_written_is_told(tmp_path, permuted, capsys):
     assert imported(permuted[0], tmp_path / "out", tmp_path / "none.json") == 2
     assert imported(permuted[0], tmp_path / "out", tmp_path) == 2

@@ -189,7 +189,7 @@ def test_killed_before_any_change_of_a_file_no_joints_are_lost(place, names, unl
         looked_twice += len(looked) > 1
         place.seen.clear()
     assert all(end == place.content() for end in ends)
-    assert looked_twice <= 2  # killed before its joints had a file
+    assert looked_twice <= 3  # killed before its joints had a file: before the folder, the writing and the renaming
 
 
 def test_killed_and_then_asked_for_another_list_no_joints_are_lost(place):
