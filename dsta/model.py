@@ -182,7 +182,7 @@ class DropBlock(nn.Module):
         return self._mask(x, (runs > 0).transpose(1, 2)[..., None])
 
     def batch_mean(self, x: Tensor) -> Tensor:
-        """Mean over the batch, which `dsta.distributed` spreads over processes."""
+        """Mean over the batch, which `dsta.train.distributed` spreads over processes."""
         return x.mean()
 
     def uniform(self, x: Tensor) -> Tensor:

@@ -105,7 +105,7 @@ def prepare(
 
     clip: (T, 27, 3) floating; x and y in pixels of the canvas, score. Infinite values become 0.
     rng: None for evaluation. A `random.Random` draws what the reference draws in training, in its order: frames,
-        mirror, shift in x, shift in y (upstream's recipe only; `dsta.augment` varies clips for every recipe).
+        mirror, shift in x, shift in y (upstream's recipe only; `dsta.train.augment` varies clips for every recipe).
     Returns (recipe.channels, recipe.window, 27) in the clip's dtype.
     Raises UserError for a wrong shape, an empty clip or NaN.
     """
@@ -114,7 +114,7 @@ def prepare(
     if recipe.normalise == "nose":
         return _prepare_pixels(clip, stream, recipe, rng)
     if rng is not None:
-        raise ValueError("the reference's training draws are defined for normalise='nose' only; use dsta.augment")
+        raise ValueError("the reference's training draws are defined for normalise='nose' only; use dsta.train.augment")
     return _prepare_normalised(clip, stream, recipe)
 
 

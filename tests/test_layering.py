@@ -162,6 +162,7 @@ def test_each_public_name_stands_in_one_file():
     assert {name: found for name, found in places.items() if len(found) > 1 and name != "main"} == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["dsta.train", "dsta.data", "eval.crossval", "dsta.recognize"])
 def test_training_and_evaluation_need_no_page_no_video_no_pose(module):
     run_without(("gradio", "mediapipe", "av", "huggingface_hub"), f"import {module}")

@@ -50,6 +50,7 @@ def wheel(tmp_path_factory):
     return next(folder.glob("*.whl"))
 
 
+@pytest.mark.slow
 def test_the_wheel_has_all_that_comes_along(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
     listed = json.loads((ROOT / "weights" / "manifest.json").read_text())
@@ -64,6 +65,7 @@ def test_the_wheel_has_all_that_comes_along(wheel):
     assert not {name for name in names if name.startswith(("eval/", "tests/", "docs/"))}
 
 
+@pytest.mark.slow
 def test_installed_it_recognises_a_skeleton_from_anywhere(wheel, tmp_path):
     """In an environment of its own, which borrows the libraries of this one, and with no network."""
     venv.create(tmp_path / "env", with_pip=False)

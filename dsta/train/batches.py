@@ -61,7 +61,7 @@ def training_batches(
 
 
 class SmallBatches:
-    """Epochs for a small set: some clips of each gloss and source, varied by `dsta.augment`."""
+    """Epochs for a small set: some clips of each gloss and source, varied by `dsta.train.augment`."""
 
     def __init__(
         self,

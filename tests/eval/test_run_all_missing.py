@@ -11,6 +11,8 @@ from helpers.tables import ALL, run, table, unmade
 
 import eval.scoring
 
+pytestmark = pytest.mark.slow
+
 
 def test_what_is_not_there_is_a_row_and_no_failure(place):
     assert run(place, datasets=["SLR500", "NMFs-CSL", "libras11", "WLASL100"]) == 0

@@ -16,7 +16,7 @@ from dsta.prepare.library import Library
 from dsta.prepare.lists import read_table
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cluster():
     distributed = pytest.importorskip("distributed", reason="Dask is optional: pip install distributed")
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None, "host": "127.0.0.1"}

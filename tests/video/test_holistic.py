@@ -18,6 +18,8 @@ from dsta.video.holistic import _evenly, _native_logs, extract_frames
 
 ROOT = Path(__file__).parents[2]
 CLIPS = ROOT.parent / "shared" / "data" / "wlasl_clips"
+pytestmark = pytest.mark.slow
+
 STEP = 6  # pixels the astronaut moves each frame
 FRAMES = 12
 
