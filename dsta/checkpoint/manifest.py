@@ -1,10 +1,9 @@
 """What a folder of weights says of itself: its JSON files, and `manifest.json` with the sha256 of every file."""
 
-import hashlib
 import json
 from pathlib import Path
 
-from dsta.common import UserError, read_json, replace_file
+from dsta.common import UserError, file_sha256, read_json, replace_file
 
 MANIFEST_FILE = "manifest.json"
 
@@ -14,7 +13,7 @@ def write_manifest(root: str | Path) -> None:
     root = Path(root)
     files = sorted(p for p in root.rglob("*") if p.is_file() and p.suffix not in (".pyc", ".part"))
     files = [path for path in files if path.name != MANIFEST_FILE]
-    hashes = {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    hashes = {path.relative_to(root).as_posix(): file_sha256(path) for path in files}
     replace_file(root / MANIFEST_FILE, (json.dumps(hashes, indent=1) + "\n").encode())
 
 
@@ -31,5 +30,5 @@ def check_manifest(folder: str | Path, root: Path | None = None) -> None:
             continue
         if not path.exists():
             raise UserError(f"{path} is missing, though {MANIFEST_FILE} lists it: restore it.")
-        if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        if file_sha256(path) != expected:
             raise UserError(f"{path} was changed (its sha256 is not the one in {MANIFEST_FILE}): restore it.")
