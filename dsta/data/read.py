@@ -18,13 +18,14 @@ from dsta.data.prepared import DATASET_FILE, INDEX_FILE, JOINTS_FILE, Prepared, 
 from dsta.skeleton import CANVAS, NUM_JOINTS
 
 UNKNOWN_ASPECT = 4 / 3  # skeleton sets do not say how wide their pictures were
-_COLUMNS = ("clip", "gloss", "source", "fold")
+_COLUMNS = ("clip", "gloss", "source")
 _DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, NotImplementedError, RuntimeError)
 
 
 def read_skeletons(folder: str | Path) -> list[Clip]:
     """The clips of a skeleton set: `clips.npz` (name -> (T, 27, 3), fractions of the picture) and `index.csv`.
 
+    Without a column fold in the index each clip's is -1, and none can be held out.
     Raises UserError when a file is missing or does not fit the other, two clips have one name, or a clip has another
     shape, NaN or infinity.
     """
@@ -54,8 +55,8 @@ def _read_index(path: Path) -> list[dict[str, str]]:
         raise UserError(f"{path} is not a table in UTF-8 ({error}): save it as CSV again.") from error
     if not rows or any(row.get(column) is None for row in rows for column in _COLUMNS):
         raise UserError(f"{path} must have rows with the columns {', '.join(_COLUMNS)}.")
-    if not all(row["fold"].isdigit() for row in rows):
-        raise UserError(f"{path} must have a whole number from 0 in the column fold of every row.")
+    if "fold" in rows[0] and not all((row["fold"] or "").isdigit() for row in rows):
+        raise UserError(f"{path} must have a whole number from 0 in the column fold of every row, or no such column.")
     name, count = Counter(row["clip"] for row in rows).most_common(1)[0]
     if count > 1:
         raise UserError(f"{path} names the clip {name} {count} times: each name must be there once.")
@@ -68,7 +69,7 @@ def _clip(row: dict[str, str], fractions: np.ndarray, dataset: str) -> Clip:
     joints = fractions.astype(np.float32) * np.array([CANVAS, CANVAS / UNKNOWN_ASPECT, 1], np.float32)
     if np.isinf(joints).any():
         raise UserError(f"Clip {row['clip']} of {dataset} holds infinity: set joints that were not found to (0, 0, 0).")
-    return Clip(row["clip"], dataset, row["gloss"], row["source"], int(row["fold"]), joints)
+    return Clip(row["clip"], dataset, row["gloss"], row["source"], int(row.get("fold", -1)), joints)
 
 
 def read_clip_set(folder: str | Path, split: str = "val") -> ClipSet:

@@ -7,7 +7,8 @@ import hashlib
 import sys
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from dsta.data import (
     read_clip_set,
     read_skeletons,
 )
-from dsta.data.clips import PickedClips, signer_or_source
+from dsta.data.clips import signer_or_source
 from dsta.data.overlap import content_hashes, same_clips
 
 HELD_OUT = 0.1  # share of the training clips that choose the epoch where no clips are given for it
@@ -88,62 +89,113 @@ def is_skeleton_set(folder: Path) -> bool:
 
 
 def read_training_clips(request: Request) -> TrainingClips:
-    """The clips that a request means. Raises UserError where there are none, or test clips would be used."""
-    kinds = {is_skeleton_set(folder) for folder in request.folders}
-    if kinds == {True}:
-        return _from_skeletons(request)
-    if len(request.folders) > 1:
-        raise UserError("Only skeleton sets can be joined: give one --data folder.")
-    if request.without_folds or request.val_folds:
-        raise UserError(f"{request.folders[0]} has no folds: leave --without-folds and --val-folds out.")
-    return _from_held(request.folders[0], request)
+    """The clips that a request means, of all its folders. Of these, what is a validation or test clip of one of them
+    too is left out, with a note. Raises UserError where there are none, or test clips would be used."""
+    skeletons = [folder for folder in request.folders if is_skeleton_set(folder)]
+    held = [folder for folder in request.folders if folder not in skeletons]
+    _check_folds(request, skeletons, held)
+    parts = [_from_skeletons(folder, request) for folder in skeletons]
+    parts += [_from_held(folder, request, alone=len(request.folders) == 1) for folder in held]
+    joined = parts[0] if len(parts) == 1 else _joined(parts)
+    if request.val_folds and not any(clip.fold in request.val_folds for clip in joined.val):
+        raise UserError(f"No clip is in the folds {list(request.val_folds)} that are to choose the epoch.")
+    if request.choose == "val" and not joined.val:
+        raise UserError(f"{request.folders[0]} and those joined to it have no validation part: give --select last.")
+    out = _left_out(joined, held)
+    train = _without(joined.train, out)
+    if not len(train):
+        raise UserError("No clip is left to train on: leave fewer folds out.")
+    notes = _untrained(joined.glosses, [clip.gloss for clip in train])
+    if out:
+        first = joined.train[out[0]]
+        example = f"such as {first.name} of {first.dataset}"
+        notes.insert(0, f"{len(out)} training clips are validation or test clips too and are left out, {example}.")
+    return replace(joined, train=train, notes=tuple(notes))
 
 
-def _from_skeletons(request: Request) -> TrainingClips:
-    every = [clip for folder in request.folders for clip in read_skeletons(folder)]
-    if request.choose == "val" and not request.val_folds:
+def _check_folds(request: Request, skeletons: Sequence[Path], held: Sequence[Path]) -> None:
+    """Raises UserError when the folds or validation clips that are asked for cannot be."""
+    if not skeletons and (request.without_folds or request.val_folds):
+        raise UserError(f"{held[0]} has no folds: leave --without-folds and --val-folds out.")
+    if not held and request.choose == "val" and not request.val_folds:
         raise UserError("A skeleton set has no validation part: name folds with --val-folds, or give --select last.")
     both = sorted(set(request.without_folds) & set(request.val_folds))
     if both:
         raise UserError(f"Fold {both[0]} is left out with --without-folds, so it cannot choose the epoch.")
+
+
+def _joined(parts: Sequence[TrainingClips]) -> TrainingClips:
+    """Several folders' clips as one. Raises UserError when their keypoints are of several estimators."""
+    estimators = sorted({part.estimator for part in parts})
+    if len(estimators) > 1:
+        raise UserError(f"Keypoints of {' and '.join(estimators)} cannot be joined: prepare all with one estimator.")
+    return TrainingClips(
+        [clip for part in parts for clip in part.train],
+        [clip for part in parts for clip in part.val],
+        tuple(sorted({gloss for part in parts for gloss in part.glosses})),
+        estimators[0],
+        "; ".join(dict.fromkeys(part.selection for part in parts if part.val)) or "last epoch",
+    )
+
+
+def _left_out(clips: TrainingClips, held: Sequence[Path]) -> list[int]:
+    """Positions of training clips that are validation or test clips too: number for number, or, in another folder than
+    the benchmark's, by its official number and gloss."""
+    kept_back = content_hashes(clip.joints for clip in clips.val)
+    official_ids: dict[tuple[str, str], str] = {}
+    for folder in held:
+        with suppress(UserError):  # where the folder has none
+            kept_back += content_hashes(read_clip_set(folder, "val+test").joints)
+        spec = find_spec(folder)
+        known = official(spec.name) if spec else {}
+        official_ids |= {(key, of.gloss): folder.resolve().name for key, of in known.items() if of.split != "train"}
+    found = {i for i, _ in same_clips(content_hashes(clip.joints for clip in clips.train), kept_back)}
+    for i, clip in enumerate(clips.train) if official_ids else ():
+        home = official_ids.get((clip_key(clip.name), clip.gloss))
+        if home and home != clip.dataset:
+            found.add(i)
+    return sorted(found)
+
+
+def _without(clips: Sequence[Clip], out: Sequence[int]) -> Sequence[Clip]:
+    """The other clips; those of one folder still read when asked for."""
+    kept = sorted(set(range(len(clips))) - set(out))
+    if isinstance(clips, SelectedClips):
+        return SelectedClips(clips.held, [clips.positions[i] for i in kept], clips.glosses)
+    return [clips[i] for i in kept]
+
+
+def _from_skeletons(folder: Path, request: Request) -> TrainingClips:
+    every = read_skeletons(folder)
     out = {*request.without_folds, *request.val_folds}
     train = [clip for clip in every if clip.fold not in out]
     val = [clip for clip in every if clip.fold in request.val_folds]
-    if not train:
-        raise UserError("No clip is left to train on: leave fewer folds out.")
-    if request.val_folds and not val:
-        raise UserError(f"No clip is in the folds {list(request.val_folds)} that are to choose the epoch.")
     glosses = tuple(sorted({clip.gloss for clip in every}))
     selection = f"best top-1 on folds {list(request.val_folds)}" if val else "last epoch"
-    notes = _in_both(train, val) + _untrained(glosses, [clip.gloss for clip in train])
-    return TrainingClips(train, val, glosses, "mediapipe-holistic", selection, tuple(notes))
+    return TrainingClips(train, val, glosses, "mediapipe-holistic", selection)
 
 
-def _from_held(folder: Path, request: Request) -> TrainingClips:
+def _from_held(folder: Path, request: Request, alone: bool) -> TrainingClips:
+    """alone: whether clips that choose the epoch are held out of training where the folder gives none."""
     spec = find_spec(folder)
     train = read_clip_set(folder, request.train_split)
     given = _given_validation(folder, spec, request)
     glosses = _glosses(train, given, spec)
     _refuse_test_clips(train, folder, spec)
     positions: Sequence[int] = range(len(train))
-    notes: list[str] = []
     val: Sequence[Clip] = []
     selection = "last epoch"
     if request.choose == "val" and given is not None:
         held, chosen, selection = given
         val = SelectedClips(held, chosen, glosses)
-        notes += _in_both(SelectedClips(train, positions, glosses), val)
-    elif request.choose == "val":
+    elif request.choose == "val" and alone:
         mask, how = hold_out(train.labels, [signer_or_source(train, i) for i in positions], request.seed)
         positions = np.flatnonzero(~mask).tolist()
         val, selection = (
             SelectedClips(train, np.flatnonzero(mask).tolist(), glosses),
             f"best top-1 on {how}, held out of training",
         )
-    notes += _untrained(glosses, [glosses[label] for label in np.unique(train.labels[positions])])
-    return TrainingClips(
-        SelectedClips(train, positions, glosses), val, glosses, train.estimator, selection, tuple(notes)
-    )
+    return TrainingClips(SelectedClips(train, positions, glosses), val, glosses, train.estimator, selection)
 
 
 def _given_validation(
@@ -188,7 +240,7 @@ def _glosses(
 
 
 def _refuse_test_clips(train: ClipSet, folder: Path, spec: DatasetSpec | None) -> None:
-    """Raises UserError when a training clip is a test clip, by the official list, by name or number for number."""
+    """Raises UserError when a training clip is a test clip by the official list or by name."""
     known = official(spec.name) if spec else {}
     found = [name for name in train.names if _split(known, name) == "test"]
     if spec and found:
@@ -196,27 +248,24 @@ def _refuse_test_clips(train: ClipSet, folder: Path, spec: DatasetSpec | None) -
             f"{len(found)} training clips of {folder} are test clips by the official list of {spec.name}, such as "
             f"{found[0]}: take them out."
         )
-    test, positions = _test_part(folder, spec, known)
-    if test is None:
-        return
-    names = {clip_key(test.names[i]) for i in positions}
-    shared = same_clips(content_hashes(train.joints), content_hashes(PickedClips(test.joints, positions)))
-    both = [name for name in train.names if clip_key(name) in names] + [train.names[i] for i, _ in shared]
+    names = _test_names(folder, spec, known)
+    both = [name for name in train.names if clip_key(name) in names]
     if both:
         raise UserError(f"Training clip {both[0]} of {folder} is among its test clips too: take it out.")
 
 
-def _test_part(folder: Path, spec: DatasetSpec | None, known: dict[str, Any]) -> tuple[ClipSet | None, Sequence[int]]:
-    """The folder's test clips: its split test, or those of upstream's "val" that are test clips."""
+def _test_names(folder: Path, spec: DatasetSpec | None, known: dict[str, Any]) -> set[str]:
+    """Keys of the folder's test clips: its split test, or those of upstream's "val" that are test clips."""
     try:
         held = read_clip_set(folder, "val+test")
     except UserError:
-        return None, []
+        return set()
+    keys = [clip_key(name) for name in held.names]
     if held.splits:
-        return held, [i for i, split in enumerate(held.splits) if split == "test"]
+        return {key for key, split in zip(keys, held.splits, strict=True) if split == "test"}
     if known:
-        return held, [i for i, name in enumerate(held.names) if _split(known, name) == "test"]
-    return held, range(len(held)) if spec else []  # what upstream released of a set without official list is test alone
+        return {key for key in keys if _split(known, key) == "test"}
+    return set(keys) if spec else set()  # what upstream released of a set without official list is test alone
 
 
 def hold_out(labels: np.ndarray, sources: Sequence[str], seed: int) -> tuple[np.ndarray, str]:
@@ -239,15 +288,6 @@ def hold_out(labels: np.ndarray, sources: Sequence[str], seed: int) -> tuple[np.
     if not mask.any():
         raise UserError("There are too few clips to hold some out for choosing the epoch: give --select last.")
     return mask, f"{HELD_OUT:.0%} of each gloss (seed {seed})"
-
-
-def _in_both(train: Iterable[Clip], val: Sequence[Clip]) -> list[str]:
-    """A note where validation clips are in training too."""
-    if not val:
-        return []
-    contents = (content_hashes(clip.joints for clip in clips) for clips in (val, train))
-    count = len(same_clips(*contents))
-    return [f"{count} of {len(val)} validation clips are in training too, number for number."] if count else []
 
 
 def _untrained(glosses: Sequence[str], present: Iterable[str]) -> list[str]:

@@ -40,17 +40,38 @@ def test_an_official_test_clip_in_training_is_refused(tmp_path):
         read_training_clips(Request((wlasl(tmp_path, train, names_of("val", 3)),), "val"))
 
 
-@pytest.mark.parametrize("how", ["name", "content"])
-def test_a_training_clip_that_is_a_test_clip_is_refused(tmp_path, how):
-    folder = upstream_set(tmp_path / "SLR500", [f"t{i}" for i in range(6)], [0, 1] * 3, split="train", seed=1)
-    names = ["x", "t3", "z"] if how == "name" else ["x", "y", "z"]
-    upstream_set(folder, names, [0, 1, 0], split="val", seed=2)
-    if how == "content":
-        test = np.load(folder / "val_data_joint.npy")
-        test[1] = np.load(folder / "train_data_joint.npy")[3]
-        np.save(folder / "val_data_joint.npy", test)
+def test_a_training_clip_that_is_a_test_clip_by_name_is_refused_and_one_by_content_is_left_out(tmp_path):
+    folder = upstream_set(tmp_path / "SLR500", [f"t{i}" for i in range(20)], [0, 1] * 10, split="train", seed=1)
+    upstream_set(folder, ["x", "y", "z"], [0, 1, 0], split="val", seed=2)
+    test = np.load(folder / "val_data_joint.npy")
+    test[1] = np.load(folder / "train_data_joint.npy")[3]
+    np.save(folder / "val_data_joint.npy", test)
+    for choose, held_out in (("last", 0), ("val", 2)):
+        material = read_training_clips(Request((folder,), choose))
+        assert len(material.train) == 20 - held_out - ("t3" not in {clip.name for clip in material.val})
+        assert "t3" not in {clip.name for clip in material.train} and "t3 of SLR500" in material.notes[0]
+    upstream_set(folder, ["x", "t3", "z"], [0, 1, 0], split="val", seed=2)
     with pytest.raises(UserError, match="t3"):
         read_training_clips(Request((folder,), "val"))
+
+
+def test_joined_folders_of_several_kinds_leave_the_benchmarks_held_out_clips_out(tmp_path):
+    """The clip that is held out by its official number is told from another that only bears the same number."""
+    benchmark = wlasl(tmp_path, names_of("train", 4), names_of("val", 3))
+    about = tmp_path / "WLASL100" / "dataset.json"
+    about.write_text('{"format": 1, "estimator": "mediapipe-holistic", "glosses": []}')
+    number, gloss = names_of("val", 1)[0][0], official("WLASL100")[names_of("val", 1)[0][0]].gloss
+    again, other = names_of("val", 2)[1][0], tmp_path / "others"
+    other.mkdir()
+    rows = [(number, gloss, "s"), (again, "hello", "s"), ("mine", "deaf", "s")]
+    (other / "index.csv").write_text("clip,gloss,source\n" + "".join(",".join(row) + "\n" for row in rows))
+    np.savez(other / "clips.npz", **{row[0]: np.full((5, 27, 3), i / 4, np.float32) for i, row in enumerate(rows)})
+    material = read_training_clips(Request((benchmark, other)))
+    assert [clip.name for clip in material.train if clip.dataset == "others"] == [again, "mine"]
+    assert len([clip for clip in material.train if clip.dataset == "WLASL100"]) == 4 and not material.val
+    assert {"hello", "deaf", gloss} < set(material.glosses) and material.glosses == tuple(sorted(material.glosses))
+    chosen = read_training_clips(Request((benchmark, other), "val"))
+    assert len(chosen.val) == 3 and "official validation part" in chosen.selection
 
 
 def test_where_the_released_val_is_test_some_of_training_chooses(tmp_path):
@@ -96,7 +117,8 @@ def test_shared_clips_and_glosses_without_clips_are_noted(tmp_path):
     material = read_training_clips(Request((folder,), "val"))
     assert material.glosses == ("0", "1", "2", "3") and len(material.val) == 2
     assert [note.split()[0] for note in material.notes] == ["1", "2"]
-    assert "in training too" in material.notes[0] and "no training clip" in material.notes[1]
+    assert "left out" in material.notes[0] and "no training clip" in material.notes[1]
+    assert [clip.name for clip in material.train] == ["a", "b"]
 
 
 def test_labels_beyond_the_benchmarks_classes(tmp_path):
@@ -128,11 +150,11 @@ def test_requests_of_folds_that_cannot_be_met(tmp_path, options, says):
         read_training_clips(Request((folder,), **options))
 
 
-def test_arrays_have_no_folds_and_are_not_joined(tmp_path):
+def test_arrays_have_no_folds_and_are_joined_with_the_same_estimator_alone(tmp_path):
     folder = upstream_set(tmp_path / "mine", ["a", "b"], [0, 1], split="train")
     with pytest.raises(UserError, match="no folds"):
         read_training_clips(Request((folder,), without_folds=(1,)))
-    with pytest.raises(UserError, match="joined"):
+    with pytest.raises(UserError, match="hrnet-wholebody and mediapipe-holistic cannot be joined"):
         read_training_clips(Request((folder, skeleton_set(tmp_path / "set"))))
 
 
