@@ -1,6 +1,6 @@
 """The networks of a cross-validation: each trained without some folds, and made to score them.
 
-On a CPU they are trained side by side in processes, on a GPU stacked into one (`stacked`). `runs` knows the files.
+On a CPU they are trained in processes, on a GPU side by side in one (`beside`). `runs` knows the files.
 """
 
 from collections.abc import Sequence
@@ -22,13 +22,13 @@ from dsta.model import DSTA
 from dsta.score import NetworkInputs, score, score_inputs
 from dsta.skeleton import NUM_JOINTS
 from dsta.streams import Stream
+from dsta.train.beside import NetworkRun, train_side_by_side
 from dsta.train.config import SMALL_RECIPE, TrainConfig
 from dsta.train.fit import TrainingRun, finished_network, fit
 from dsta.train.loop import Compute
 from dsta.train.runs import NetworkScores
 from dsta.train.sampling import capped
 from dsta.train.splits import TrainingClips
-from dsta.train.stacked import StackedRun, train_stacked
 
 LAST_SHARES = (0.8, 0.9, 1.0)  # of the schedule: the epochs among which the inner fold chooses
 JUDGED_PER_SOURCE = 10
@@ -127,7 +127,7 @@ def _checked_init(run: FoldRun, folder: Path) -> Checkpoint:
 def train_fold_networks(runs: Sequence[FoldRun], workers: int, device: str = "cpu") -> None:
     """Trains and scores what is not done: on a CPU `workers` at a time, one thread each; on a GPU all at once."""
     if device != "cpu":
-        train_folds_stacked([run for run in runs if not run.done], torch.device(device), workers)
+        train_folds_beside([run for run in runs if not run.done], torch.device(device), workers)
         return
     with ProcessPoolExecutor(workers) as pool:
         for _ in pool.map(train_and_score, runs):
@@ -153,7 +153,7 @@ def train_and_score(run: FoldRun) -> None:
     run.finish(clips)
 
 
-def train_folds_stacked(runs: Sequence[FoldRun], device: torch.device, workers: int) -> None:
+def train_folds_beside(runs: Sequence[FoldRun], device: torch.device, workers: int) -> None:
     """Trains all networks together on a GPU, and has each score the folds that it has not seen.
 
     workers: processes that vary and prepare clips. Raises UserError when the GPU's memory does not suffice.
@@ -161,7 +161,7 @@ def train_folds_stacked(runs: Sequence[FoldRun], device: torch.device, workers: 
     if not runs:
         return
     clips = [clip for folder in runs[0].data for clip in read_skeletons(folder)]
-    # One list for all networks that see it: `stacked` draws once for those whose clips are the same object.
+    # One list for all networks that see it: `beside` draws once for those whose clips are the same object.
     seen_by = {without: [c for c in clips if c.fold not in without] for without in {run.without for run in runs}}
     inputs = {stream: _network_inputs(clips, stream, workers) for stream in {run.stream for run in runs if run.without}}
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
@@ -177,7 +177,7 @@ def train_folds_stacked(runs: Sequence[FoldRun], device: torch.device, workers: 
             score_unseen(run, run.config.epochs, checkpoint.model)
         run.finish(clips)
 
-    stacks: dict[str, list[StackedRun]] = {}  # by size, as networks that begin from others may have several
+    left: list[NetworkRun] = []
     try:
         for run in runs:
             task = run.task(clips, seen_by[run.without], name)
@@ -188,10 +188,9 @@ def train_folds_stacked(runs: Sequence[FoldRun], device: torch.device, workers: 
                 end(run, trained)
                 continue
             marks = run.epochs if run.inner else ()
-            stacked = StackedRun(task, run.out, marks, partial(score_unseen, run), partial(end, run))
-            stacks.setdefault(repr(task.init and task.init.model.config), []).append(stacked)
-        for stack in stacks.values():
-            train_stacked(stack, device, workers)
+            left.append(NetworkRun(task, run.out, marks, partial(score_unseen, run), partial(end, run)))
+        if left:
+            train_side_by_side(left, device, workers)
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"The GPU's memory is too small for {len(runs)} networks at once: give --device cpu."

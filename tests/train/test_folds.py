@@ -1,4 +1,4 @@
-"""The networks of a cross-validation: in processes or in a stack the same, and interrupted anywhere they go on."""
+"""The networks of a cross-validation: in processes or side by side the same, and interrupted anywhere they go on."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -68,26 +68,26 @@ def test_on_one_device_all_at_once_the_networks_become_the_same(data, tmp_path, 
     made = list(enumerate(settings))
     for job in jobs("alone"):
         module.train_and_score(job)
-    module.train_folds_stacked(jobs("stacked"), torch.device("cpu"), workers)
+    module.train_folds_beside(jobs("beside"), torch.device("cpu"), workers)
     for i, (_, without) in made:
-        alone, stacked = (tmp_path / way / str(i) for way in ("alone", "stacked"))
-        assert {path.name for path in alone.iterdir()} == {path.name for path in stacked.iterdir()}
-        a, b = Checkpoint.load(alone).provenance, Checkpoint.load(stacked).provenance
+        alone, beside = (tmp_path / way / str(i) for way in ("alone", "beside"))
+        assert {path.name for path in alone.iterdir()} == {path.name for path in beside.iterdir()}
+        a, b = Checkpoint.load(alone).provenance, Checkpoint.load(beside).provenance
         assert a == b and a["without_folds"] == list(without)
         if without:
-            expected, found = scores_of(alone), scores_of(stacked)
+            expected, found = scores_of(alone), scores_of(beside)
             assert expected.keys() == found.keys() and expected["names"].tolist() == found["names"].tolist()
             for name in expected.keys() - {"names"}:
                 assert found[name] == pytest.approx(expected[name], abs=0.1 * float(expected[name].std()))
-    module.train_folds_stacked(
-        [job for job in jobs("stacked") if not job.done], torch.device("cpu"), 0
+    module.train_folds_beside(
+        [job for job in jobs("beside") if not job.done], torch.device("cpu"), 0
     )  # nothing is left
 
 
 @pytest.mark.slow
-def test_a_stack_that_was_killed_goes_on_with_what_is_left(data, tmp_path, monkeypatch):
+def test_a_run_side_by_side_that_was_killed_goes_on_with_what_is_left(data, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SMALL_RECIPE", SMALL)
-    config, whole, trained = tiny(epochs=1, schedule=1, batch_size=8), module.train_stacked, []
+    config, whole, trained = tiny(epochs=1, schedule=1, batch_size=8), module.train_side_by_side, []
     # The first has fewer epochs than the second; the third was trained before, but killed before it had scored.
     configs = [config, replace(config, epochs=2, schedule=2), config]
     jobs = [
@@ -100,10 +100,10 @@ def test_a_stack_that_was_killed_goes_on_with_what_is_left(data, tmp_path, monke
 
     def run(*, killed_at=None):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "train_stacked", spy)
+            patch.setattr(module, "train_side_by_side", spy)
             if killed_at:
                 patch.setattr(Path, "replace", failing_rename(killed_at))
-            module.train_folds_stacked([job for job in jobs if not job.done], torch.device("cpu"), 0)
+            module.train_folds_beside([job for job in jobs if not job.done], torch.device("cpu"), 0)
 
     with pytest.raises(OSError, match="killed"):
         jobs, every = jobs[2:], jobs
@@ -116,22 +116,6 @@ def test_a_stack_that_was_killed_goes_on_with_what_is_left(data, tmp_path, monke
     run()
     assert trained == [["2"], ["0", "1"], ["1"]]
     assert all(job.done for job in jobs)
-
-
-def test_streams_of_several_sizes_are_stacks_of_their_own(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "SMALL_RECIPE", SMALL)
-    other = write_set(tmp_path / "other", "ab")
-    first = [
-        module.FoldRun(s, (), tmp_path / "first" / s, (other,), tiny(1, 1, batch_size=8, inner_dim=size))
-        for s, size in ((Stream.JOINT, 8), (Stream.BONE, 16))
-    ]
-    for job in first:
-        module.train_and_score(job)
-    jobs = [
-        replace(job, without=(0,), data=tuple(data), out=tmp_path / "out" / job.stream, init=job.out) for job in first
-    ]
-    module.train_folds_stacked(jobs, torch.device("cpu"), 0)
-    assert [Checkpoint.load(job.out).model.config.inner_dim for job in jobs] == [8, 16]
 
 
 # --- what a cross-validation has on disk
