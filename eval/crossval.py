@@ -23,12 +23,12 @@ from dsta.checkpoint import CONFIG_FILE
 from dsta.common import UserError, at_least, exit_code, file_sha256, read_json
 from dsta.common.device import chosen_device
 from dsta.common.machine import cores
-from dsta.data import Clip, read_skeletons
+from dsta.data import Clip, read_clip_set
 from dsta.metrics import fit_fusion, log_loss, topk
 from dsta.model import ModelConfig
 from dsta.streams import Stream, fuse
 from dsta.train import TrainConfig
-from dsta.train.folds import FoldRun, judged_epochs, train_fold_networks
+from dsta.train.folds import FoldRun, fold_clips, judged_epochs, train_fold_networks
 from dsta.train.runs import Choice, CrossValidation, HeldOut, held_out
 from dsta.train.sampling import sampling_share
 
@@ -53,7 +53,7 @@ class CrossvalRequest:
 def choose_on(inner: int, pair: tuple[int, int], request: CrossvalRequest, clips: Sequence[Clip]) -> Choice:
     """What does best on the fold `inner` of a pair, by the networks that saw neither: the choice for the other fold."""
     networks, config = CrossValidation(request.out).networks(pair), request.config
-    sets = {name: [clip for clip in clips if clip.dataset == name] for name in sorted({c.dataset for c in clips})}
+    sets = {name: [clip for clip in clips if clip.dataset == name] for name in _folded_sets(clips)}
 
     def accuracy(epoch: int) -> float:
         """Mean of the sets' top-1 with equal weights."""
@@ -83,9 +83,14 @@ def balanced_loss(scores: np.ndarray, held: HeldOut) -> float:
 
 def default_choice(clips: Sequence[Clip], config: TrainConfig) -> Choice:
     """The last epoch and equal weights: what is used where no fold is left to choose on."""
-    sets = sorted({clip.dataset for clip in clips})
+    sets = _folded_sets(clips)
     fusion = {name: {str(stream): 1 / len(Stream) for stream in Stream} for name in sets}
     return Choice(config.schedule, fusion=fusion, temperature=dict.fromkeys(sets, 1.0))
+
+
+def _folded_sets(clips: Sequence[Clip]) -> list[str]:
+    """The sets that have folds; of another the training split is always trained on."""
+    return sorted({clip.dataset for clip in clips if clip.fold >= 0})
 
 
 def fold_pairs(clips: Sequence[Clip], last: bool) -> tuple[list[int], list[tuple[int, int]]]:
@@ -93,7 +98,7 @@ def fold_pairs(clips: Sequence[Clip], last: bool) -> tuple[list[int], list[tuple
 
     Raises UserError for a single fold.
     """
-    folds = sorted({clip.fold for clip in clips})
+    folds = sorted({clip.fold for clip in clips} - {-1})
     if len(folds) < 2:
         raise UserError("Cross-validation needs at least two folds: see the column fold of index.csv.")
     if last or len(folds) < 4 or len(folds) % 2:
@@ -108,7 +113,7 @@ def crossvalidate(request: CrossvalRequest, workers: int, only: str | None = Non
     so many workers, or a GPU for all networks at once.
     """
     request = replace(request, last=request.last or only == "all")
-    clips = [clip for folder in request.data for clip in read_skeletons(folder)]
+    clips = fold_clips(request.data)
     folds, pairs = fold_pairs(clips, request.last)
     ModelConfig(1, inner_dim=request.config.inner_dim)  # a size that cannot be is told before anything is written
     run = CrossValidation(request.out)
@@ -155,7 +160,7 @@ def _made_of(request: CrossvalRequest) -> dict[str, object]:
     """What makes a run: networks of other data or settings are not mixed with it."""
     sets, init = request.data, request.init
     return {
-        "data": {folder.name: [file_sha256(folder / name) for name in ("index.csv", "clips.npz")] for folder in sets},
+        "data": {folder.name: [file_sha256(path) for path in read_clip_set(folder, "train").files] for folder in sets},
         "config": asdict(request.config),
         "last": request.last,
         "init": sorted(read_json(path)["weights_sha256"] for path in init.rglob(CONFIG_FILE)) if init else None,
@@ -171,12 +176,20 @@ def chosen_config(config: TrainConfig, choices: Sequence[Choice]) -> TrainConfig
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python eval/crossval.py", description=__doc__.splitlines()[0])
     add = parser.add_argument
-    add("--data", nargs="+", required=True, type=Path, metavar="DIR", help="skeleton sets, joined")
+    add(
+        "--data",
+        nargs="+",
+        required=True,
+        type=Path,
+        metavar="DIR",
+        help="skeleton sets with folds, and others, joined",
+    )
     add("--out", required=True, type=Path, metavar="DIR", help="networks, their scores, what was chosen")
     add("--schedule", type=int, default=60, help="epochs of the learning rate's fall")
     add("--per-gloss", type=float, help="clips of a gloss in an epoch, instead of the recipe's")
     add("--init", type=Path, metavar="DIR", help="begin from a run of these folds, or weights of other sets")
     add("--learning-rate", type=float, help="its peak, instead of the recipe's")
+    add("--batch-size", type=at_least(1), help="instead of the recipe's")
     add("--last", action="store_true", help="choose nothing: the last epoch, equal weights")
     add("--inner-dim", type=at_least(1), help="channels of the first block, instead of the recipe's")
     add("--device", default="auto", help="cpu, or a GPU, which trains all networks at once")
@@ -188,7 +201,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def work() -> None:
         if args.init and args.inner_dim:
             raise UserError("--init brings its own model size: leave --inner-dim out.")
-        names = ("per_gloss", "learning_rate", "inner_dim")
+        names = ("per_gloss", "learning_rate", "batch_size", "inner_dim")
         asked = {name: getattr(args, name) for name in names if getattr(args, name) is not None}
         config = replace(TrainConfig(args.schedule, args.schedule), **asked)
         request = CrossvalRequest(tuple(args.data), args.out, config, args.last, args.init)

@@ -1,6 +1,7 @@
 """Training: labelled clips in, a checkpoint out. One process, or many.
 
     python -m dsta.train --data data/NAME --stream joint --out weights/NAME/joint
+    python -m dsta.train --data data/NAME --stream all --out weights/NAME
     torchrun --nproc-per-node 8 -m dsta.train --data data/WLASL2000 --stream joint --out weights/WLASL2000/joint
 
 A folder that is called like a benchmark is trained by the reference's recipe, any other by the one for small sets.
@@ -26,25 +27,32 @@ from dsta.common.machine import cores
 from dsta.common.stop import Stop
 from dsta.data import find_spec
 from dsta.streams import Recipe, Stream
+from dsta.train.beside import NetworkRun, train_side_by_side
 from dsta.train.config import SMALL_RECIPE, AnyConfig, ReferenceConfig, TrainConfig
 from dsta.train.distributed import joined
-from dsta.train.fit import TrainingRun, fit
+from dsta.train.fit import TrainingRun, finished_network, fit
 from dsta.train.loop import Compute
 from dsta.train.splits import Request, TrainingClips, print_notes, read_training_clips
 from dsta.train.state import tell_stopped
 
-SIZES = {"paper": {"inner_dim": 64, "depth": 4}, "compact": {"inner_dim": 16, "depth": 3}}
+SIZES = {
+    "paper": {"inner_dim": 64, "depth": 4},
+    "large": {"inner_dim": 48, "depth": 3},
+    "medium": {"inner_dim": 32, "depth": 3},
+    "compact": {"inner_dim": 16, "depth": 3},
+}
+ALL = "all"
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m dsta.train", description="Train the network of one stream.")
     add = parser.add_argument
-    add("--data", nargs="+", required=True, type=Path, metavar="DIR", help="a data folder; skeleton sets are joined")
-    add("--stream", type=Stream, choices=list(Stream), required=True)
+    add("--data", nargs="+", required=True, type=Path, metavar="DIR", help="a data folder; several are joined")
+    add("--stream", choices=[*Stream, ALL], required=True, help="all: the four of them, into OUT/STREAM")
     add("--out", required=True, type=Path, metavar="DIR", help="where the checkpoint goes; continues if begun")
     add("--recipe", choices=["auto", "reference", "small"], default="auto", help="auto: by the data folder's name")
     add("--model", choices=list(SIZES), help="size (default: paper with the reference recipe, else compact)")
-    add("--init", type=Path, metavar="DIR", help="begin from these weights (fine-tuning)")
+    add("--init", type=Path, metavar="DIR", help="begin from these weights, or all from DIR/STREAM")
     add("--faithful", action="store_true", help="the reference recipe with the reference's bugs")
     add("--epochs", type=int, help="epochs to run (default: 250 with the reference recipe, else 50)")
     add("--schedule", type=int, help="epochs of the whole course (default: --epochs)")
@@ -63,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--val-split", default="val", metavar="NAME")
     add("--without-folds", nargs="*", type=int, default=[], metavar="FOLD", help="folds left out")
     add("--val-folds", nargs="*", type=int, default=[], metavar="FOLD", help="folds that choose the epoch")
+    add("--without-glosses", nargs="*", default=[], metavar="GLOSS", help="glosses whose clips are left out")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1")
     add("--precision", choices=["auto", "fp32", "bf16"], default="auto", help="auto: bf16 on a GPU")
     add("--compile", choices=["auto", "yes", "no"], default="auto", help="auto: on one GPU")
@@ -99,28 +108,60 @@ def _in_turn(work: Callable[[], None]) -> None:
 
 
 def _run(args: argparse.Namespace, stop: Stop) -> None:
-    config = _config(args)
     device = own_device(args.device)
     with joined(device) as group:
-        reference = isinstance(config, ReferenceConfig)
-        choose = args.select or ("val" if reference or args.val_folds else "last")
-        folds = {"without_folds": tuple(args.without_folds), "val_folds": tuple(args.val_folds)}
-        request = Request(tuple(args.data), choose, args.train_split, args.val_split, seed=config.seed, **folds)
-        clips = read_training_clips(request)
-        init = _init(args, clips.estimator) if args.init else None
-        recipe = init.recipe if init else Recipe() if reference else SMALL_RECIPE
-        if not reference:
-            clips = replace(clips, train=list(clips.train))
-        if group.leads:
-            print_notes(clips.notes)
         precision, compiled = chosen_dtype(args.precision, device), _compiled(args.compile, device, group.size)
         compute = Compute(device, precision, compiled, group, stop, tensorboard=args.tensorboard)
-        training = TrainingRun(clips, args.stream, config, recipe, init, _provenance(args, clips, compute, config))
-        fit(training, args.out, compute, _workers(args.workers, device), args.select_every, usable=True)
+        tasks = training_runs(args, compute)
+        clips = next(iter(tasks.values())).clips
+        if group.leads:
+            print_notes(clips.notes)
+        workers = _workers(args.workers, device)
+        if len(tasks) > 1 and device.type == "cuda" and group.size == 1 and _goes_beside(args, clips):
+            left = {out: task for out, task in tasks.items() if not finished_network(task, out)}
+            runs = [NetworkRun(task, out) for out, task in left.items()]
+            train_side_by_side(runs, device, workers, compiled=compute.compiled)
+            return
+        for out, task in tasks.items():
+            fit(task, out, compute, workers, args.select_every, usable=True)
 
 
-def _provenance(args: argparse.Namespace, clips: TrainingClips, compute: Compute, config: AnyConfig) -> dict[str, Any]:
-    begun = {"init": origin(args.init)} if args.init else {}
+def training_runs(args: argparse.Namespace, compute: Compute) -> dict[Path, TrainingRun]:
+    """What is to be trained, by the folder of its checkpoint."""
+    config = _config(args)
+    reference = isinstance(config, ReferenceConfig)
+    choose = args.select or ("val" if reference or args.val_folds else "last")
+    out_of_it = {
+        "without_folds": tuple(args.without_folds),
+        "val_folds": tuple(args.val_folds),
+        "without_glosses": tuple(args.without_glosses),
+    }
+    clips = read_training_clips(
+        Request(tuple(args.data), choose, args.train_split, args.val_split, seed=config.seed, **out_of_it)
+    )
+    if not reference:
+        clips = replace(clips, train=list(clips.train))
+    tasks = {}
+    every = args.stream == ALL
+    for stream in Stream if every else [Stream(args.stream)]:
+        init = args.init / stream if args.init and every else args.init
+        begun = _init(init, stream, clips.estimator, args.data[0]) if init else None
+        recipe = begun.recipe if begun else Recipe() if reference else SMALL_RECIPE
+        made_by = _provenance(args, clips, compute, config, init)
+        tasks[args.out / stream if every else args.out] = TrainingRun(clips, stream, config, recipe, begun, made_by)
+    return tasks
+
+
+def _goes_beside(args: argparse.Namespace, clips: TrainingClips) -> bool:
+    """Whether the networks of all streams can be trained side by side: those for small sets, where nothing chooses."""
+    return isinstance(config := _config(args), TrainConfig) and not config.average and not len(clips.val)
+
+
+def _provenance(
+    args: argparse.Namespace, clips: TrainingClips, compute: Compute, config: AnyConfig, init: Path | None
+) -> dict[str, Any]:
+    begun = {"init": origin(init)} if init else {}
+    left_out = {"without_glosses": sorted(set(args.without_glosses))} if args.without_glosses else {}
     return {
         "datasets": [folder.resolve().name for folder in args.data],
         "without_folds": sorted(set(args.without_folds)),
@@ -132,6 +173,7 @@ def _provenance(args: argparse.Namespace, clips: TrainingClips, compute: Compute
         "processes": compute.group.size,
         "commit": git_commit(),
         "licence": args.licence,
+        **left_out,
         **begun,
     }
 
@@ -156,16 +198,16 @@ def _config(args: argparse.Namespace) -> AnyConfig:
     return kind(**asked)
 
 
-def _init(args: argparse.Namespace, estimator: str) -> Checkpoint:
+def _init(folder: Path, stream: Stream, estimator: str, data: Path) -> Checkpoint:
     """The weights to begin from. Raises UserError when they are of another estimator or stream."""
-    init = Checkpoint.load(args.init)
+    init = Checkpoint.load(folder)
     if init.estimator != estimator:
         raise UserError(
-            f"{args.init} was trained on keypoints of {init.estimator}, but the clips of {args.data[0]} are "
+            f"{folder} was trained on keypoints of {init.estimator}, but the clips of {data} are "
             f"{estimator}'s: begin from weights of the same estimator, or without --init."
         )
-    if init.stream != args.stream:
-        raise UserError(f"{args.init} holds a network of the stream {init.stream}: give --stream {init.stream}.")
+    if init.stream != stream:
+        raise UserError(f"{folder} holds a network of the stream {init.stream}: give --stream {init.stream}.")
     return init
 
 

@@ -80,12 +80,17 @@ class NetworkRun:
 
 
 def train_side_by_side(
-    runs: Sequence[NetworkRun], device: torch.device, workers: int = 0, progress: bool = True
+    runs: Sequence[NetworkRun],
+    device: torch.device,
+    workers: int = 0,
+    progress: bool = True,
+    compiled: bool = False,
 ) -> None:
     """Trains the networks together; as each is through, its log and the checkpoint of its last epoch are written.
 
-    workers: processes that vary clips; 0 is this one. On a GPU numbers are float32 in TF32. What is interrupted begins
-    anew, and validation clips are not looked at. Raises UserError when a loss is no longer a number, or the disk is
+    workers: processes that vary clips; 0 is this one. compiled: the networks go through torch.compile, which takes a
+    minute or so for each shape and batch size among them. On a GPU numbers are float32 in TF32. What is interrupted
+    begins anew, and validation clips are not looked at. Raises UserError when a loss is no longer a number, or the disk is
     full; ValueError for networks of the reference recipe or with a moving average.
     """
     if device.type == "cuda" and device.index is not None:
@@ -94,7 +99,7 @@ def train_side_by_side(
         with telling_disk_errors(run.out):
             run.out.mkdir(parents=True, exist_ok=True)
     shared = _shared_batches(runs)
-    networks = [Network(run, device) for run in runs]
+    networks = [Network(run, device, compiled) for run in runs]
     draws = _draws(shared, workers, pin=device.type == "cuda")
     for step in tqdm(range(max(run.end for run in runs)), unit="step", disable=not progress):
         for group in shared:
@@ -147,11 +152,13 @@ class Network:
     told: (steps, 2) mean loss and accuracy of each step that was done.
     """
 
-    def __init__(self, run: NetworkRun, device: torch.device) -> None:
+    def __init__(self, run: NetworkRun, device: torch.device, compiled: bool = False) -> None:
         self.run, self.device, self.on_gpu = run, device, device.type == "cuda"
         self.model = run.training.network().to(device).train()
         if self.on_gpu:
             speed_up(self.model)
+        # Without the classifier, so that vocabularies of all sizes share what is compiled.
+        self.embed: Any = torch.compile(self.model.embed, dynamic=False) if compiled else self.model.embed
         self.optimizer = run.config.optimizer(self.model)
         self.rate = torch.zeros((), device=device)
         for group in self.optimizer.param_groups:
@@ -185,7 +192,7 @@ class Network:
     def _step(self) -> None:
         """Reads x, y and rate, and leaves what it has to say in `latest`: a graph knows tensors by their place."""
         config = self.run.config
-        scores = self.model(self.x)
+        scores = self.model.classifier(self.embed(self.x))
         loss = F.cross_entropy(scores, self.y, label_smoothing=config.label_smoothing)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -253,7 +260,7 @@ def _shared_batches(runs: Sequence[NetworkRun]) -> list[SharedBatches]:
     for i, run in enumerate(runs):
         clips, config = run.training.clips, run.config
         drawn = (config.batch_size, config.per_gloss, config.spread, config.augmentation, config.seed)
-        key = repr((id(clips.train), clips.glosses, run.training.recipe, drawn))
+        key = repr((clips.fingerprint, clips.glosses, run.training.recipe, drawn))
         found.setdefault(key, SharedBatches()).runs.append((i, run))
     return list(found.values())
 

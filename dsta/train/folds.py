@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 from dsta.checkpoint import WEIGHTS_FILE, Checkpoint, git_commit, origin, saw_folds
 from dsta.common import UserError
 from dsta.common.loading import loading
-from dsta.data import Clip, read_skeletons
+from dsta.data import Clip
 from dsta.model import DSTA
 from dsta.score import NetworkInputs, score, score_inputs
 from dsta.skeleton import NUM_JOINTS
@@ -28,7 +28,7 @@ from dsta.train.fit import TrainingRun, finished_network, fit
 from dsta.train.loop import Compute
 from dsta.train.runs import NetworkScores
 from dsta.train.sampling import capped
-from dsta.train.splits import TrainingClips
+from dsta.train.splits import Request, TrainingClips, read_training_clips
 
 LAST_SHARES = (0.8, 0.9, 1.0)  # of the schedule: the epochs among which the inner fold chooses
 JUDGED_PER_SOURCE = 10
@@ -91,7 +91,8 @@ class FoldRun:
             "commit": git_commit(),
             "licence": LICENCE,
         }
-        init = _checked_init(self, self.init) if self.init else None
+        folded = sorted({clip.dataset for clip in clips if clip.fold >= 0})
+        init = _checked_init(self, self.init, folded) if self.init else None
         if self.init:
             made_by["init"] = origin(self.init)
         material = TrainingClips(seen, (), tuple(sorted({clip.gloss for clip in clips})), ESTIMATOR)
@@ -104,17 +105,21 @@ class FoldRun:
         print(f"{self.out} done", flush=True)
 
 
+def fold_clips(data: Sequence[Path]) -> list[Clip]:
+    """The clips of the sets: of those with folds all, of others the training split, whose fold is -1."""
+    return list(read_training_clips(Request(tuple(data))).train)
+
+
 def judged_epochs(config: TrainConfig) -> list[int]:
     """The epochs among which an inner fold chooses."""
     return sorted({max(1, round(share * config.schedule)) for share in LAST_SHARES})
 
 
-def _checked_init(run: FoldRun, folder: Path) -> Checkpoint:
+def _checked_init(run: FoldRun, folder: Path, sets: Sequence[str]) -> Checkpoint:
     """What the network begins from. Raises UserError when it is of another stream, or may have seen the unseen."""
     init = Checkpoint.load(folder)
     if init.stream != run.stream:
         raise UserError(f"{folder} is of the stream {init.stream}: it cannot begin {run.out}.")
-    sets = [data.name for data in run.data]
     why = saw_folds(folder, init.provenance, sets, run.without)
     if why:
         raise UserError(
@@ -139,7 +144,7 @@ def train_and_score(run: FoldRun) -> None:
     if run.done:
         return
     torch.set_num_threads(1)
-    clips = [clip for folder in run.data for clip in read_skeletons(folder)]
+    clips = fold_clips(run.data)
     unseen = [clips[i].joints for i in run.unseen(clips)]
 
     def score_unseen(epoch: int, model: DSTA) -> None:
@@ -160,7 +165,7 @@ def train_folds_beside(runs: Sequence[FoldRun], device: torch.device, workers: i
     """
     if not runs:
         return
-    clips = [clip for folder in runs[0].data for clip in read_skeletons(folder)]
+    clips = fold_clips(runs[0].data)
     # One list for all networks that see it: `beside` draws once for those whose clips are the same object.
     seen_by = {without: [c for c in clips if c.fold not in without] for without in {run.without for run in runs}}
     inputs = {stream: _network_inputs(clips, stream, workers) for stream in {run.stream for run in runs if run.without}}
@@ -190,7 +195,7 @@ def train_folds_beside(runs: Sequence[FoldRun], device: torch.device, workers: i
             marks = run.epochs if run.inner else ()
             left.append(NetworkRun(task, run.out, marks, partial(score_unseen, run), partial(end, run)))
         if left:
-            train_side_by_side(left, device, workers)
+            train_side_by_side(left, device, workers, compiled=device.type == "cuda")
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"The GPU's memory is too small for {len(runs)} networks at once: give --device cpu."

@@ -36,7 +36,8 @@ _FEWEST_SIGNERS = 5  # of fewer, a tenth cannot be left out
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for. choose: by validation clips (`val`) or not at all (`last`)."""
+    """What a user asks for. choose: by validation clips (`val`) or not at all (`last`). without_glosses: those whose
+    clips neither train nor choose."""
 
     folders: tuple[Path, ...]
     choose: str = "last"
@@ -44,6 +45,7 @@ class Request:
     val_split: str = "val"
     without_folds: tuple[int, ...] = ()
     val_folds: tuple[int, ...] = ()
+    without_glosses: tuple[str, ...] = ()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -97,6 +99,8 @@ def read_training_clips(request: Request) -> TrainingClips:
     parts = [_from_skeletons(folder, request) for folder in skeletons]
     parts += [_from_held(folder, request, alone=len(request.folders) == 1) for folder in held]
     joined = parts[0] if len(parts) == 1 else _joined(parts)
+    if request.without_glosses:
+        joined = _without_glosses(joined, request.without_glosses)
     if request.val_folds and not any(clip.fold in request.val_folds for clip in joined.val):
         raise UserError(f"No clip is in the folds {list(request.val_folds)} that are to choose the epoch.")
     if request.choose == "val" and not joined.val:
@@ -136,6 +140,15 @@ def _joined(parts: Sequence[TrainingClips]) -> TrainingClips:
         estimators[0],
         "; ".join(dict.fromkeys(part.selection for part in parts if part.val)) or "last epoch",
     )
+
+
+def _without_glosses(clips: TrainingClips, out: Sequence[str]) -> TrainingClips:
+    """Raises UserError for a gloss that is not there."""
+    foreign = sorted(set(out) - set(clips.glosses))
+    if foreign:
+        raise UserError(f"--without-glosses {foreign[0]}: there is no such gloss among the {len(clips.glosses)}.")
+    train, val = ([clip for clip in part if clip.gloss not in out] for part in (clips.train, clips.val))
+    return replace(clips, train=train, val=val, glosses=tuple(g for g in clips.glosses if g not in out))
 
 
 def _left_out(clips: TrainingClips, held: Sequence[Path]) -> list[int]:
