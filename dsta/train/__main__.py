@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from dsta.checkpoint import Checkpoint, git_commit, origin
+from dsta.checkpoint import Checkpoint, git_commit, origin, saw_folds
 from dsta.common import UserError, at_least, exit_code
 from dsta.common.device import chosen_dtype, own_device
 from dsta.common.machine import cores
@@ -107,12 +107,12 @@ def _run(args: argparse.Namespace, stop: Stop) -> None:
         folds = {"without_folds": tuple(args.without_folds), "val_folds": tuple(args.val_folds)}
         request = Request(tuple(args.data), choose, args.train_split, args.val_split, seed=config.seed, **folds)
         clips = read_training_clips(request)
-        init = _init(args, clips.estimator) if args.init else None
+        init, notes = _init(args, clips) if args.init else (None, [])
         recipe = init.recipe if init else Recipe() if reference else SMALL_RECIPE
         if not reference:
             clips = replace(clips, train=list(clips.train))
         if group.leads:
-            print_notes(clips.notes)
+            print_notes([*clips.notes, *notes])
         precision, compiled = chosen_dtype(args.precision, device), _compiled(args.compile, device, group.size)
         compute = Compute(device, precision, compiled, group, stop, tensorboard=args.tensorboard)
         training = TrainingRun(clips, args.stream, config, recipe, init, _provenance(args, clips, compute, config))
@@ -156,17 +156,25 @@ def _config(args: argparse.Namespace) -> AnyConfig:
     return kind(**asked)
 
 
-def _init(args: argparse.Namespace, estimator: str) -> Checkpoint:
-    """The weights to begin from. Raises UserError when they are of another estimator or stream."""
+def _init(args: argparse.Namespace, clips: TrainingClips) -> tuple[Checkpoint, list[str]]:
+    """The weights to begin from, and notes. Raises UserError when they are of another estimator or stream, or have seen
+    the clips that choose the epoch or judge the network."""
     init = Checkpoint.load(args.init)
-    if init.estimator != estimator:
+    if init.estimator != clips.estimator:
         raise UserError(
             f"{args.init} was trained on keypoints of {init.estimator}, but the clips of {args.data[0]} are "
-            f"{estimator}'s: begin from weights of the same estimator, or without --init."
+            f"{clips.estimator}'s: begin from weights of the same estimator, or without --init."
         )
     if init.stream != args.stream:
         raise UserError(f"{args.init} holds a network of the stream {init.stream}: give --stream {init.stream}.")
-    return init
+    sets = [folder.resolve().name for folder in args.data]
+    why = saw_folds(args.init, init.provenance, sets, {*args.val_folds, *args.without_folds})
+    if init.seen and not why:
+        why = init.seen.why_not(clips.kept_back, str(args.init), choosing=True)
+    if why:
+        raise UserError(f"{why} Figures on them would not count: begin from other weights, or without --init.")
+    whole = init.seen and init.seen.whole
+    return init, [] if whole else [f"{args.init} does not say which clips it, or what it began from, was trained on."]
 
 
 def _compiled(asked: str, device: torch.device, processes: int) -> bool:
