@@ -24,6 +24,8 @@ from dsta.common import UserError, at_least, exit_code, file_sha256, read_json
 from dsta.common.device import chosen_device
 from dsta.common.machine import cores
 from dsta.data import Clip, read_clip_set
+from dsta.data.clips import fingerprints
+from dsta.data.overlap import in_another_group
 from dsta.metrics import fit_fusion, log_loss, topk
 from dsta.model import ModelConfig
 from dsta.streams import Stream, fuse
@@ -31,6 +33,7 @@ from dsta.train import TrainConfig
 from dsta.train.folds import FoldRun, fold_clips, judged_epochs, train_fold_networks
 from dsta.train.runs import Choice, CrossValidation, HeldOut, held_out
 from dsta.train.sampling import sampling_share
+from dsta.train.splits import print_notes
 
 BALANCES = tuple(round(0.1 * i, 1) for i in range(11))
 
@@ -116,6 +119,10 @@ def crossvalidate(request: CrossvalRequest, workers: int, only: str | None = Non
     clips = fold_clips(request.data)
     folds, pairs = fold_pairs(clips, request.last)
     ModelConfig(1, inner_dim=request.config.inner_dim)  # a size that cannot be is told before anything is written
+    shared = int(in_another_group(fingerprints(clips), [clip.fold for clip in clips]).sum())
+    if shared and only != "all":
+        what = f"{shared} of {len(clips)} clips are in another fold too, or nearly the same recording"
+        print_notes([f"{what}: networks that score them are trained without them."])
     run = CrossValidation(request.out)
     run.begin(_made_of(request))
     if only == "all":

@@ -22,12 +22,13 @@ import numpy as np
 from dsta.common import UserError
 from dsta.data import BENCHMARKS, SMALL_SETS, ClipSet, DatasetSpec, clip_key, dataset, official, read_clip_set
 from dsta.data.benchmarks import MANY_KNOWN, known_share, spellings
-from dsta.data.overlap import content_hash, content_hashes, same_clips, shared_between_groups
+from dsta.data.overlap import in_another_group
 from dsta.metrics import wilson
 from dsta.skeleton import LEFT_HAND, RIGHT_HAND
 from dsta.streams import seen
 
 STOPS = ("error", "mismatch")
+MANY_NAMES = 8  # clips that a sentence names
 
 
 @dataclass(frozen=True)
@@ -39,10 +40,9 @@ class Finding:
 
 
 class Content(NamedTuple):
-    """What one look at every clip found: a hash of each, how many hold NaN and infinity, the share of frames in which
-    neither hand was seen, the share of clips without any hand."""
+    """What one look at every clip found: how many hold NaN and infinity, the share of frames in which neither hand was
+    seen, the share of clips without any hand."""
 
-    hashes: list[int]
     with_nan: int
     with_inf: int
     handless_frames: float
@@ -51,21 +51,20 @@ class Content(NamedTuple):
 
 def read_content(joints: Sequence[np.ndarray]) -> Content:
     """Reads all clips once."""
-    hashes, with_nan, with_inf, handless, frames = [], 0, 0, [], []
+    with_nan, with_inf, handless, frames = 0, 0, [], []
     for clip in joints:
-        hashes.append(content_hash(clip))
         with_nan += bool(np.isnan(clip).any())
         with_inf += bool(np.isinf(clip).any())
         handless.append(int((~seen(clip)[:, LEFT_HAND + RIGHT_HAND].any(1)).sum()))
         frames.append(len(clip))
     without = np.equal(handless, frames)
-    return Content(hashes, with_nan, with_inf, sum(handless) / sum(frames), float(without.mean()))
+    return Content(with_nan, with_inf, sum(handless) / sum(frames), float(without.mean()))
 
 
 def examine(clips: ClipSet, spec: DatasetSpec) -> list[Finding]:
     """All findings on a data set before it is scored."""
     content = read_content(clips.joints)
-    return [*_counts(clips, spec), *_values(clips, content), *_names(clips, spec), *_duplicates(clips, content)]
+    return [*_counts(clips, spec), *_values(clips, content), *_names(clips, spec), *_duplicates(clips)]
 
 
 def _counts(clips: ClipSet, spec: DatasetSpec) -> Iterator[Finding]:
@@ -125,9 +124,9 @@ def _names(clips: ClipSet, spec: DatasetSpec) -> Iterator[Finding]:
         yield Finding("warning", f"{other} of {len(found)} labels are not those of the official list ({how}).")
 
 
-def _duplicates(clips: ClipSet, content: Content) -> Iterator[Finding]:
+def _duplicates(clips: ClipSet) -> Iterator[Finding]:
     if (clips.folds >= 0).any():
-        yield from _shared("another fold", shared_between_groups(content.hashes, clips.folds.tolist()))
+        yield from _shared("another fold", clips, in_another_group(clips.fingerprints, clips.folds.tolist()))
         return
     try:
         train = read_clip_set(clips.folder, "train")
@@ -138,14 +137,18 @@ def _duplicates(clips: ClipSet, content: Content) -> Iterator[Finding]:
     shared = sum(clip_key(name) in names for name in clips.names)
     if shared:
         yield Finding("warning", f"{shared} of the clips to score are in training too, by name.")
-    yield from _shared("training", len(same_clips(content.hashes, content_hashes(train.joints))))
+    yield from _shared("training", clips, clips.fingerprints.found_in(train.fingerprints) >= 0)
 
 
-def _shared(where: str, count: int) -> Iterator[Finding]:
-    if count:
-        yield Finding("warning", f"{count} of the clips to score are in {where} too, number for number.")
+def _shared(where: str, clips: ClipSet, found: np.ndarray) -> Iterator[Finding]:
+    """found: (N,) bool."""
+    if found.any():
+        names = ", ".join(clips.names[i] for i in np.flatnonzero(found)[:MANY_NAMES])
+        more = ", …" if found.sum() > MANY_NAMES else ""
+        text = f"{found.sum()} of the clips to score are in {where} too, or nearly the same recording: {names}{more}."
+        yield Finding("warning", text)
     else:
-        yield Finding("fine", f"No clip to score is in {where} too, number for number.")
+        yield Finding("fine", f"No clip to score is in {where} too, nor nearly the same recording.")
 
 
 def verdict(scores: np.ndarray, labels: np.ndarray) -> str:

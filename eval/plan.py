@@ -4,14 +4,14 @@ A network of the cross-validation may score a fold only when its own configurati
 may be called fitted only when it was fitted on clips that are not scored with it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dsta.checkpoint import CONFIG_FILE, WEIGHTS_FILE, saw_folds
+from dsta.checkpoint import CONFIG_FILE, WEIGHTS_FILE, Seen, read_seen, saw_folds
 from dsta.common import UserError, read_json
 from dsta.data import Clip, ClipSet, DatasetSpec
 from dsta.data.benchmarks import spellings
@@ -35,6 +35,7 @@ class Network:
     """A weights folder of one stream, by its configuration; the tensors are read when it scores.
 
     name: what the row's hash calls it, the path below the weights or the run. fold: the fold that it scores, or None.
+    seen: the clips that it was made from, None where that is not known.
     """
 
     folder: Path
@@ -42,6 +43,7 @@ class Network:
     stream: str
     config: dict[str, Any]
     fold: int | None = None
+    seen: Seen | None = None
 
     @property
     def sha256(self) -> str:
@@ -57,6 +59,7 @@ def read_network(folder: Path, name: str, stream: str, estimator: str, fold: int
         found = {key: config[key] for key in ("stream", "estimator", "glosses", "weights_sha256", "model")}
         Recipe.from_dict(config["recipe"])
         config["provenance"].get("datasets")
+        clips_seen = read_seen(folder, config)
     except (KeyError, TypeError, AttributeError) as error:
         raise Unscored("mismatch", f"{folder / CONFIG_FILE} is not a configuration of dsta ({error!r}).") from error
     except UserError as error:
@@ -66,7 +69,7 @@ def read_network(folder: Path, name: str, stream: str, estimator: str, fold: int
     if found["estimator"] != estimator:
         reason = f"{folder} was trained on keypoints of {found['estimator']}, but these clips are {estimator}'s."
         raise Unscored("mismatch", reason)
-    return Network(folder, name, stream, config, fold)
+    return Network(folder, name, stream, config, fold, clips_seen)
 
 
 def networks_sha256(networks: Iterable[Network]) -> str:
@@ -197,3 +200,28 @@ class DatasetPlan:
         if network.fold is None:
             return tuple(range(len(self.clips)))
         return tuple(np.flatnonzero(self.clips.folds == network.fold).tolist())
+
+    def check_history(self, stream: str, counted: np.ndarray, may_choose: bool) -> None:
+        """Refuses networks of a stream that have seen the clips that they score. Raises Unscored.
+
+        counted: positions of the protocol's clips. may_choose: whether it has clips by which an epoch may be chosen.
+        """
+        for network in self.networks[stream]:
+            scored = np.intersect1d(counted, self.positions(network))
+            if network.seen:
+                why = network.seen.why_not(self.clips.fingerprints[scored], str(network.folder), may_choose)
+                if why:
+                    raise Unscored("mismatch", why)
+
+    def history_notes(self, streams: Iterable[str], counted: np.ndarray) -> Iterator[str]:
+        """What is known of the clips that the networks have seen, where that is not simply: none of these."""
+        networks = [network for stream in streams for network in self.networks[stream]]
+        if not all(network.seen and network.seen.whole for network in networks):
+            yield "Not all networks of this row, or from which they began, say which clips they were trained on."
+        found = np.zeros(len(self.clips), bool)
+        for network in networks:
+            if network.seen:
+                scored = np.intersect1d(counted, self.positions(network))
+                found[scored] |= self.clips.fingerprints[scored].found_in(network.seen.trained) >= 0
+        if found.any():
+            yield f"{found.sum()} of the {len(counted)} clips are nearly the same recordings as clips trained on."

@@ -104,6 +104,7 @@ def fused_or_reason(
         for stream in streams:
             if stream in plan.failed:
                 raise plan.failed[stream]
+            plan.check_history(stream, protocol.positions, may_choose=protocol.name == "val+test")
         for rule in fusion_rules(plan, streams, protocol.name, val, logits):
             yield fused_scores(plan, protocol, rule, logits)
     except Unscored as reason:

@@ -1,7 +1,7 @@
 """From a data set's logits to its rows: protocols, fusions, figures with intervals, counts of each gloss."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -54,7 +54,7 @@ def result_row(plan: DatasetPlan, fused: FusedScores, scores: Mapping[str, Strea
         "parameters": sum(each[0].parameters for each in parts.values()),
         "latency_ms": float(sum(np.median([part.latency_ms for part in each]) for each in parts.values())),
         "fusion_weights": json.dumps(fused.rule.weights),
-        "note": " ".join(filter(None, _notes(plan, fused, every, provenance["commit"]))),
+        "note": " ".join(filter(None, _notes(plan, fused, scores, every, provenance["commit"]))),
         "device": first.device,
         "dtype": first.dtype,
         "torch": first.torch,
@@ -66,7 +66,9 @@ def result_row(plan: DatasetPlan, fused: FusedScores, scores: Mapping[str, Strea
     }
 
 
-def _notes(plan: DatasetPlan, fused: FusedScores, parts: Sequence[Scored], commit: str) -> Iterator[str]:
+def _notes(
+    plan: DatasetPlan, fused: FusedScores, streams: Iterable[str], parts: Sequence[Scored], commit: str
+) -> Iterator[str]:
     """commit: of the code that computes the row's figures, the logits' being each part's."""
     protocol = fused.protocol
     yield from (f"{note[0].upper()}{note[1:]}." for note in (fused.rule.note, protocol.note) if note)
@@ -75,6 +77,7 @@ def _notes(plan: DatasetPlan, fused: FusedScores, parts: Sequence[Scored], commi
         yield f"{len(protocol.positions)} clips, where the official list has {expected}."
     if plan.clips.groups:
         yield "Takes of one person are alike, and the per-instance intervals do not allow for it."
+    yield from plan.history_notes(streams, protocol.positions)
     yield from plan.warnings
     yield verdict(fused.scores, fused.labels)
     if any(part.commit.rstrip("+") != commit for part in parts):

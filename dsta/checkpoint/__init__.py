@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING, Any
 
 from dsta.checkpoint.ensemble import DEFAULT_WEIGHTS, ENSEMBLE_FILE, Ensemble
-from dsta.checkpoint.folder import CONFIG_FILE, WEIGHTS_FILE, Checkpoint
+from dsta.checkpoint.folder import CONFIG_FILE, WEIGHTS_FILE, Checkpoint, read_seen
 from dsta.checkpoint.importing import import_upstream
 from dsta.checkpoint.manifest import check_manifest, write_manifest
 from dsta.checkpoint.provenance import git_commit, origin, saw_folds
+from dsta.checkpoint.seen import Seen
 from dsta.checkpoint.upstream import from_upstream, read_upstream
 from dsta.common import UserError
 
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
 _OF_THE_HUB = ("fetch", "from_pretrained", "push", "push_to_hub")
 
 __all__ = [
-    "CONFIG_FILE", "DEFAULT_WEIGHTS", "ENSEMBLE_FILE", "WEIGHTS_FILE", "Checkpoint", "Ensemble", "check_manifest",
-    "fetch", "from_pretrained", "from_upstream", "git_commit", "import_upstream", "origin", "push", "push_to_hub",
-    "read_upstream", "saw_folds", "write_manifest",
+    "CONFIG_FILE", "DEFAULT_WEIGHTS", "ENSEMBLE_FILE", "WEIGHTS_FILE", "Checkpoint", "Ensemble", "Seen",
+    "check_manifest", "fetch", "from_pretrained", "from_upstream", "git_commit", "import_upstream", "origin", "push",
+    "push_to_hub", "read_seen", "read_upstream", "saw_folds", "write_manifest",
 ]  # fmt: skip
 
 

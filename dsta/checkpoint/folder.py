@@ -1,7 +1,8 @@
 """`Checkpoint`: the network of one stream with its recipe, glosses and provenance, saved and loaded as a folder.
 
-A weights folder of one stream holds `config.json` and `model.safetensors`; an ensemble folder holds one such folder per
-stream and `ensemble.json` (see `ensemble`). Nothing here unpickles anything.
+A weights folder of one stream holds `config.json`, `model.safetensors` and, where it is known which clips the network
+has seen, `seen.safetensors`; an ensemble folder holds one such folder per stream and `ensemble.json` (see `ensemble`).
+Nothing here unpickles anything.
 """
 
 import hashlib
@@ -15,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from dsta.checkpoint.seen import SEEN_FILE, Seen
 from dsta.common import UserError, read_json, replace_files
 from dsta.model import DSTA, ModelConfig
 from dsta.streams import Recipe, Stream
@@ -27,6 +29,7 @@ class Checkpoint:
     """A network of one stream with all that is needed to use it and to know where it is from.
 
     glosses: (K) names in the order of the logits. provenance: how it was made: data, epochs, seed, selection, licence.
+    seen: the clips that it was made from; None where that is not known.
     """
 
     model: DSTA
@@ -35,24 +38,31 @@ class Checkpoint:
     glosses: tuple[str, ...]
     estimator: str
     provenance: dict[str, Any]
+    seen: Seen | None = None
 
     def save(self, folder: str | Path) -> None:
-        """Writes `config.json` and `model.safetensors`; a reader finds the old files or the new ones, never halves."""
+        """Writes the folder's files; a reader finds the old ones or the new ones, never halves."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.model.state_dict().items()}
         weights = save_tensors(tensors)
+        files, hashes = {folder / WEIGHTS_FILE: weights}, {"weights_sha256": hashlib.sha256(weights).hexdigest()}
+        if self.seen:
+            files[folder / SEEN_FILE] = seen = self.seen.to_bytes()
+            hashes["seen_sha256"] = hashlib.sha256(seen).hexdigest()
         config = {
             "model": self.model.config.to_dict(),
             "stream": str(self.stream),
             "recipe": self.recipe.to_dict(),
             "estimator": self.estimator,
-            "weights_sha256": hashlib.sha256(weights).hexdigest(),
+            **hashes,
             "provenance": self.provenance,
             "glosses": list(self.glosses),
         }
         text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
-        replace_files({folder / WEIGHTS_FILE: weights, folder / CONFIG_FILE: text.encode()})
+        replace_files({**files, folder / CONFIG_FILE: text.encode()})
+        if not self.seen:
+            (folder / SEEN_FILE).unlink(missing_ok=True)
 
     @classmethod
     def load(cls, folder: str | Path, device: str | torch.device = "cpu") -> "Checkpoint":
@@ -76,7 +86,25 @@ class Checkpoint:
         if recipe.channels != model.config.in_channels:
             raise UserError(f"{folder}: the recipe and the model disagree about channels: config.json is damaged.")
         _load_strictly(model, folder / WEIGHTS_FILE, sha256)
-        return cls(model.to(device).eval(), stream, recipe, glosses, estimator, provenance)
+        seen = read_seen(folder, config)
+        return cls(model.to(device).eval(), stream, recipe, glosses, estimator, provenance, seen)
+
+
+def read_seen(folder: Path, config: dict[str, Any]) -> Seen | None:
+    """The clips that the network in a folder has seen; None where that is not known. config: what `config.json` holds.
+
+    Raises UserError when the file is not the one that the configuration describes.
+    """
+    sha256, path = config.get("seen_sha256"), folder / SEEN_FILE
+    if sha256 is None:
+        return None
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing, though {CONFIG_FILE} names it: restore it.") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise UserError(f"{path} is not the file that its {CONFIG_FILE} describes (sha256 differs): restore it.")
+    return Seen.read(path, content)
 
 
 def _load_strictly(model: DSTA, path: Path, sha256: str) -> None:

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dsta.common import UserError
+from dsta.data.overlap import Fingerprints
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,12 @@ class ClipSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    @cached_property
+    def fingerprints(self) -> Fingerprints:
+        """By which the clips are known again elsewhere."""
+        glosses = [self.glosses[label] for label in self.labels] if self.glosses else []
+        return Fingerprints.of(self.joints, self.names, glosses)
+
 
 class JoinedClips(Sequence[np.ndarray]):
     """Several sequences of clips, one after the other."""
@@ -96,6 +104,14 @@ class SelectedClips(Sequence[Clip]):
         at, held = int(self.positions[i]), self.held
         gloss, source = self.glosses[held.labels[at]], signer_or_source(held, at)
         return Clip(held.names[at], held.folder.name, gloss, source, int(held.folds[at]), held.joints[at])
+
+
+def fingerprints(clips: Sequence[Clip]) -> Fingerprints:
+    """By which clips are known again elsewhere."""
+    if isinstance(clips, SelectedClips):
+        return clips.held.fingerprints[clips.positions]
+    names, glosses = [clip.name for clip in clips], [clip.gloss for clip in clips]
+    return Fingerprints.of((clip.joints for clip in clips), names, glosses)
 
 
 def signer_or_source(held: ClipSet, i: int) -> str:

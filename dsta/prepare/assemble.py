@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from dsta.common import UserError
-from dsta.data.overlap import content_hashes, same_clips
+from dsta.data.overlap import Fingerprints
 from dsta.data.prepared import (
     REPORT_FILE,
     UNLISTED_INDEX,
@@ -158,17 +158,18 @@ def _measures(pose: Pose) -> dict[str, Any]:
 def overlap_warnings(prepared: Prepared) -> Iterator[str]:
     """What makes figures on the test clips mean less: signers, or clips, that are in training as well."""
     of_split = {split: [row for row in prepared.rows if row.split == split] for split in SPLITS}
-    hashes = {split: content_hashes(prepared.clips(rows)) for split, rows in of_split.items()}
+    prints = {split: Fingerprints.of(prepared.clips(rows)) for split, rows in of_split.items()}
     train = of_split["train"]
     for split in ("val", "test"):
         both = sorted({row.signer for row in train} & {row.signer for row in of_split[split]} - {""})
         if both:
             people = f"{len(both)} signers are" if len(both) > 1 else "1 signer is"
             yield f"{people} both in train and in {split}, such as {both[0]}: figures will not hold for new people."
-        same = same_clips(hashes["train"], hashes[split])
-        if same:
-            first, second = train[same[0][0]].clip, of_split[split][same[0][1]].clip
+        found = prints["train"].found_in(prints[split])
+        same = np.flatnonzero(found >= 0)
+        if len(same):
+            first, second = train[same[0]].clip, of_split[split][found[same[0]]].clip
             yield (
-                f"{len(same)} clips are both in train and in {split}, number for number, such as {first} and {second}: "
-                "take them out of one."
+                f"{len(same)} clips of train are in {split} too, or so alike that they may be the same recording, such "
+                f"as {first} and {second}: training leaves them out."
             )

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from dsta.checkpoint import Checkpoint, git_commit, origin
+from dsta.checkpoint import Checkpoint, git_commit, origin, saw_folds
 from dsta.common import UserError, at_least, exit_code
 from dsta.common.device import chosen_dtype, own_device
 from dsta.common.machine import cores
@@ -113,9 +113,10 @@ def _run(args: argparse.Namespace, stop: Stop) -> None:
         precision, compiled = chosen_dtype(args.precision, device), _compiled(args.compile, device, group.size)
         compute = Compute(device, precision, compiled, group, stop, tensorboard=args.tensorboard)
         tasks = training_runs(args, compute)
-        clips = next(iter(tasks.values())).clips
+        first = next(iter(tasks.values()))
+        clips = first.clips
         if group.leads:
-            print_notes(clips.notes)
+            print_notes([*clips.notes, *_unknown_past(first, args.init)])
         workers = _workers(args.workers, device)
         if len(tasks) > 1 and device.type == "cuda" and group.size == 1 and _goes_beside(args, clips):
             left = {out: task for out, task in tasks.items() if not finished_network(task, out)}
@@ -145,7 +146,7 @@ def training_runs(args: argparse.Namespace, compute: Compute) -> dict[Path, Trai
     every = args.stream == ALL
     for stream in Stream if every else [Stream(args.stream)]:
         init = args.init / stream if args.init and every else args.init
-        begun = _init(init, stream, clips.estimator, args.data[0]) if init else None
+        begun = _init(init, stream, args, clips) if init else None
         recipe = begun.recipe if begun else Recipe() if reference else SMALL_RECIPE
         made_by = _provenance(args, clips, compute, config, init)
         tasks[args.out / stream if every else args.out] = TrainingRun(clips, stream, config, recipe, begun, made_by)
@@ -198,17 +199,31 @@ def _config(args: argparse.Namespace) -> AnyConfig:
     return kind(**asked)
 
 
-def _init(folder: Path, stream: Stream, estimator: str, data: Path) -> Checkpoint:
-    """The weights to begin from. Raises UserError when they are of another estimator or stream."""
+def _init(folder: Path, stream: Stream, args: argparse.Namespace, clips: TrainingClips) -> Checkpoint:
+    """The weights to begin from. Raises UserError when they are of another estimator or stream, or have seen the clips
+    that choose the epoch or judge the network."""
     init = Checkpoint.load(folder)
-    if init.estimator != estimator:
+    if init.estimator != clips.estimator:
         raise UserError(
-            f"{folder} was trained on keypoints of {init.estimator}, but the clips of {data} are "
-            f"{estimator}'s: begin from weights of the same estimator, or without --init."
+            f"{folder} was trained on keypoints of {init.estimator}, but the clips of {args.data[0]} are "
+            f"{clips.estimator}'s: begin from weights of the same estimator, or without --init."
         )
     if init.stream != stream:
         raise UserError(f"{folder} holds a network of the stream {init.stream}: give --stream {init.stream}.")
+    sets = [path.resolve().name for path in args.data]
+    why = saw_folds(folder, init.provenance, sets, {*args.val_folds, *args.without_folds})
+    if init.seen and not why:
+        why = init.seen.why_not(clips.kept_back, str(folder), choosing=True)
+    if why:
+        raise UserError(f"{why} Figures on them would not count: begin from other weights, or without --init.")
     return init
+
+
+def _unknown_past(training: TrainingRun, init: Path) -> list[str]:
+    """A note where the weights to begin from do not say what they have seen."""
+    if not training.init or (training.init.seen and training.init.seen.whole):
+        return []
+    return [f"{init} does not say which clips it, or what it began from, was trained on."]
 
 
 def _compiled(asked: str, device: torch.device, processes: int) -> bool:

@@ -90,8 +90,8 @@ def train_side_by_side(
 
     workers: processes that vary clips; 0 is this one. compiled: the networks go through torch.compile, which takes a
     minute or so for each shape and batch size among them. On a GPU numbers are float32 in TF32. What is interrupted
-    begins anew, and validation clips are not looked at. Raises UserError when a loss is no longer a number, or the disk is
-    full; ValueError for networks of the reference recipe or with a moving average.
+    begins anew, and validation clips are not looked at. Raises UserError when a loss is no longer a number, or the disk
+    is full; ValueError for networks of the reference recipe or with a moving average.
     """
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)  # streams and graphs are those of the current one

@@ -80,7 +80,8 @@ class TrainingRun:
             **provenance,
         }
         of = self.clips
-        return Checkpoint(plain.eval(), self.stream, self.recipe, of.glosses, of.estimator, made_by)
+        seen = of.seen.after(self.init.seen) if self.init else of.seen
+        return Checkpoint(plain.eval(), self.stream, self.recipe, of.glosses, of.estimator, made_by, seen)
 
 
 def fit(

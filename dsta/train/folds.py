@@ -18,6 +18,8 @@ from dsta.checkpoint import WEIGHTS_FILE, Checkpoint, git_commit, origin, saw_fo
 from dsta.common import UserError
 from dsta.common.loading import loading
 from dsta.data import Clip
+from dsta.data.clips import fingerprints
+from dsta.data.overlap import Fingerprints
 from dsta.model import DSTA
 from dsta.score import NetworkInputs, score, score_inputs
 from dsta.skeleton import NUM_JOINTS
@@ -81,6 +83,15 @@ class FoldRun:
         names = {(clip.dataset, clip.name) for clip in scored}
         return [i for i, clip in enumerate(clips) if (clip.dataset, clip.name) in names]
 
+    def trained(self, clips: Sequence[Clip]) -> list[Clip]:
+        """Those of all clips that train the network: not of the unseen folds, nor the same recordings as there."""
+        train = [clip for clip in clips if clip.fold not in self.without]
+        found = fingerprints(train).found_in(self._kept_back(clips))
+        return [clip for clip, place in zip(train, found, strict=True) if place < 0]
+
+    def _kept_back(self, clips: Sequence[Clip]) -> Fingerprints:
+        return fingerprints([clip for clip in clips if clip.fold in self.without])
+
     def task(self, clips: Sequence[Clip], seen: Sequence[Clip], device: str) -> TrainingRun:
         """What is to be trained, on the clips of `seen`; `clips` are all, whose glosses are the vocabulary."""
         made_by = {
@@ -92,7 +103,7 @@ class FoldRun:
             "licence": LICENCE,
         }
         folded = sorted({clip.dataset for clip in clips if clip.fold >= 0})
-        init = _checked_init(self, self.init, folded) if self.init else None
+        init = _checked_init(self, self.init, folded, self._kept_back(clips)) if self.init else None
         if self.init:
             made_by["init"] = origin(self.init)
         material = TrainingClips(seen, (), tuple(sorted({clip.gloss for clip in clips})), ESTIMATOR)
@@ -115,12 +126,13 @@ def judged_epochs(config: TrainConfig) -> list[int]:
     return sorted({max(1, round(share * config.schedule)) for share in LAST_SHARES})
 
 
-def _checked_init(run: FoldRun, folder: Path, sets: Sequence[str]) -> Checkpoint:
+def _checked_init(run: FoldRun, folder: Path, sets: Sequence[str], unseen: Fingerprints) -> Checkpoint:
     """What the network begins from. Raises UserError when it is of another stream, or may have seen the unseen."""
     init = Checkpoint.load(folder)
     if init.stream != run.stream:
         raise UserError(f"{folder} is of the stream {init.stream}: it cannot begin {run.out}.")
     why = saw_folds(folder, init.provenance, sets, run.without)
+    why = why or (init.seen.why_not(unseen, str(folder)) if init.seen else "")
     if why:
         raise UserError(
             f"{folder} may have seen other folds of {', '.join(sets)}: begin {run.out} from a run of the same folds, "
@@ -151,7 +163,7 @@ def train_and_score(run: FoldRun) -> None:
         if unseen and epoch in run.epochs:
             run.scores.keep(epoch, score(model, unseen, run.stream, SMALL_RECIPE).logits)
 
-    task = run.task(clips, [clip for clip in clips if clip.fold not in run.without], "cpu")
+    task = run.task(clips, run.trained(clips), "cpu")
     trained = fit(task, run.out, Compute(progress=False), after_epoch=score_unseen if run.inner else None)
     if not run.inner:
         score_unseen(run.config.epochs, trained.model)
@@ -167,7 +179,7 @@ def train_folds_beside(runs: Sequence[FoldRun], device: torch.device, workers: i
         return
     clips = fold_clips(runs[0].data)
     # One list for all networks that see it: `beside` draws once for those whose clips are the same object.
-    seen_by = {without: [c for c in clips if c.fold not in without] for without in {run.without for run in runs}}
+    seen_by = {without: run.trained(clips) for without, run in {run.without: run for run in runs}.items()}
     inputs = {stream: _network_inputs(clips, stream, workers) for stream in {run.stream for run in runs if run.without}}
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 

@@ -9,12 +9,14 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dsta.checkpoint import Seen
 from dsta.common import UserError
 from dsta.data import (
     Clip,
@@ -27,8 +29,8 @@ from dsta.data import (
     read_clip_set,
     read_skeletons,
 )
-from dsta.data.clips import signer_or_source
-from dsta.data.overlap import content_hashes, same_clips
+from dsta.data.clips import fingerprints, signer_or_source
+from dsta.data.overlap import Fingerprints
 
 HELD_OUT = 0.1  # share of the training clips that choose the epoch where no clips are given for it
 _FEWEST_SIGNERS = 5  # of fewer, a tenth cannot be left out
@@ -64,7 +66,8 @@ class TrainingClips:
     """What a network is made from.
 
     train, val: labelled clips, val empty where nothing is chosen. glosses: in the order of the logits. selection: how
-    the epoch is chosen, in words. notes: what the user should know.
+    the epoch is chosen, in words. notes: what the user should know. kept_back: the clips that choose the epoch or are
+    there to judge the network: validation and test clips, and folds left out.
     """
 
     train: Sequence[Clip]
@@ -73,6 +76,12 @@ class TrainingClips:
     estimator: str
     selection: str = "last epoch"
     notes: tuple[str, ...] = field(default=())
+    kept_back: Fingerprints = field(default_factory=Fingerprints.none)
+
+    @cached_property
+    def seen(self) -> Seen:
+        """What a network sees that is made from these clips."""
+        return Seen(fingerprints(self.train), fingerprints(self.val))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -91,8 +100,8 @@ def is_skeleton_set(folder: Path) -> bool:
 
 
 def read_training_clips(request: Request) -> TrainingClips:
-    """The clips that a request means, of all its folders. Of these, what is a validation or test clip of one of them
-    too is left out, with a note. Raises UserError where there are none, or test clips would be used."""
+    """The clips that a request means, of all its folders. Of these, what is a validation, test or left-out clip of one
+    of them too is left out, with a note. Raises UserError where there are none, or test clips would be used."""
     skeletons = [folder for folder in request.folders if is_skeleton_set(folder)]
     held = [folder for folder in request.folders if folder not in skeletons]
     _check_folds(request, skeletons, held)
@@ -105,7 +114,7 @@ def read_training_clips(request: Request) -> TrainingClips:
         raise UserError(f"No clip is in the folds {list(request.val_folds)} that are to choose the epoch.")
     if request.choose == "val" and not joined.val:
         raise UserError(f"{request.folders[0]} and those joined to it have no validation part: give --select last.")
-    out = _left_out(joined, held)
+    out = np.flatnonzero(fingerprints(joined.train).found_in(joined.kept_back) >= 0).tolist()
     train = _without(joined.train, out)
     if not len(train):
         raise UserError("No clip is left to train on: leave fewer folds out.")
@@ -139,6 +148,7 @@ def _joined(parts: Sequence[TrainingClips]) -> TrainingClips:
         tuple(sorted({gloss for part in parts for gloss in part.glosses})),
         estimators[0],
         "; ".join(dict.fromkeys(part.selection for part in parts if part.val)) or "last epoch",
+        kept_back=reduce(or_, (part.kept_back for part in parts)),
     )
 
 
@@ -149,25 +159,6 @@ def _without_glosses(clips: TrainingClips, out: Sequence[str]) -> TrainingClips:
         raise UserError(f"--without-glosses {foreign[0]}: there is no such gloss among the {len(clips.glosses)}.")
     train, val = ([clip for clip in part if clip.gloss not in out] for part in (clips.train, clips.val))
     return replace(clips, train=train, val=val, glosses=tuple(g for g in clips.glosses if g not in out))
-
-
-def _left_out(clips: TrainingClips, held: Sequence[Path]) -> list[int]:
-    """Positions of training clips that are validation or test clips too: number for number, or, in another folder than
-    the benchmark's, by its official number and gloss."""
-    kept_back = content_hashes(clip.joints for clip in clips.val)
-    official_ids: dict[tuple[str, str], str] = {}
-    for folder in held:
-        with suppress(UserError):  # where the folder has none
-            kept_back += content_hashes(read_clip_set(folder, "val+test").joints)
-        spec = find_spec(folder)
-        known = official(spec.name) if spec else {}
-        official_ids |= {(key, of.gloss): folder.resolve().name for key, of in known.items() if of.split != "train"}
-    found = {i for i, _ in same_clips(content_hashes(clip.joints for clip in clips.train), kept_back)}
-    for i, clip in enumerate(clips.train) if official_ids else ():
-        home = official_ids.get((clip_key(clip.name), clip.gloss))
-        if home and home != clip.dataset:
-            found.add(i)
-    return sorted(found)
 
 
 def _without(clips: Sequence[Clip], out: Sequence[int]) -> Sequence[Clip]:
@@ -185,7 +176,8 @@ def _from_skeletons(folder: Path, request: Request) -> TrainingClips:
     val = [clip for clip in every if clip.fold in request.val_folds]
     glosses = tuple(sorted({clip.gloss for clip in every}))
     selection = f"best top-1 on folds {list(request.val_folds)}" if val else "last epoch"
-    return TrainingClips(train, val, glosses, "mediapipe-holistic", selection)
+    kept_back = fingerprints([clip for clip in every if clip.fold in out])
+    return TrainingClips(train, val, glosses, "mediapipe-holistic", selection, kept_back=kept_back)
 
 
 def _from_held(folder: Path, request: Request, alone: bool) -> TrainingClips:
@@ -208,7 +200,11 @@ def _from_held(folder: Path, request: Request, alone: bool) -> TrainingClips:
             SelectedClips(train, np.flatnonzero(mask).tolist(), glosses),
             f"best top-1 on {how}, held out of training",
         )
-    return TrainingClips(SelectedClips(train, positions, glosses), val, glosses, train.estimator, selection)
+    kept_back = fingerprints(val)
+    with suppress(UserError):  # where the folder has none
+        kept_back |= read_clip_set(folder, "val+test").fingerprints
+    clips = SelectedClips(train, positions, glosses)
+    return TrainingClips(clips, val, glosses, train.estimator, selection, kept_back=kept_back)
 
 
 def _given_validation(

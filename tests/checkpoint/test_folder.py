@@ -3,6 +3,7 @@
 import hashlib
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 import torch
 from helpers.oracle import random_state
 
-from dsta.checkpoint import CONFIG_FILE, WEIGHTS_FILE, Checkpoint, from_upstream, import_upstream
+from dsta.checkpoint import CONFIG_FILE, WEIGHTS_FILE, Checkpoint, Seen, from_upstream, import_upstream
 from dsta.checkpoint import folder as module
 from dsta.checkpoint.__main__ import main
+from dsta.checkpoint.seen import SEEN_FILE
 from dsta.common import UserError, replace_file
 from dsta.data import official
+from dsta.data.overlap import Fingerprints
 from dsta.model import DSTA, ModelConfig
 from dsta.streams import Recipe, Stream
 
@@ -59,6 +62,43 @@ def test_round_trip_is_exact(folder):
     for field in ("stream", "recipe", "glosses", "estimator", "provenance"):
         assert getattr(loaded, field) == getattr(saved, field)
     assert {path.name for path in folder.iterdir()} == {CONFIG_FILE, WEIGHTS_FILE}
+
+
+def prints(*numbers, ids=0):
+    codes = np.array(numbers, np.int8)[:, None].repeat(12, 1)
+    return Fingerprints(codes, np.full(len(codes), ids, np.uint64))
+
+
+def test_what_a_network_has_seen_travels_with_it(tmp_path):
+    seen = Seen(prints(90, 10), prints(50, ids=2**63)).after(Seen(prints(10, 30), whole=False))
+    replace(tiny(), seen=seen).save(tmp_path)
+    loaded = Checkpoint.load(tmp_path).seen
+    assert loaded.trained.codes[:, 0].tolist() == [10, 30, 90] and not loaded.whole
+    assert loaded.chose.codes[:, 0].tolist() == [50] and loaded.chose.ids.tolist() == [2**63]
+    codes = np.random.default_rng(0).integers(-99, 99, (10_000, 12), np.int8)
+    many = Seen(Fingerprints(codes, np.zeros(10_000, np.uint64)))
+    assert len(many.to_bytes()) < 121_000
+    tiny().save(tmp_path)
+    assert Checkpoint.load(tmp_path).seen is None and len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_network_may_not_be_judged_on_clips_that_it_has_seen():
+    seen = Seen(prints(10, 20), prints(60))
+    fresh = prints(*range(-120, -20))
+    assert seen.why_not(fresh, "W") == seen.why_not(fresh | prints(10), "W") == ""  # one in a hundred may be chance
+    assert "W, or one from which it began, was trained on 2 of these 2 clips" in seen.why_not(prints(10, 21), "W")
+    assert "epoch by 1 of" in seen.why_not(prints(60), "W") and not seen.why_not(prints(60), "W", choosing=True)
+
+
+@pytest.mark.parametrize("damage", ["gone", "changed", "other"])
+def test_a_damaged_list_of_clips_is_told(tmp_path, damage):
+    replace(tiny(), seen=Seen(prints(1))).save(tmp_path)
+    path = tmp_path / SEEN_FILE
+    path.unlink() if damage == "gone" else path.write_bytes(b"x" * 40)
+    if damage == "other":
+        change_config(tmp_path, seen_sha256=hashlib.sha256(b"x" * 40).hexdigest())
+    with pytest.raises(UserError, match=r"seen\.safetensors .*restore"):
+        Checkpoint.load(tmp_path)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.01, 0.3, 0.6, 0.999999, None])

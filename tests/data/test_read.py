@@ -69,14 +69,15 @@ def test_a_name_that_is_there_twice_is_told(folder):
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_a_training_or_validation_clip_of_upstream_with_nan_is_named(tmp_path, split):
-    for part in ("train", "val"):
-        upstream_set(tmp_path / "mine", ["x1", "x2", "x3"], [0, 1, 1], split=part)
+    for seed, part in enumerate(("train", "val")):
+        upstream_set(tmp_path / "mine", ["x1", "x2", "x3"], [0, 1, 1], split=part, seed=seed)
     path = tmp_path / "mine" / f"{split}_data_joint.npy"
     array = np.load(path)
     array[1, 0, 3, 5] = np.nan
     np.save(path, array)
     with pytest.raises(UserError, match="Clip x2 of mine holds NaN"):
-        read_training_clips(Request((tmp_path / "mine",), choose="val"))
+        material = read_training_clips(Request((tmp_path / "mine",), choose="val"))
+        list(material.train), list(material.val)
 
 
 @pytest.mark.parametrize(

@@ -279,7 +279,8 @@ def test_networks_go_on_from_those_of_an_earlier_run(data, tmp_path, finished):
 
 def test_networks_begin_from_weights_of_other_sets_only(data, tmp_path, finished):
     """Weights that were trained on all folds of their sets, as published ones are, begin every fold of other sets."""
-    other, weights, out = some_folds(data, tmp_path / "other", 2), finished[0] / "all", tmp_path / "out"
+    other = some_folds([write_set(tmp_path / "made", "ac")], tmp_path / "other", 2)
+    weights, out = finished[0] / "all", tmp_path / "out"
     saw = cross_validate([other], out, "--init", str(weights), "--only", "outer", **QUICK)
     assert sorted({name.split("/")[0] for name in saw}) == ["fold0", "fold1"]
     begun = read_json(out / "fold0" / "bone" / "config.json")["provenance"]["init"]
@@ -287,6 +288,9 @@ def test_networks_begin_from_weights_of_other_sets_only(data, tmp_path, finished
     job = module.FoldRun(Stream.BONE, (0,), tmp_path / "same", tuple(data), tiny(), init=weights / "bone")
     with pytest.raises(UserError, match="may have seen other folds of alpha, beta"):
         module.train_and_score(job)
+    renamed = some_folds(data, tmp_path / "renamed", 2)
+    with pytest.raises(UserError, match="was trained on 6 of these 6 clips"):
+        module.train_and_score(replace(job, data=(renamed,)))
     again = replace(job, data=(other,), without=(1,), init=out / "fold0" / "bone")
     with pytest.raises(UserError, match="may have seen other folds of other"):
         module.train_and_score(again)

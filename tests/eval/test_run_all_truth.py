@@ -1,6 +1,7 @@
 """What would make the table false: fewer classes, a fold that was seen, a row unmade, a commit that is not its own."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ from helpers.scores import logits
 
 import eval.clock
 import eval.scoring
-from dsta.checkpoint import Checkpoint
+from dsta.checkpoint import Checkpoint, Seen
 from dsta.data import benchmarks
+from dsta.data.overlap import Fingerprints
 from dsta.data.prepared import IndexRow
 from dsta.prepare.write import write_prepared
 from dsta.streams import fuse
@@ -78,6 +80,26 @@ def test_a_benchmark_whose_folder_names_few_glosses_is_scored_over_all(tiny5):
     counts = read_rows(place / "out" / "glosses.csv", GLOSS_COLUMNS)
     assert {r["gloss"] for r in counts} == {"bee", "dog"}
     assert {r["confused_with"] for r in counts} & {"egg", "cat", "ant"}
+
+
+@pytest.mark.parametrize(
+    ("trained", "chose", "status", "says"),
+    [
+        (slice(0, 1), slice(0, 0), "ok", "1 of the 60 clips are nearly the same recordings"),
+        (slice(5, 9), slice(0, 0), "mismatch", "was trained on 4 of these 60"),
+        (slice(0, 0), slice(5, 9), "mismatch", "has its epoch by 4 of these 60"),
+        (None, None, "ok", "Not all networks of this row, or from which they began, say"),
+    ],
+)
+def test_a_network_that_has_seen_the_clips_under_another_name_is_refused(tiny5, trained, chose, status, says):
+    place, clips, _ = tiny5
+    folder = place / "weights" / "TINY5" / "joint"
+    prints = Fingerprints.of(clips)
+    seen = Seen(prints[range(60)[trained]], prints[range(60)[chose]]) if trained else None
+    replace(Checkpoint.load(folder), seen=seen).save(folder)
+    assert run(place, name="TINY5") == (status != "ok")
+    row = table(place)["joint", "none"]
+    assert row["status"] == status and says in row["note"] + row["reason"]
 
 
 def test_networks_of_other_or_of_doubtful_classes_are_rows(tiny5):

@@ -39,13 +39,14 @@ def _spread(model, stream, recipe):
 
 
 def upstream_set(folder, names, labels, frames=9, seed=0, split="val", dtype=np.float32):
-    """Writes upstream's array and label pickle; clips of one class are alike, those of others are not."""
+    """Writes upstream's array and label pickle; clips of one class are much alike, those of others are not."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(seed)
     labels = np.asarray(labels)
     shapes = np.random.default_rng(99).uniform(100, 400, (int(labels.max()) + 1, 2, 1, 27, 1))
     clips = np.ones((len(labels), 3, frames, 27, 1))
-    clips[:, :2] = shapes[labels] + rng.normal(0, 8, (len(labels), 2, frames, 27, 1))
+    takes = rng.normal(0, 10, (len(labels), 2, 1, 27, 1))  # none is another one's copy
+    clips[:, :2] = shapes[labels] + takes + rng.normal(0, 6, (len(labels), 2, frames, 27, 1))
     np.save(folder / f"{split}_data_joint.npy", clips.astype(dtype))
     (folder / f"{split}_label.pkl").write_bytes(pickle.dumps((list(names), [int(label) for label in labels])))
     return folder

@@ -20,7 +20,8 @@ def write_set(folder, glosses, relabel=None):
     for i in range(4 * 2 * len(glosses)):
         gloss, fold = glosses[i % len(glosses)], i // (2 * len(glosses))
         points = np.random.default_rng(ord(gloss)).uniform(0.2, 0.8, (1, 27, 2))
-        points = points + np.random.default_rng([i, len(folder.name)]).normal(0, 0.05, (4, 27, 2))
+        rng = np.random.default_rng([i, *folder.name.encode()])
+        points = points + rng.normal(0, 0.05, (1, 27, 2)) + rng.normal(0, 0.02, (4, 27, 2))
         points[:, 1], points[:, 2] = (0.6, 0.4), (0.4, 0.4)
         arrays[f"{folder.name}{i}"] = np.dstack([points, np.ones((4, 27))]).astype(np.float32)
         rows.append((f"{folder.name}{i}", (relabel or {}).get((fold, gloss), gloss), f"s{fold}", fold))

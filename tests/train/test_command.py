@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from helpers.training import PATIENCE, log, picture_clip, same
 from dsta.checkpoint import Checkpoint
 from dsta.data import official, read_skeletons
 from dsta.streams import Recipe, Stream
-from dsta.train import ReferenceConfig, TrainConfig, fit
+from dsta.train import ReferenceConfig, TrainConfig, fit, record
 from dsta.train import __main__ as module
 from dsta.train.__main__ import main
 from dsta.train.state import RESUME_FILE, tell_stopped
@@ -183,6 +184,28 @@ def test_fine_tuning_keeps_the_weights_input(skeletons, tmp_path, capsys):
     tuned, before = Checkpoint.load(tmp_path / "out"), json.loads((init / "config.json").read_text())
     assert tuned.recipe == recipe and tuned.glosses == ("down", "rare", "up") and tuned.model.config.inner_dim == 8
     assert tuned.provenance["init"] == {"weights_sha256": before["weights_sha256"], **before["provenance"]}
+
+
+@pytest.mark.parametrize("use", ["--val-folds", "--without-folds"])
+def test_weights_that_have_seen_the_judging_clips_under_another_name_are_refused(
+    skeletons, tmp_path, quick, capsys, use
+):
+    given = ["--stream", "joint", "--epochs", "1", "--data"]
+    assert main([*given, str(skeletons), "--out", str(tmp_path / "first")]) == 0
+    renamed = skeletons.rename(tmp_path / "renamed")
+    begun = [*given, str(renamed), "--out", str(tmp_path / "out"), "--init", str(tmp_path / "first")]
+    assert main([*begun, use, "2"]) == 2
+    assert "first, or one from which it began, was trained on 8 of these 8 clips" in capsys.readouterr().err
+    assert main(begun) == 0  # trained on all again, there is nothing to judge
+    first, tuned = (Checkpoint.load(tmp_path / name).seen for name in ("first", "out"))
+    assert np.array_equal(first.trained.codes, tuned.trained.codes) and tuned.whole and len(tuned.trained) == 32
+    for name in ("first", "out"):  # what older weights lack is found from their provenance
+        replace(Checkpoint.load(tmp_path / name), seen=None).save(tmp_path / name)
+    sets = ["--data", str(renamed)]
+    assert record.main([str(tmp_path / "out"), *sets]) == 2 and "name its folder with --data" in capsys.readouterr().err
+    assert record.main([str(tmp_path / "out"), *sets, str(shutil.copytree(renamed, skeletons))]) == 0
+    again = Checkpoint.load(tmp_path / "out").seen
+    assert again.whole and np.array_equal(again.trained.codes, first.trained.codes)
 
 
 @pytest.mark.slow

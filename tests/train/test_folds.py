@@ -94,9 +94,9 @@ def test_a_run_side_by_side_that_was_killed_goes_on_with_what_is_left(data, tmp_
         module.FoldRun(Stream.JOINT, (fold,), tmp_path / str(fold), tuple(data), c) for fold, c in enumerate(configs)
     ]
 
-    def spy(courses, *args):
+    def spy(courses, *args, **options):
         trained.append([course.out.name for course in courses])
-        whole(courses, *args)
+        whole(courses, *args, **options)
 
     def run(*, killed_at=None):
         with pytest.MonkeyPatch.context() as patch:
