@@ -83,17 +83,19 @@ class FoldRun:
         names = {(clip.dataset, clip.name) for clip in scored}
         return [i for i, clip in enumerate(clips) if (clip.dataset, clip.name) in names]
 
-    def trained(self, clips: Sequence[Clip]) -> list[Clip]:
-        """Those of all clips that train the network: not of the unseen folds, nor the same recordings as there."""
+    def material(self, clips: Sequence[Clip]) -> TrainingClips:
+        """Those of all clips that train the network: not of the unseen folds, nor the same recordings as there. The
+        vocabulary is that of all."""
         train = [clip for clip in clips if clip.fold not in self.without]
         found = fingerprints(train).found_in(self._kept_back(clips))
-        return [clip for clip, place in zip(train, found, strict=True) if place < 0]
+        trained = [clip for clip, place in zip(train, found, strict=True) if place < 0]
+        return TrainingClips(trained, (), tuple(sorted({clip.gloss for clip in clips})), ESTIMATOR)
 
     def _kept_back(self, clips: Sequence[Clip]) -> Fingerprints:
         return fingerprints([clip for clip in clips if clip.fold in self.without])
 
-    def task(self, clips: Sequence[Clip], seen: Sequence[Clip], device: str) -> TrainingRun:
-        """What is to be trained, on the clips of `seen`; `clips` are all, whose glosses are the vocabulary."""
+    def task(self, clips: Sequence[Clip], material: TrainingClips, device: str) -> TrainingRun:
+        """What is to be trained, on its `material` of all the clips."""
         made_by = {
             "datasets": [folder.name for folder in self.data],
             "without_folds": list(self.without),
@@ -106,7 +108,6 @@ class FoldRun:
         init = _checked_init(self, self.init, folded, self._kept_back(clips)) if self.init else None
         if self.init:
             made_by["init"] = origin(self.init)
-        material = TrainingClips(seen, (), tuple(sorted({clip.gloss for clip in clips})), ESTIMATOR)
         return TrainingRun(material, self.stream, self.config, SMALL_RECIPE, init, made_by)
 
     def finish(self, clips: Sequence[Clip]) -> None:
@@ -163,7 +164,7 @@ def train_and_score(run: FoldRun) -> None:
         if unseen and epoch in run.epochs:
             run.scores.keep(epoch, score(model, unseen, run.stream, SMALL_RECIPE).logits)
 
-    task = run.task(clips, run.trained(clips), "cpu")
+    task = run.task(clips, run.material(clips), "cpu")
     trained = fit(task, run.out, Compute(progress=False), after_epoch=score_unseen if run.inner else None)
     if not run.inner:
         score_unseen(run.config.epochs, trained.model)
@@ -178,8 +179,7 @@ def train_folds_beside(runs: Sequence[FoldRun], device: torch.device, workers: i
     if not runs:
         return
     clips = fold_clips(runs[0].data)
-    # One list for all networks that see it: `beside` draws once for those whose clips are the same object.
-    seen_by = {without: run.trained(clips) for without, run in {run.without: run for run in runs}.items()}
+    materials = {without: run.material(clips) for without, run in {run.without: run for run in runs}.items()}
     inputs = {stream: _network_inputs(clips, stream, workers) for stream in {run.stream for run in runs if run.without}}
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
 
@@ -197,7 +197,7 @@ def train_folds_beside(runs: Sequence[FoldRun], device: torch.device, workers: i
     left: list[NetworkRun] = []
     try:
         for run in runs:
-            task = run.task(clips, seen_by[run.without], name)
+            task = run.task(clips, materials[run.without], name)
             trained = finished_network(task, run.out)
             if trained and (
                 not run.inner or all(run.scores.part(epoch).exists() for epoch in run.epochs)
