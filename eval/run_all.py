@@ -198,7 +198,14 @@ def _parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--data", nargs="+", type=Path, default=[Path("data")], metavar="DIR", help="folders that hold the data sets")
     add("--weights", type=Path, default=Path("weights"), metavar="DIR", help="holds NAME/STREAM of the benchmarks")
-    add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="what eval/crossval.py made")
+    add(
+        "--runs",
+        nargs="+",
+        type=Path,
+        default=[Path("runs")],
+        metavar="DIR",
+        help="runs of eval/crossval.py, or folders of such",
+    )
     add("--datasets", nargs="+", metavar="NAME", help="by default all")
     add("--streams", nargs="+", default=list(STREAMS), metavar="STREAM", help="by default all four")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:1")

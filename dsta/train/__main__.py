@@ -77,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--compile", choices=["auto", "yes", "no"], default="auto", help="auto: on one GPU")
     add("--workers", type=at_least(0), help="processes that prepare batches (default: up to 4 for a GPU, else none)")
     add("--tensorboard", action="store_true", help="curves for TensorBoard in OUT/tensorboard")
+    add(
+        "--chosen-on",
+        default="",
+        metavar="TEXT",
+        help="the clips that chose these settings, for the provenance",
+    )
     add("--licence", default="", help="licence of the weights, for their configuration")
     return parser
 
@@ -162,6 +168,7 @@ def _provenance(
     args: argparse.Namespace, clips: TrainingClips, compute: Compute, config: AnyConfig, init: Path | None
 ) -> dict[str, Any]:
     begun = {"init": origin(init)} if init else {}
+    chosen = {"recipe_selection": args.chosen_on} if args.chosen_on else {}
     left_out = {"without_glosses": sorted(set(args.without_glosses))} if args.without_glosses else {}
     return {
         "datasets": [folder.resolve().name for folder in args.data],
@@ -175,6 +182,7 @@ def _provenance(
         "commit": git_commit(),
         "licence": args.licence,
         **left_out,
+        **chosen,
         **begun,
     }
 

@@ -20,6 +20,8 @@ SMALL_RECIPE = Recipe(
     views=4,
 )
 """Input for sets of some thousand clips, where the reference's recipe overfits to who stands where."""
+SMALL_RECIPE_CHOSEN = "on fold 0 of wlasl50 in a first study, then on wlasl50 and asl_everyday (docs/log.md)"
+"""The clips by which it, and the training of `TrainConfig`, were chosen."""
 
 _REFERENCE_EPOCHS = 250
 _WARM_UP = 20  # epochs; these and the next are of a schedule of 250, and shrink with it

@@ -86,6 +86,12 @@ def test_a_benchmark_whose_folder_names_few_glosses_is_scored_over_all(tiny5):
     ("trained", "chose", "status", "says"),
     [
         (slice(0, 1), slice(0, 0), "ok", "1 of the 60 clips are nearly the same recordings"),
+        (
+            slice(0, 0),
+            slice(7, 8),
+            "ok",
+            "best top-1 on some (1 of the clips scored here chose it); recipe: mine; fusion",
+        ),
         (slice(5, 9), slice(0, 0), "mismatch", "was trained on 4 of these 60"),
         (slice(0, 0), slice(5, 9), "mismatch", "has its epoch by 4 of these 60"),
         (None, None, "ok", "Not all networks of this row, or from which they began, say"),
@@ -96,10 +102,11 @@ def test_a_network_that_has_seen_the_clips_under_another_name_is_refused(tiny5, 
     folder = place / "weights" / "TINY5" / "joint"
     prints = Fingerprints.of(clips)
     seen = Seen(prints[range(60)[trained]], prints[range(60)[chose]]) if trained else None
-    replace(Checkpoint.load(folder), seen=seen).save(folder)
+    made_by = {"datasets": ["other"], "selection": "epoch 3 of 9: best top-1 on some", "recipe_selection": "mine"}
+    replace(Checkpoint.load(folder), seen=seen, provenance=made_by).save(folder)
     assert run(place, name="TINY5") == (status != "ok")
     row = table(place)["joint", "none"]
-    assert row["status"] == status and says in row["note"] + row["reason"]
+    assert row["status"] == status and says in row["note"] + row["reason"] + row["selection"]
 
 
 def test_networks_of_other_or_of_doubtful_classes_are_rows(tiny5):

@@ -28,8 +28,8 @@ from leaderboard.results import (
 def test_the_columns_are_the_agreed_ones():
     agreed = """dataset, protocol, streams, fusion, status, reason, n, num_classes, top1_instance, top1_instance_lo,
     top1_instance_hi, top5_instance, top5_instance_lo, top5_instance_hi, top1_class, top1_class_lo, top1_class_hi,
-    top5_class, top5_class_lo, top5_class_hi, log_loss, ece, clips_per_second, peak_memory_mb, parameters, latency_ms,
-    fusion_weights, note, device, dtype, torch, recipe, weights_sha256, data_sha256, commit, dirty, seconds, date,
+    top5_class, top5_class_lo, top5_class_hi, interval, log_loss, ece, clips_per_second, peak_memory_mb, parameters,
+    latency_ms, fusion_weights, selection, note, run, run_sha256, device, dtype, torch, recipe, weights_sha256, data_sha256, commit, dirty, seconds, date,
     command"""
     assert list(COLUMNS) == agreed.replace("\n", "").replace(" ", "").split(",")
 
