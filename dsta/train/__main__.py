@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("learning-rate", "clip-norm", "per-gloss", "spread"):
         add(f"--{name}", type=float, help="instead of the recipe's")
     add("--batch-size", type=int, help="instead of the recipe's; of all processes together")
-    add("--ema", type=float, dest="average", metavar="DECAY", help="score and save an average of the weights: 0.999")
+    add("--ema", type=float, dest="average", metavar="DECAY", help="average the weights, and save the better: 0.999")
     add("--seed", type=int, help="of everything that is drawn (default 0)")
     add(
         "--select",

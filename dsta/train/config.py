@@ -39,7 +39,8 @@ class TrainConfig:
     balance: how much of the glosses' unequal shares in an epoch is taken out of the trained logits: 0 nothing, so that
         frequent glosses win when in doubt, 1 all (post-hoc logit adjustment, arXiv 2007.07314).
     clip_norm: most that the gradient's norm may be, 0 for no limit.
-    average: decay of the moving average of the weights, which is then what is scored and saved; 0 for none.
+    average: decay of the moving average of the weights, after its warm-up; 0 for none. It is saved, or, of it and the
+        weights themselves, the one that is better on validation clips.
     """
 
     epochs: int = 50
