@@ -133,10 +133,10 @@ def _upstream_files(split: str) -> tuple[str, str]:
 
 
 def _joined(parts: list[ClipSet]) -> ClipSet:
-    """Upstream's arrays of one or two splits as one. Only where there are two is it known which clip is of which."""
-    if len(parts) == 1:
-        return parts[0]
+    """Upstream's arrays of one or two splits as one. A `val` alone does not say which split its clips are of."""
     splits = [part.files[0].name.partition("_")[0] for part in parts]
+    if splits in (["train"], ["val"]):
+        return parts[0]
     return replace(
         parts[0],
         names=tuple(name for part in parts for name in part.names),

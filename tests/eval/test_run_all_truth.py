@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers import tables
-from helpers.benchmarks import SMALL, crossval_run, network, skeleton_set
+from helpers.benchmarks import SMALL, crossval_run, network, skeleton_set, upstream_set
 from helpers.scores import logits
 
 import eval.clock
@@ -107,6 +107,13 @@ def test_a_network_that_has_seen_the_clips_under_another_name_is_refused(tiny5, 
     assert run(place, name="TINY5") == (status != "ok")
     row = table(place)["joint", "none"]
     assert row["status"] == status and says in row["note"] + row["reason"] + row["selection"]
+
+
+def test_a_lone_test_array_is_the_test_split_whatever_its_clips_are_called(tmp_path):
+    upstream_set(tmp_path / "data" / "WLASL100", [f"mine{i}" for i in range(6)], range(6), split="test")
+    network(tmp_path / "weights" / "WLASL100" / "joint", [f"class {i}" for i in range(100)], "joint")
+    assert run(tmp_path, name="WLASL100") == 0
+    assert [key[1] for key in tables.table(tmp_path)] == ["test"]
 
 
 def test_networks_of_other_or_of_doubtful_classes_are_rows(tiny5):
