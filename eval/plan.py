@@ -21,7 +21,8 @@ from dsta.data.benchmarks import spellings
 from dsta.data.overlap import Fingerprints
 from dsta.metrics import fit_fusion
 from dsta.streams import Recipe
-from dsta.train.config import SMALL_RECIPE, SMALL_RECIPE_CHOSEN
+from dsta.train import SMALL_RECIPE
+from dsta.train.config import SMALL_RECIPE_CHOSEN
 from dsta.train.runs import CrossValidation, MissingResult, held_out
 from leaderboard.results import hash_lines
 

@@ -143,7 +143,11 @@ def gloss_names(plan: DatasetPlan) -> list[str]:
 
 
 def robustness_rows(
-    plan: DatasetPlan, fused: FusedScores, streams: Sequence[str], disturbed: Mapping[Disturbance | None, Logits]
+    plan: DatasetPlan,
+    fused: FusedScores,
+    streams: Sequence[str],
+    disturbed: Mapping[Disturbance | None, Logits],
+    origin: Record,
 ) -> list[Record]:
     """Top-1 of one fusion on clips as they are (`none`) and disturbed, with the weights for clips as they are."""
     rows = []
@@ -152,7 +156,8 @@ def robustness_rows(
         low, high = wilson(int(hit.sum()), len(hit))
         kind, level = (disturbance.kind, disturbance.level) if disturbance else ("none", 0.0)
         top1 = dict(zip(with_bounds("top1_instance"), (float(hit.mean()), low, high), strict=True))
-        rows.append({**_key(plan, fused, streams), "disturbance": kind, "level": level, "n": len(hit), **top1})
+        place = {"disturbance": kind, "level": level, "n": len(hit)}
+        rows.append({**_key(plan, fused, streams), **place, **top1, **origin, **weights_hash(plan, streams)})
     return rows
 
 

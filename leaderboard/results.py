@@ -43,7 +43,10 @@ COLUMNS = (
     "note", "run", "run_sha256", *PROVENANCE,
 )  # fmt: skip
 GLOSS_COLUMNS = (*KEY, "gloss", "n", "hits1", "hits5", "confused_with", "confused_count")
-DISTURBED_COLUMNS = (*KEY, "disturbance", "level", "n", "top1_instance", "top1_instance_lo", "top1_instance_hi")
+DISTURBED_COLUMNS = (
+    *KEY, "disturbance", "level", "n", "top1_instance", "top1_instance_lo", "top1_instance_hi", "weights_sha256",
+    "data_sha256", "commit", "date",
+)  # fmt: skip
 RESULTS_FILE, GLOSSES_FILE, ROBUSTNESS_FILE = "results.csv", "glosses.csv", "robustness.csv"
 OUT = Path(__file__).resolve().parent / "results"
 TIMES = ("clips_per_second", "peak_memory_mb", "latency_ms", "seconds", "date", "command")

@@ -203,13 +203,13 @@ def test_published_figures_are_complete_named_and_never_ranked():
 
 
 def test_a_published_share_that_no_count_of_clips_gives_is_marked():
-    for row in table.read(table.PUBLISHED, *table.FIGURES).text.itertuples():
-        protocol, _, marked = row.protocol.partition(", not possible")
-        n = BENCHMARKS[row.benchmark].size(protocol) if protocol in ("test", "val+test") else None
-        if n and row.metric.endswith("instance"):
-            digits = len(row.value.partition(".")[2])
-            possible = float(row.value) in {round(100 * k / n, digits) for k in range(n + 1)}
-            assert possible == (not marked), row
+    for figure in table.read(table.PUBLISHED, *table.FIGURES).text.itertuples():
+        protocol, _, marked = figure.protocol.partition(", not possible")
+        n = BENCHMARKS[figure.benchmark].size(protocol) if protocol in ("test", "val+test") else None
+        if n and figure.metric.endswith("instance"):
+            digits = len(figure.value.partition(".")[2])
+            possible = float(figure.value) in {round(100 * k / n, digits) for k in range(n + 1)}
+            assert possible == (not marked), figure
 
 
 def test_words():
