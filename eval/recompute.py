@@ -4,10 +4,10 @@
 
 `run_all` keeps the scores of a data set in RESULTS/scores/NAME/ when it has scored all four streams: `scores.npz`, and
 of a cross-validation its `run.json` and `chosen.json`. `scores.npz` holds, of the clips without their names, `labels`,
-`fold_of`, `clusters` (whose take it is, numbered; empty where unknown), `PROTOCOL` and `val` (positions), `logits_STREAM`
-in half precision, `hash_STREAM` (of the weights) and, of each fold F whose fusion was fitted on another one, what the
-judges said there: `judge_F_STREAM`, `judge_F_labels`, `judge_F_stands_for`. Half precision may move clips in near ties,
-so a row's figures may lie a little apart.
+`fold_of`, `clusters` (whose take it is, numbered; empty where unknown), `PROTOCOL` and `val` (positions),
+`logits_STREAM` in half precision, `hash_STREAM` (of the weights) and, of each fold F whose fusion was fitted on another
+one, what the judges said there: `judge_F_STREAM`, `judge_F_labels`, `judge_F_stands_for`. Half precision may move clips
+in near ties, so a row's figures may lie a little apart.
 """
 
 import argparse
