@@ -13,6 +13,7 @@ in near ties, so a row's figures may lie a little apart.
 import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -58,15 +59,15 @@ def _judges(plan: DatasetPlan, run: CrossValidation) -> dict[str, np.ndarray]:
     """What the networks that saw neither a fold nor its inner one say of the inner one's clips."""
     clips = list(SelectedClips(plan.clips, range(len(plan.clips)), plan.clips.glosses))
     found: dict[str, np.ndarray] = {}
-    name = plan.clips.folder.name
-    for fold, choice in run.choices().items():
-        if choice.inner_fold is None:
+    for fold, choice in (run.choices() if run.choices_file.exists() else {}).items():
+        if choice.inner_fold in (None, fold):
             continue
-        networks = {stream: run.judge(name, fold, choice.inner_fold, stream) for stream in STREAMS}
-        held = held_out(networks, choice.epoch, clips, choice.inner_fold)
-        found |= {f"judge_{fold}_{stream}": logits.astype(np.float16) for stream, logits in held.logits.items()}
-        found |= {f"judge_{fold}_labels": held.labels.astype(np.int16)}
-        found |= {f"judge_{fold}_stands_for": held.stands_for.astype(np.float32)}
+        with suppress(UserError):  # where a judge is missing no fusion was fitted, and its row says so
+            networks = {stream: run.judge(clips[0].dataset, fold, choice.inner_fold, stream) for stream in STREAMS}
+            held = held_out(networks, choice.epoch, clips, choice.inner_fold)
+            found |= {f"judge_{fold}_{stream}": logits.astype(np.float16) for stream, logits in held.logits.items()}
+            found |= {f"judge_{fold}_labels": held.labels.astype(np.int16)}
+            found |= {f"judge_{fold}_stands_for": held.stands_for.astype(np.float32)}
     return found
 
 
