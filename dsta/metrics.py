@@ -206,19 +206,21 @@ def figures(
 ) -> dict[str, Any]:
     """The four accuracies of logits (N, K) with 95 % intervals, log-loss and calibration error.
 
-    Intervals are `cluster_bootstrap`'s where it is known which clips depend on one another, else Wilson's, and per
-    class the bootstrap's over classes.
+    Intervals are Wilson's, and per class the bootstrap's over classes; where it is known which clips depend on one
+    another, they reach as far as `cluster_bootstrap`'s too, which of few clusters may be too narrow.
     """
     found: dict[str, Any] = {"n": len(labels), "num_classes": len(np.unique(labels))}
     for k in (1, 5):
         hit = rank < k
         rates = class_rates(hit, labels)
-        if clusters is None:
-            bounds = wilson(int(hit.sum()), len(hit)), class_bootstrap(rates)
-        else:
-            bounds = cluster_bootstrap(hit, labels, clusters)
-        for kind, share, (low, high) in zip(("instance", "class"), (hit.mean(), rates.mean()), bounds, strict=True):
-            ends = min(low, share), max(high, share)
+        bounds = [(wilson(int(hit.sum()), len(hit)), class_bootstrap(rates))]
+        if clusters is not None:
+            bounds.append(cluster_bootstrap(hit, labels, clusters))
+        for kind, share, intervals in zip(
+            ("instance", "class"), (hit.mean(), rates.mean()), zip(*bounds, strict=True), strict=True
+        ):
+            lows, highs = zip(*intervals, strict=True)
+            ends = min(*lows, share), max(*highs, share)
             found |= dict(zip(with_bounds(f"top{k}_{kind}"), map(float, (share, *ends)), strict=True))
     return found | {"log_loss": log_loss(scores, labels), "ece": calibration_error(scores, labels)}
 

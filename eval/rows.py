@@ -77,7 +77,7 @@ def _figures(plan: DatasetPlan, fused: FusedScores) -> Record:
     if count < 2:
         return {**figures(fused.scores, fused.labels, fused.rank), "interval": "Wilson; per class: bootstrap, glosses"}
     found = figures(fused.scores, fused.labels, fused.rank, of_clips)
-    return {**found, "interval": f"bootstrap over {count} {kind}"}
+    return {**found, "interval": f"bootstrap over {count} {kind}, Wilson at least"}
 
 
 def _run(run: CrossValidation | None) -> Record:

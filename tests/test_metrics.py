@@ -186,6 +186,8 @@ def test_takes_that_fall_together_are_one_piece_of_evidence():
     scores = np.where(hit[:, None], np.eye(10)[labels], -np.eye(10)[labels])
     found = figures(scores, labels, (~hit).astype(int), people)
     assert (found["top1_instance_lo"], found["top1_instance_hi"]) == of_people
+    found = figures(scores, labels, (~hit).astype(int), np.arange(2000) >= 1000)  # two halves, by chance alike
+    assert (found["top1_instance_lo"], found["top1_instance_hi"]) == wilson(hit.sum(), 2000)
 
 
 def test_clusters_are_resampled_as_a_loop_would():
