@@ -7,14 +7,13 @@ may be called fitted only when it was fitted on clips that are not scored with i
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from functools import reduce
-from operator import or_
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dsta.checkpoint import CONFIG_FILE, WEIGHTS_FILE, Seen, read_seen, saw_folds
+from dsta.checkpoint.seen import refusal
 from dsta.common import UserError, read_json
 from dsta.data import Clip, ClipSet, DatasetSpec
 from dsta.data.benchmarks import spellings
@@ -210,6 +209,7 @@ class DatasetPlan:
     warnings: list[str]
     networks: dict[str, list[Network]] = field(default_factory=dict)
     failed: dict[str, Unscored] = field(default_factory=dict)
+    _seen: dict[Path, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
 
     def add_networks(self, stream: str, weights: Path) -> None:
         """Finds and checks the networks of a stream: `weights` holds those of benchmarks. Raises Unscored."""
@@ -228,6 +228,15 @@ class DatasetPlan:
             return tuple(range(len(self.clips)))
         return tuple(np.flatnonzero(self.clips.folds == network.fold).tolist())
 
+    def _seen_by(self, network: Network) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) bool twice: which of the clips that a network scores it was trained on, and which chose its epoch."""
+        if network.folder not in self._seen:
+            scored = np.isin(np.arange(len(self.clips)), self.positions(network))
+            seen = network.seen or Seen(Fingerprints.none())
+            trained, chose = seen.among(self.clips.fingerprints)
+            self._seen[network.folder] = trained & scored, chose & scored
+        return self._seen[network.folder]
+
     def check_history(self, stream: str, counted: np.ndarray, may_choose: bool) -> None:
         """Refuses networks of a stream that have seen the clips that they score. Raises Unscored.
 
@@ -235,10 +244,10 @@ class DatasetPlan:
         """
         for network in self.networks[stream]:
             scored = np.intersect1d(counted, self.positions(network))
-            if network.seen:
-                why = network.seen.why_not(self.clips.fingerprints[scored], str(network.folder), may_choose)
-                if why:
-                    raise Unscored("mismatch", why)
+            trained, chose = (seen[scored] for seen in self._seen_by(network))
+            why = refusal(str(network.folder), trained, chose & (not may_choose))
+            if why:
+                raise Unscored("mismatch", why)
 
     def selection(self, streams: Iterable[str], counted: np.ndarray, fusion: str) -> str:
         """By which clips the networks' epochs and recipe, and their fusion, were chosen. fusion: of that, in words."""
@@ -246,8 +255,7 @@ class DatasetPlan:
         # the epoch's number differs from network to network, how it was found does not
         epochs = [re.sub(r"^epoch \d+ of \d+: ", "", each.made_by.get("selection", "not said")) for each in networks]
         recipes = [network.made_by.get("recipe_selection") or _default_selection(network) for network in networks]
-        chose = reduce(or_, (network.seen.chose for network in networks if network.seen), Fingerprints.none())
-        count = int((self.clips.fingerprints[counted].found_in(chose) >= 0).sum())
+        count = np.any([self._seen_by(network)[1] for network in networks], axis=0)[counted].sum()
         among = f" ({count} of the clips scored here chose it)" if count else ""
         epoch, recipe = (" or ".join(dict.fromkeys(said)) for said in (epochs, recipes))
         return f"epoch: {epoch}{among}; recipe: {recipe}; fusion: {fusion}"
@@ -257,10 +265,6 @@ class DatasetPlan:
         networks = [network for stream in streams for network in self.networks[stream]]
         if not all(network.seen and network.seen.whole for network in networks):
             yield "Not all networks of this row, or from which they began, say which clips they were trained on."
-        found = np.zeros(len(self.clips), bool)
-        for network in networks:
-            if network.seen:
-                scored = np.intersect1d(counted, self.positions(network))
-                found[scored] |= self.clips.fingerprints[scored].found_in(network.seen.trained) >= 0
-        if found.any():
-            yield f"{found.sum()} of the {len(counted)} clips are nearly the same recordings as clips trained on."
+        count = np.any([self._seen_by(network)[0] for network in networks], axis=0)[counted].sum()
+        if count:
+            yield f"{count} of the {len(counted)} clips are nearly the same recordings as clips trained on."

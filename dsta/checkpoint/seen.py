@@ -40,11 +40,12 @@ class Seen:
 
         who: what the sentence calls it. choosing: whether it may choose its epoch by the clips, and may have before.
         """
-        for seen, what in ((self.trained, "was trained on"), *([] if choosing else [(self.chose, "has its epoch by")])):
-            count = int((clips.found_in(seen) >= 0).sum())
-            if count > MANY * len(clips):
-                return f"{who}, or one from which it began, {what} {count} of these {len(clips)} clips."
-        return ""
+        trained, chose = self.among(clips)
+        return refusal(who, trained, np.zeros(len(clips), bool) if choosing else chose)
+
+    def among(self, clips: Fingerprints) -> tuple[np.ndarray, np.ndarray]:
+        """(N,) bool twice: which of the clips were trained on, and which chose an epoch."""
+        return clips.found_in(self.trained) >= 0, clips.found_in(self.chose) >= 0
 
     def to_bytes(self) -> bytes:
         """As a safetensors file; equal clips are kept once, in an order that says nothing."""
@@ -65,6 +66,14 @@ class Seen:
             return cls(trained, chose, bool(tensors["whole"].all()))
         except (SafetensorError, KeyError, ValueError) as error:
             raise UserError(f"{path} does not list the clips a network has seen ({error!r}): restore it.") from error
+
+
+def refusal(who: str, trained: np.ndarray, chose: np.ndarray) -> str:
+    """Why a network may not be judged on clips, of which it has seen some (N,) bool, in a sentence; empty if it may."""
+    for seen, what in ((trained, "was trained on"), (chose, "has its epoch by")):
+        if seen.sum() > MANY * len(seen):
+            return f"{who}, or one from which it began, {what} {seen.sum()} of these {len(seen)} clips."
+    return ""
 
 
 def _fingerprints(tensors: dict[str, np.ndarray], name: str) -> Fingerprints:
