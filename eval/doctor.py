@@ -23,7 +23,7 @@ from dsta.common import UserError
 from dsta.data import BENCHMARKS, SMALL_SETS, ClipSet, DatasetSpec, clip_key, dataset, official, read_clip_set
 from dsta.data.benchmarks import MANY_KNOWN, known_share, spellings
 from dsta.data.overlap import in_another_group
-from dsta.metrics import wilson
+from dsta.metrics import renamed_hits, wilson
 from dsta.skeleton import LEFT_HAND, RIGHT_HAND
 from dsta.streams import seen
 
@@ -153,29 +153,18 @@ def _shared(where: str, clips: ClipSet, found: np.ndarray) -> Iterator[Finding]:
 
 def verdict(scores: np.ndarray, labels: np.ndarray) -> str:
     """What the doctor says of logits (N, K) after scoring: nothing, or that this is chance level, and usual causes."""
-    predicted = scores.argmax(1)
-    right, n, k = int((predicted == labels).sum()), len(labels), scores.shape[1]
+    right, n, k = int((scores.argmax(1) == labels).sum()), len(labels), scores.shape[1]
     chance = max(1 / k, np.bincount(labels).max() / n)
     if wilson(right, n)[0] > chance:
         return ""
     text = f"Top-1 {right / n:.1%} is at chance level ({chance:.1%}). "
-    renamed = _renamed(predicted, labels)
+    renamed = renamed_hits(scores, labels).mean()
     if renamed > 3 * chance and renamed > 0.2:
         return text + f"With the classes renamed to fit it would be {renamed:.0%}: the classes are in another order."
     return text + (
         "Usual causes: a file of another stream than its name says (python -m dsta.identify tells), classes in "
         "another order, keypoints of another estimator, or coordinates that are not pixels of a 512 x 512 picture."
     )
-
-
-def _renamed(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """Accuracy on every second clip when each predicted class is read as it was mostly meant in the other half."""
-    order = np.argsort(labels, kind="stable")  # so that each class is in both halves
-    learn, test = order[::2], order[1::2]
-    if not len(test):
-        return 0.0
-    meant = {p: int(np.bincount(labels[learn][predicted[learn] == p]).argmax()) for p in np.unique(predicted[learn])}
-    return float(np.mean([meant.get(p, -1) == label for p, label in zip(predicted[test], labels[test], strict=True)]))
 
 
 def find_folder(roots: Sequence[Path], spec: DatasetSpec) -> Path | None:

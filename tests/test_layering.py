@@ -163,9 +163,9 @@ def test_each_public_name_stands_in_one_file():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["dsta.train", "dsta.data", "eval.crossval", "dsta.recognize"])
-def test_training_and_evaluation_need_no_page_no_video_no_pose(module):
-    run_without(("gradio", "mediapipe", "av", "huggingface_hub"), f"import {module}")
+def test_training_and_evaluation_need_no_page_no_video_no_pose_and_load_no_compiler():
+    libraries = ("gradio", "mediapipe", "av", "huggingface_hub", "torch._dynamo")
+    run_without(libraries, "import dsta.train, eval.crossval, eval.run_all, eval.compare, dsta.recognize")
 
 
 def test_dsta_alone_loads_nothing_heavy():
