@@ -286,7 +286,8 @@ def _prepare_normalised(clip: np.ndarray, stream: Stream, recipe: Recipe) -> np.
     if stream.is_bone:
         points = _relative(points, found, PARENTS)
     if stream.is_motion:
-        moved = found & np.roll(found, -1, 0)
+        there = found & found[:, PARENTS] if stream.is_bone else found  # a bone that appears has not moved
+        moved = there & np.roll(there, -1, 0)
         points = np.where(moved[..., None], _motion(points), 0)
     channels = [points, score, local] if recipe.hand_local else [points, score]
     return np.ascontiguousarray(np.concatenate(channels, -1).transpose(2, 0, 1), dtype=clip.dtype)

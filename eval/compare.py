@@ -58,11 +58,13 @@ def name(row: Row) -> str:
 
 
 class Predictions(NamedTuple):
-    """Of each clip its name, its place in the ranking (0 is right at once), and its group, if known."""
+    """Of each clip its name, its place in the ranking (0 is right at once), and the cluster whose take it is,
+    if known; kind: what these clusters are."""
 
     names: np.ndarray
     rank: np.ndarray
-    groups: np.ndarray
+    clusters: np.ndarray
+    kind: str = ""
 
 
 def predictions(row: Row, cache: Path) -> Predictions:
@@ -71,7 +73,7 @@ def predictions(row: Row, cache: Path) -> Predictions:
     try:
         with np.load(predictions_file(cache, row), allow_pickle=False) as saved:
             hashes = (str(saved["weights_sha256"]), str(saved["data_sha256"]))
-            found = Predictions(saved["names"], saved["rank"], saved["groups"])
+            found = Predictions(saved["names"], saved["rank"], saved["clusters"], str(saved["kind"]))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UserError(f"The predictions of {name(row)} are not in {cache}: {again}") from error
     if hashes != (row["weights_sha256"], row["data_sha256"]):
@@ -79,24 +81,24 @@ def predictions(row: Row, cache: Path) -> Predictions:
     return found
 
 
-def compare(a: Predictions, b: Predictions, top_k: int = 1) -> tuple[Paired, bool]:
-    """B against A on the clips of both, and whether takes were resampled in groups. Raises UserError without any."""
+def compare(a: Predictions, b: Predictions, top_k: int = 1) -> Paired:
+    """B against A on the clips of both, takes of one person kept together if known. Raises UserError without any."""
     for side in (a, b):
         if len(np.unique(side.names)) != len(side.names):
             raise UserError("Clip names occur more than once, so clips cannot be paired by name.")
     _, in_a, in_b = np.intersect1d(a.names, b.names, return_indices=True)
     if not len(in_a):
         raise UserError("The two rows have no clip in common: only rows on the same data can be compared.")
-    groups = a.groups[in_a] if len(a.groups) else None
-    return paired(a.rank[in_a] < top_k, b.rank[in_b] < top_k, groups), groups is not None
+    clusters = a.clusters[in_a] if a.kind else None
+    return paired(a.rank[in_a] < top_k, b.rank[in_b] < top_k, clusters)
 
 
-def sentence(result: Paired, grouped: bool, clips: tuple[int, int]) -> str:
-    """The finding in words, in points (percent)."""
+def sentence(result: Paired, kind: str, clips: tuple[int, int]) -> str:
+    """The finding in words, in points (percent). kind: of what was kept together, empty for single clips."""
     sign = -1 if result.difference < 0 else 1
     low, high = sorted(100 * sign * bound for bound in (result.low, result.high))
     who = "B is worse" if sign < 0 else "B is better"
-    interval = f"95 % {low:.1f} … {high:.1f}{', takes of one person kept together' if grouped else ''}"
+    interval = f"95 % {low:.1f} … {high:.1f}{f', each of the {kind} kept together' if kind else ''}"
     text = f"{who} by {100 * abs(result.difference):.1f} points, {interval}, p {_p(result.p)} (n = {result.n})."
     if result.difference == 0:
         text = f"A and B are equally good (difference: {interval}, p {_p(result.p)}, n = {result.n})."
@@ -132,10 +134,10 @@ def print_comparison(results: Path, cache: Path, specs: tuple[str, str], top_k: 
     if pair[0]["data_sha256"] != pair[1]["data_sha256"]:
         raise UserError(f"{name(pair[0])} and {name(pair[1])} were measured on different data.")
     a, b = (predictions(row, cache) for row in pair)
-    result, grouped = compare(a, b, top_k)
+    result = compare(a, b, top_k)
     for letter, row in zip("AB", pair, strict=True):
         print(f"{letter}: {name(row)}  top-{top_k} {float(row[f'top{top_k}_instance']):.1%}  n = {row['n']}")
-    print(sentence(result, grouped, (len(a.names), len(b.names))))
+    print(sentence(result, a.kind, (len(a.names), len(b.names))))
 
 
 if __name__ == "__main__":

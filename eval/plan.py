@@ -4,8 +4,11 @@ A network of the cross-validation may score a fold only when its own configurati
 may be called fitted only when it was fitted on clips that are not scored with it.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import or_
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +18,11 @@ from dsta.checkpoint import CONFIG_FILE, WEIGHTS_FILE, Seen, read_seen, saw_fold
 from dsta.common import UserError, read_json
 from dsta.data import Clip, ClipSet, DatasetSpec
 from dsta.data.benchmarks import spellings
+from dsta.data.overlap import Fingerprints
 from dsta.metrics import fit_fusion
 from dsta.streams import Recipe
+from dsta.train import SMALL_RECIPE
+from dsta.train.config import SMALL_RECIPE_CHOSEN
 from dsta.train.runs import CrossValidation, MissingResult, held_out
 from leaderboard.results import hash_lines
 
@@ -46,8 +52,23 @@ class Network:
     seen: Seen | None = None
 
     @property
+    def made_by(self) -> dict[str, Any]:
+        """Its provenance."""
+        return self.config["provenance"]
+
+    @property
     def sha256(self) -> str:
         return self.config["weights_sha256"]
+
+
+def _default_selection(network: Network) -> str:
+    """On what a network's recipe was chosen that does not say so itself."""
+    recipe = Recipe.from_dict(network.config["recipe"])
+    return SMALL_RECIPE_CHOSEN if recipe == SMALL_RECIPE else "the reference's" if _is_reference(recipe) else "not said"
+
+
+def _is_reference(recipe: Recipe) -> bool:
+    return recipe in (Recipe(), Recipe(bone="direct"))
 
 
 def read_network(folder: Path, name: str, stream: str, estimator: str, fold: int | None = None) -> Network:
@@ -114,15 +135,21 @@ def in_classes_of(network: Network, clips: ClipSet) -> ClipSet:
     return replace(clips, labels=label_of[clips.labels], glosses=names)
 
 
-def find_run(runs: Path, dataset: str) -> CrossValidation:
-    """The run below `runs`, or `runs` itself, with the most networks for held-out folds of a set. Raises Unscored."""
-    found = [CrossValidation(folder) for folder in (runs, *sorted(runs.glob("*")))]
-    counts = {run: run.count_fold_networks(dataset) for run in found}
-    best = max(found, key=lambda run: (counts[run], run.folder.name))
-    if not counts[best]:
-        command = f"python eval/crossval.py --data data/{dataset} --out {runs}/{dataset}"
-        raise Unscored("no weights", f"{runs} has no network for a held-out fold of {dataset} yet: {command}")
-    return best
+def find_run(runs: Sequence[Path], dataset: str) -> CrossValidation:
+    """The one run, of these folders or directly below them, with networks for held-out folds of a set.
+
+    Raises Unscored when there is none, or more than one: which of them is meant is not guessed.
+    """
+    places = dict.fromkeys(place for folder in runs for place in (folder, *sorted(folder.glob("*"))))
+    found = [run for run in map(CrossValidation, places) if run.count_fold_networks(dataset)]
+    if not found:
+        where = ", ".join(map(str, runs))
+        command = f"python eval/crossval.py --data data/{dataset} --out {runs[0]}/{dataset}"
+        raise Unscored("no weights", f"{where} has no network for a held-out fold of {dataset} yet: {command}")
+    if len(found) > 1:
+        names = ", ".join(str(run.folder) for run in found)
+        raise Unscored("mismatch", f"{len(found)} runs have networks for {dataset}, {names}: name one with --runs.")
+    return found[0]
 
 
 def fold_network(run: CrossValidation, stream: str, fold: int, clips: ClipSet) -> Network:
@@ -212,6 +239,18 @@ class DatasetPlan:
                 why = network.seen.why_not(self.clips.fingerprints[scored], str(network.folder), may_choose)
                 if why:
                     raise Unscored("mismatch", why)
+
+    def selection(self, streams: Iterable[str], counted: np.ndarray, fusion: str) -> str:
+        """By which clips the networks' epochs and recipe, and their fusion, were chosen. fusion: of that, in words."""
+        networks = [network for stream in streams for network in self.networks[stream]]
+        # the epoch's number differs from network to network, how it was found does not
+        epochs = [re.sub(r"^epoch \d+ of \d+: ", "", each.made_by.get("selection", "not said")) for each in networks]
+        recipes = [network.made_by.get("recipe_selection") or _default_selection(network) for network in networks]
+        chose = reduce(or_, (network.seen.chose for network in networks if network.seen), Fingerprints.none())
+        count = int((self.clips.fingerprints[counted].found_in(chose) >= 0).sum())
+        among = f" ({count} of the clips scored here chose it)" if count else ""
+        epoch, recipe = (" or ".join(dict.fromkeys(said)) for said in (epochs, recipes))
+        return f"epoch: {epoch}{among}; recipe: {recipe}; fusion: {fusion}"
 
     def history_notes(self, streams: Iterable[str], counted: np.ndarray) -> Iterator[str]:
         """What is known of the clips that the networks have seen, where that is not simply: none of these."""

@@ -30,10 +30,14 @@ class ProtocolClips:
 
 @dataclass(frozen=True)
 class FusionRule:
-    """A fusion: per segment of the clips (positions) the streams' weights and the temperature."""
+    """A fusion: per segment of the clips (positions) the streams' weights and the temperature.
+
+    chosen: by which clips, in words.
+    """
 
     name: str
     segments: list[tuple[np.ndarray, dict[str, float], float]]
+    chosen: str = "nothing to choose"
     note: str = ""
 
     def scores(self, logits: Logits, positions: np.ndarray) -> np.ndarray:
@@ -126,14 +130,14 @@ def fusion_rules(
         return
     if plan.spec.fusion:
         published = {stream: plan.spec.fusion[STREAMS.index(stream)] for stream in streams}
-        yield FusionRule("published", [(every, published, 1.0)], TUNED)
+        yield FusionRule("published", [(every, published, 1.0)], "on the reported split, by its authors", TUNED)
     yield FusionRule("equal", [(every, dict.fromkeys(streams, 1.0 / len(streams)), 1.0)])
     if plan.run is not None:
         yield _fitted_by_fold(plan, streams)
     elif protocol == "test" and len(val) >= FEWEST_TO_FIT:
         weights, t = fit_fusion({stream: logits[stream][val] for stream in streams}, plan.clips.labels[val])
         note = f"fitted on the {len(val)} validation clips, temperature {t:.3g}"
-        yield FusionRule("fitted", [(every, weights, t)], note)
+        yield FusionRule("fitted", [(every, weights, t)], f"on the {len(val)} validation clips", note)
 
 
 def _fitted_by_fold(plan: DatasetPlan, streams: tuple[str, ...]) -> FusionRule:
@@ -145,4 +149,4 @@ def _fitted_by_fold(plan: DatasetPlan, streams: tuple[str, ...]) -> FusionRule:
         segments.append((np.flatnonzero(plan.clips.folds == fold), weights, temperature))
     temperatures = ", ".join(f"{temperature:.3g}" for _, _, temperature in segments)
     note = f"fitted for each fold on another one (mean shown), temperatures {temperatures}"
-    return FusionRule("fitted", segments, note)
+    return FusionRule("fitted", segments, "for each fold on another one", note)

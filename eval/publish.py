@@ -100,8 +100,34 @@ def figures_of_folds(run: CrossValidation, clips: Sequence[Clip]) -> dict[str, d
     for fold in sorted({clip.fold for clip in clips}):
         held = held_out(run.networks((fold,)), choices[fold].epoch, clips, fold)
         fused = fuse(held.logits, choices[fold].fusion[dataset]) / choices[fold].temperature[dataset]
-        found[f"fused, fold {fold}"] = figures(fused, held.labels, ranks(fused, held.labels))
+        found[f"fused, fold {fold}"] = _figures(fused, held.labels, held.names, clips)
     return found
+
+
+def figures_among_all(run: CrossValidation, clips: Sequence[Clip], dataset: str) -> dict[str, dict[str, Any]]:
+    """What a set's clips get where all glosses of the vocabulary may be answered, as the recogniser does, and not the
+    set's alone; fused as was chosen for each fold. Nothing where there are no others. clips: of all sets."""
+    fused, labels, names, choices = [], [], [], run.choices()
+    for fold in sorted({clip.fold for clip in clips if clip.dataset == dataset}):
+        held = held_out(run.networks((fold,)), choices[fold].epoch, clips, fold)
+        own = held.sets == dataset
+        scores = fuse({stream: logits[own] for stream, logits in held.logits.items()}, choices[fold].fusion[dataset])
+        fused.append(scores / choices[fold].temperature[dataset])
+        labels.append(held.labels[own])
+        names.append(held.names[own])
+    every = len(held.glosses)
+    if every == len({clip.gloss for clip in clips if clip.dataset == dataset}):
+        return {}
+    whole, right, of = (np.concatenate(parts) for parts in (fused, labels, names))
+    return {f"fused, among all {every} glosses": _figures(whole, right, of, clips)}
+
+
+def _figures(fused: np.ndarray, labels: np.ndarray, names: np.ndarray, clips: Sequence[Clip]) -> dict[str, Any]:
+    """Figures of some clips, by their names, with intervals over their sources where several are known."""
+    source_of = {f"{clip.dataset}/{clip.name}": clip.source for clip in clips}
+    sources = np.array([source_of[name] for name in names])
+    known = len(np.unique(sources)) > 1 and (sources != "").all()
+    return figures(fused, labels, ranks(fused, labels), sources if known else None)
 
 
 def figures_table(systems: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> str:
@@ -151,10 +177,16 @@ def publish(folder: Path, data: Sequence[Path], out: Path, card: Path, results: 
     measured = measured_rows(run, data, results)
     clips = [clip for place in data for clip in read_skeletons(place)]
     held = pooled_scores(run, clips)
-    figures_in_json = {dataset: ensemble_figures(rows["fused"]) for dataset, rows in measured.items()}
-    fitted = ensemble(held) | {"figures": figures_in_json}
     own = {dataset: [clip for clip in clips if clip.dataset == dataset] for dataset in measured}
-    systems = {dataset: {**rows, **figures_of_folds(run, own[dataset])} for dataset, rows in measured.items()}
+    among = {dataset: figures_among_all(run, clips, dataset) for dataset in measured}
+    systems = {
+        dataset: {**rows, **among[dataset], **figures_of_folds(run, own[dataset])} for dataset, rows in measured.items()
+    }
+    figures_in_json = {dataset: ensemble_figures(rows["fused"]) for dataset, rows in measured.items()}
+    for dataset, wider in among.items():
+        for row in wider.values():
+            figures_in_json[dataset]["among_all_glosses"] = ensemble_figures(row)
+    fitted = ensemble(held) | {"figures": figures_in_json}
     for stream in Stream:
         Checkpoint.load(run.network((), stream)).save(out / stream)
     replace_file(out / ENSEMBLE_FILE, (json.dumps(fitted, indent=1) + "\n").encode())

@@ -8,16 +8,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dsta.common import write_npz
+from dsta.common import file_sha256, write_npz
 from dsta.data import ClipSet, clip_key, official
 from dsta.metrics import figures, wilson, with_bounds
+from dsta.train.runs import CrossValidation
 from eval.cache import Scored
 from eval.clock import largest
 from eval.doctor import verdict
 from eval.plan import DatasetPlan, Unscored, networks_sha256
 from eval.protocols import FusedScores, Logits, fused_scores
 from eval.robustness import Disturbance
-from leaderboard.results import key, made_by, streams_name
+from leaderboard.results import hash_lines, key, made_by, streams_name
 
 Record = dict[str, Any]
 
@@ -48,22 +49,42 @@ def result_row(plan: DatasetPlan, fused: FusedScores, scores: Mapping[str, Strea
         **_key(plan, fused, scores),
         "status": "ok",
         "reason": "",
-        **figures(fused.scores, fused.labels, fused.rank),
+        **_figures(plan, fused),
         "clips_per_second": len(plan.clips) / seconds,
         "peak_memory_mb": largest(part.peak_memory_mb for part in every),
         "parameters": sum(each[0].parameters for each in parts.values()),
         "latency_ms": float(sum(np.median([part.latency_ms for part in each]) for each in parts.values())),
         "fusion_weights": json.dumps(fused.rule.weights),
+        "selection": plan.selection(tuple(scores), fused.protocol.positions, fused.rule.chosen),
         "note": " ".join(filter(None, _notes(plan, fused, scores, every, provenance["commit"]))),
         "device": first.device,
         "dtype": first.dtype,
         "torch": first.torch,
         "recipe": _recipe(plan, tuple(scores)),
+        **_run(plan.run),
         **weights_hash(plan, tuple(scores)),
         **provenance,
         **made_by(last.commit, last.date),
         "seconds": seconds,
     }
+
+
+def _figures(plan: DatasetPlan, fused: FusedScores) -> Record:
+    """The accuracies with their intervals, and how these were found."""
+    clusters, kind = plan.clips.clusters
+    of_clips = clusters[fused.protocol.positions] if kind else clusters
+    count = len(np.unique(of_clips))
+    if count < 2:
+        return {**figures(fused.scores, fused.labels, fused.rank), "interval": "Wilson; per class: bootstrap, glosses"}
+    found = figures(fused.scores, fused.labels, fused.rank, of_clips)
+    return {**found, "interval": f"bootstrap over {count} {kind}, Wilson at least"}
+
+
+def _run(run: CrossValidation | None) -> Record:
+    if run is None:
+        return {}
+    hashes = {path.name: file_sha256(path) for path in run.files}
+    return {"run": run.folder.resolve().name, "run_sha256": hash_lines(hashes)}
 
 
 def _notes(
@@ -75,8 +96,6 @@ def _notes(
     expected = plan.spec.size(protocol.name)
     if protocol.name != plan.spec.released and expected not in (None, len(protocol.positions)):
         yield f"{len(protocol.positions)} clips, where the official list has {expected}."
-    if plan.clips.groups:
-        yield "Takes of one person are alike, and the per-instance intervals do not allow for it."
     yield from plan.history_notes(streams, protocol.positions)
     yield from plan.warnings
     yield verdict(fused.scores, fused.labels)
@@ -124,7 +143,11 @@ def gloss_names(plan: DatasetPlan) -> list[str]:
 
 
 def robustness_rows(
-    plan: DatasetPlan, fused: FusedScores, streams: Sequence[str], disturbed: Mapping[Disturbance | None, Logits]
+    plan: DatasetPlan,
+    fused: FusedScores,
+    streams: Sequence[str],
+    disturbed: Mapping[Disturbance | None, Logits],
+    origin: Record,
 ) -> list[Record]:
     """Top-1 of one fusion on clips as they are (`none`) and disturbed, with the weights for clips as they are."""
     rows = []
@@ -133,7 +156,8 @@ def robustness_rows(
         low, high = wilson(int(hit.sum()), len(hit))
         kind, level = (disturbance.kind, disturbance.level) if disturbance else ("none", 0.0)
         top1 = dict(zip(with_bounds("top1_instance"), (float(hit.mean()), low, high), strict=True))
-        rows.append({**_key(plan, fused, streams), "disturbance": kind, "level": level, "n": len(hit), **top1})
+        place = {"disturbance": kind, "level": level, "n": len(hit)}
+        rows.append({**_key(plan, fused, streams), **place, **top1, **origin, **weights_hash(plan, streams)})
     return rows
 
 
@@ -151,7 +175,8 @@ def save_predictions(cache: Path, row: Record, clips: ClipSet, fused: FusedScore
         labels=fused.labels,
         rank=fused.rank,
         predicted=fused.predicted,
-        groups=np.array([clips.groups[i] for i in positions] if clips.groups else [], dtype=np.str_),
+        clusters=clips.clusters[0][positions] if clips.clusters[1] else np.array([]),
+        kind=np.array(clips.clusters[1]),
         weights_sha256=np.array(row["weights_sha256"]),
         data_sha256=np.array(row["data_sha256"]),
     )

@@ -32,6 +32,7 @@ from eval import doctor, rows
 from eval.cache import ScoringWork
 from eval.plan import DatasetPlan, Network, Unscored, find_run
 from eval.protocols import fused_or_reason, protocol_clips, stream_combinations
+from eval.recompute import keep_scores
 from eval.robustness import DISTURBANCES, Disturbance
 from eval.scoring import ScoringEngine
 from eval.speed import rehearse
@@ -140,6 +141,7 @@ class Run:
         provenance = self.provenance(self.engine.cache.data_sha256(plan.clips))
         found = rows.DatasetRows([], [], [])
         protocols, val = protocol_clips(plan)
+        keep_scores(self.args.out, plan, logits[None], protocols, val)
         for protocol, streams in product(protocols, stream_combinations(self.streams)):
             for fused in fused_or_reason(plan, streams, protocol, val, logits[None]):
                 if isinstance(fused, Unscored):
@@ -151,7 +153,7 @@ class Run:
                 found.glosses.extend(rows.gloss_rows(plan, fused, streams))
                 rows.save_predictions(self.args.cache, found.results[-1], plan.clips, fused)
                 if self.args.robustness:
-                    found.robustness.extend(rows.robustness_rows(plan, fused, streams, logits))
+                    found.robustness.extend(rows.robustness_rows(plan, fused, streams, logits, provenance))
         return found
 
     def write(self, spec: DatasetSpec, plan: DatasetPlan | Unscored, bar: tqdm) -> list[rows.Record]:
@@ -198,7 +200,14 @@ def _parser() -> argparse.ArgumentParser:
     add = result.add_argument
     add("--data", nargs="+", type=Path, default=[Path("data")], metavar="DIR", help="folders that hold the data sets")
     add("--weights", type=Path, default=Path("weights"), metavar="DIR", help="holds NAME/STREAM of the benchmarks")
-    add("--runs", type=Path, default=Path("runs"), metavar="DIR", help="what eval/crossval.py made")
+    add(
+        "--runs",
+        nargs="+",
+        type=Path,
+        default=[Path("runs")],
+        metavar="DIR",
+        help="runs of eval/crossval.py, or folders of such",
+    )
     add("--datasets", nargs="+", metavar="NAME", help="by default all")
     add("--streams", nargs="+", default=list(STREAMS), metavar="STREAM", help="by default all four")
     add("--device", default="auto", help="auto, cpu, cuda or cuda:1")

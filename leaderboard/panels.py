@@ -21,6 +21,8 @@ NOTHING = f"""<div class="card lb"><h3>Nothing has been measured here yet</h3>
 <p class="quiet">It scores every dataset and every combination of streams that it finds, and says why where it cannot.
 Until then, only what others published stands below.</p></div>"""
 FUSIONS_TEXT = """<p class="quiet small"><b>95 %</b>: where the true value lies, as far as that many clips can tell.
+Where it is known whose takes the clips are, people or sources are resampled whole. <b>Chosen by</b>, among the columns
+and in a row’s details: the clips that chose epoch, recipe and fusion.
 <b>Fusion</b>: <i>published</i> weights were tuned by their authors on the labels they report; <i>equal</i> ones on
 nothing; <i>fitted</i> ones on validation clips alone; <i>none</i>: a single stream.
 ⋮ in a column’s head sorts by that column, too, and goes before the order chosen above.</p>"""
@@ -108,7 +110,8 @@ def row_origin(row: Any) -> dict[str, str]:
     dirty = " – with uncommitted changes" if row.dirty.strip().lower() in ("true", "1", "yes", "dirty") else ""
     seconds = "" if math.isnan(row.seconds) else f"{row.seconds:.3g} s"
     device = " · ".join(part for part in (row.device, row.dtype, f"torch {row.torch}" if row.torch else "") if part)
-    said = {"Fusion weights": weights, "Recipe": row.recipe, "Device": device, "Date": row.date}
+    said = {"Chosen by": row.selection, "Intervals": row.interval, "Fusion weights": weights, "Recipe": row.recipe}
+    said |= {"Run": " · ".join(filter(None, (row.run, row.run_sha256))), "Device": device, "Date": row.date}
     said |= {"Scoring took": seconds, "Commit": row.commit + dirty, "Weights sha256": row.weights_sha256}
     return {name: text for name, text in (said | {"Data sha256": row.data_sha256}).items() if text}
 

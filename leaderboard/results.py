@@ -3,9 +3,14 @@
 `results.csv` has one row per dataset x protocol x streams x fusion; `glosses.csv` the counts of each gloss in each row
 that is ok; `robustness.csv` one row per disturbance. Shares are fractions.
 
+interval: how the 95 % intervals were found. selection: by which clips epoch, recipe and fusion were chosen. run: the
+cross-validation whose networks scored, empty for a benchmark.
+
 Hashes: data_sha256 is the sha256 of the lines `sha256  filename` of the data set's files, in order of filename, as
-`sha256sum FILES | sha256sum` prints it inside the folder; weights_sha256 is that of `model.safetensors`, or, of several
-networks, the sha256 of the lines `sha256  stream` or `sha256  fold0/stream`, in order of the name.
+`sha256sum FILES | sha256sum` prints it inside the folder;
+run_sha256 is that of the run's `chosen.json` and `run.json`;
+weights_sha256 is that of `model.safetensors`, or, of several networks, the sha256 of the lines `sha256  stream` or
+`sha256  fold0/stream`, in order of the name.
 """
 
 import csv
@@ -33,12 +38,15 @@ PROVENANCE = (
 )  # fmt: skip
 COLUMNS = (
     *KEY, "status", "reason", "n", "num_classes",
-    *(rate + end for rate in RATES for end in ("", "_lo", "_hi")),
-    "log_loss", "ece", "clips_per_second", "peak_memory_mb", "parameters", "latency_ms", "fusion_weights", "note",
-    *PROVENANCE,
+    *(rate + end for rate in RATES for end in ("", "_lo", "_hi")), "interval",
+    "log_loss", "ece", "clips_per_second", "peak_memory_mb", "parameters", "latency_ms", "fusion_weights", "selection",
+    "note", "run", "run_sha256", *PROVENANCE,
 )  # fmt: skip
 GLOSS_COLUMNS = (*KEY, "gloss", "n", "hits1", "hits5", "confused_with", "confused_count")
-DISTURBED_COLUMNS = (*KEY, "disturbance", "level", "n", "top1_instance", "top1_instance_lo", "top1_instance_hi")
+DISTURBED_COLUMNS = (
+    *KEY, "disturbance", "level", "n", "top1_instance", "top1_instance_lo", "top1_instance_hi", "weights_sha256",
+    "data_sha256", "commit", "date",
+)  # fmt: skip
 RESULTS_FILE, GLOSSES_FILE, ROBUSTNESS_FILE = "results.csv", "glosses.csv", "robustness.csv"
 OUT = Path(__file__).resolve().parent / "results"
 TIMES = ("clips_per_second", "peak_memory_mb", "latency_ms", "seconds", "date", "command")

@@ -293,6 +293,8 @@ CHOICES: dict[str, tuple[Column, ...]] = {
     "Memory": (_number("Peak MB", "peak_memory_mb", 96),),
     "Log-loss": (_number("Log-loss", "log_loss", 90, 3),),
     "Calibration error": (_number("ECE", "ece", 80, 3),),
+    "Chosen by": (_text("Chosen by", "selection", 320),),
+    "Intervals": (_text("Intervals", "interval", 170),),
     "Glosses": (_number("Glosses", "num_classes", 90),),
     "Device": (_text("Device", "device", 130),),
     "Number type": (_text("Type", "dtype", 90),),

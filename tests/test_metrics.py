@@ -10,7 +10,18 @@ from helpers.oracle import ORACLE, arrays, needs_oracle
 from scipy.special import log_softmax
 from sklearn import metrics as sk
 
-from dsta.metrics import calibration_error, class_order, fit_fusion, hits, log_loss, renamed_hits, topk, wilson
+from dsta.metrics import (
+    calibration_error,
+    class_order,
+    cluster_bootstrap,
+    figures,
+    fit_fusion,
+    hits,
+    log_loss,
+    renamed_hits,
+    topk,
+    wilson,
+)
 from dsta.streams import fuse
 
 STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
@@ -195,3 +206,32 @@ def test_an_order_is_judged_on_clips_it_was_not_learned_on():
     assert learned_on > 0.1 and renamed_hits(scores, labels).mean() < 0.01
     order = rng.permutation(500)
     assert renamed_hits(np.eye(500)[order[labels]] * 9, labels).all()
+
+
+def test_takes_that_fall_together_are_one_piece_of_evidence():
+    """200 people, each all right or all wrong: the interval is about that of 200 clips, not of 2 000."""
+    right = np.random.default_rng(0).random(200) < 0.6
+    hit, people = right.repeat(10), np.arange(200).repeat(10)
+    labels = np.tile(np.arange(10), 200)
+    of_people, per_class = cluster_bootstrap(hit, labels, people)
+    assert np.allclose(of_people, wilson(right.sum(), 200), atol=0.01) and np.allclose(per_class, of_people)
+    of_clips, _ = cluster_bootstrap(hit, labels, np.arange(2000))
+    assert np.allclose(of_clips, wilson(hit.sum(), 2000), atol=0.005)
+    scores = np.where(hit[:, None], np.eye(10)[labels], -np.eye(10)[labels])
+    found = figures(scores, labels, (~hit).astype(int), people)
+    assert (found["top1_instance_lo"], found["top1_instance_hi"]) == of_people
+    alike = np.argsort(np.argsort(~hit, kind="stable") % 2, kind="stable") >= 1000  # two halves with as many hits each
+    found = figures(scores, labels, (~hit).astype(int), alike)
+    assert (found["top1_instance_lo"], found["top1_instance_hi"]) == wilson(hit.sum(), 2000)
+
+
+def test_clusters_are_resampled_as_a_loop_would():
+    rng = np.random.default_rng(3)
+    hit, labels, who = rng.random(60) < 0.5, rng.integers(0, 4, 60), rng.integers(0, 6, 60)
+    shares, rates = [], []
+    for drawn in rng.integers(0, 6, (4000, 6)):
+        at = np.concatenate([np.flatnonzero(who == one) for one in drawn])
+        shares.append(hit[at].mean())
+        rates.append(np.mean([hit[at][labels[at] == label].mean() for label in np.unique(labels[at])]))
+    found = cluster_bootstrap(hit, labels, who, resamples=4000)
+    assert np.allclose(found, [np.percentile(each, [2.5, 97.5]) for each in (shares, rates)], atol=0.02)

@@ -111,6 +111,14 @@ def test_poor_clips_give_finite_input(clip, recipe, stream, lost, length):
     assert made.shape == (recipe.channels, recipe.window, 27) and np.isfinite(made).all()
 
 
+@pytest.mark.parametrize("lost", [[], [30], [8, 9, 10, 11, 25]])
+def test_bones_of_a_still_clip_do_not_move_when_a_parent_is_lost_and_found(clip, lost):
+    clip[:] = clip[:1]
+    clip[lost, INDEX["left_wrist"]] = 0
+    recipe = replace(NORMALISED, hand_local=False, window=40)
+    assert not prepare(clip, "bone_motion", recipe)[:2].any() and not prepare(clip, "joint_motion", recipe)[:2].any()
+
+
 def test_shoulder_frame_without_shoulders_is_the_middle_of_what_was_seen(clip):
     clip[:, [LEFT, RIGHT]] = 0
     origin, width = shoulder_frame(clip)

@@ -38,8 +38,8 @@ class ClipSet:
 
     joints: sequence of (T, 27, 3) floating arrays in canvas pixels, read when asked for. labels: (N,) class indices;
     of a skeleton set those of its sorted glosses. glosses: the classes' names, empty where the folder does not say.
-    folds: (N,), -1 where there are none. groups: (N,) gloss and source (in a prepared folder, the signer), whose takes
-    are alike; empty where unknown. estimator: what the keypoints are from. files: those that define the clips, over
+    folds: (N,), -1 where there are none. sources: (N,) the signer, or of a skeleton set the source, whose takes are
+    alike; empty where unknown. estimator: what the keypoints are from. files: those that define the clips, over
     which their hash goes. splits: (N,) `train`, `val` or `test`; empty where the folder does not say.
     """
 
@@ -49,7 +49,7 @@ class ClipSet:
     joints: Sequence[np.ndarray]
     glosses: tuple[str, ...]
     folds: np.ndarray
-    groups: tuple[str, ...]
+    sources: tuple[str, ...]
     estimator: str
     files: tuple[Path, ...]
     splits: tuple[str, ...] = ()
@@ -62,6 +62,18 @@ class ClipSet:
         """By which the clips are known again elsewhere."""
         glosses = [self.glosses[label] for label in self.labels] if self.glosses else []
         return Fingerprints.of(self.joints, self.names, glosses)
+
+    @property
+    def clusters(self) -> tuple[np.ndarray, str]:
+        """(N,) whose take each clip is, as far as is known, and in words what that is; empty where nothing is known."""
+        for labels, kind in (
+            (self.sources, "sources" if (self.folds >= 0).any() else "signers"),
+            (self.folds, "folds"),
+        ):
+            found = np.asarray(labels)
+            if len(np.unique(found)) > 1:
+                return found, kind
+        return np.array([]), ""
 
 
 class JoinedClips(Sequence[np.ndarray]):
@@ -102,7 +114,7 @@ class SelectedClips(Sequence[Clip]):
 
     def __getitem__(self, i: Any) -> Any:
         at, held = int(self.positions[i]), self.held
-        gloss, source = self.glosses[held.labels[at]], signer_or_source(held, at)
+        gloss, source = self.glosses[held.labels[at]], held.sources[at] if held.sources else ""
         return Clip(held.names[at], held.folder.name, gloss, source, int(held.folds[at]), held.joints[at])
 
 
@@ -112,8 +124,3 @@ def fingerprints(clips: Sequence[Clip]) -> Fingerprints:
         return clips.held.fingerprints[clips.positions]
     names, glosses = [clip.name for clip in clips], [clip.gloss for clip in clips]
     return Fingerprints.of((clip.joints for clip in clips), names, glosses)
-
-
-def signer_or_source(held: ClipSet, i: int) -> str:
-    """The signer or source of a clip; empty where it is not known."""
-    return held.groups[i].rpartition("/")[2] if held.groups else ""

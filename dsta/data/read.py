@@ -101,7 +101,7 @@ def read_clip_set(folder: str | Path, split: str = "val") -> ClipSet:
         [clip.joints for clip in clips],
         glosses,
         np.array([clip.fold for clip in clips]),
-        tuple(f"{clip.gloss}/{clip.source}" for clip in clips) if all(clip.source for clip in clips) else (),
+        tuple(clip.source for clip in clips) if all(clip.source for clip in clips) else (),
         "mediapipe-holistic",
         (folder / "clips.npz", folder / "index.csv"),
     )
@@ -113,7 +113,7 @@ def _held_prepared(folder: Path, split: str) -> ClipSet:
     if not rows:
         there = ", ".join(sorted({row.split for row in prepared.rows}))
         raise UserError(f"{folder} has no clip of the split {split}, only of {there}: change its labels.")
-    signers = [row.signer.replace("/", " ") for row in rows]
+    signers = tuple(row.signer for row in rows)
     return ClipSet(
         folder,
         tuple(row.clip for row in rows),
@@ -121,7 +121,7 @@ def _held_prepared(folder: Path, split: str) -> ClipSet:
         prepared.clips(rows),
         prepared.glosses,
         np.full(len(rows), -1),
-        tuple(f"{row.gloss}/{signer}" for row, signer in zip(rows, signers, strict=True)) if all(signers) else (),
+        signers if all(signers) else (),
         prepared.estimator,
         (folder / JOINTS_FILE, folder / INDEX_FILE),
         tuple(row.split for row in rows),
@@ -133,10 +133,10 @@ def _upstream_files(split: str) -> tuple[str, str]:
 
 
 def _joined(parts: list[ClipSet]) -> ClipSet:
-    """Upstream's arrays of one or two splits as one. Only where there are two is it known which clip is of which."""
-    if len(parts) == 1:
-        return parts[0]
+    """Upstream's arrays of one or two splits as one. A `val` alone does not say which split its clips are of."""
     splits = [part.files[0].name.partition("_")[0] for part in parts]
+    if splits in (["train"], ["val"]):
+        return parts[0]
     return replace(
         parts[0],
         names=tuple(name for part in parts for name in part.names),

@@ -93,7 +93,7 @@ def network_input(frames: Tensor, following: Tensor, stream: Stream | str, recip
         return (x - torch.cat([nose, torch.zeros_like(nose[:, :1])], 1)[:, None, None]).permute(0, 3, 1, 2)
     points = _relative(frames, PARENTS) if stream.is_bone else frames[..., :2]
     if stream.is_motion:
-        moved = (_seen(frames) & _seen(following))[..., None]
+        moved = (_there(frames, stream) & _there(following, stream))[..., None]
         after = _relative(following, PARENTS) if stream.is_bone else following[..., :2]
         points = torch.where(moved, after - points, 0)
     channels = [points, frames[..., 2:]]
@@ -108,6 +108,12 @@ def _joints(frames: Tensor, which: Sequence[int] | np.ndarray) -> Tensor:
 
 def _seen(clip: Tensor) -> Tensor:
     return clip[..., 2] > 0
+
+
+def _there(frames: Tensor, stream: Stream) -> Tensor:
+    """(N, T, 27) bool: the joints, or bones, of which nothing is missing."""
+    found = _seen(frames)
+    return found & _joints(found, PARENTS) if stream.is_bone else found
 
 
 def _mirror(clip: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     for name in ("learning-rate", "clip-norm", "per-gloss", "spread"):
         add(f"--{name}", type=float, help="instead of the recipe's")
     add("--batch-size", type=int, help="instead of the recipe's; of all processes together")
-    add("--ema", type=float, dest="average", metavar="DECAY", help="score and save an average of the weights: 0.999")
+    add("--ema", type=float, dest="average", metavar="DECAY", help="average the weights, and save the better: 0.999")
     add("--seed", type=int, help="of everything that is drawn (default 0)")
     add(
         "--select",
@@ -77,6 +77,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--compile", choices=["auto", "yes", "no"], default="auto", help="auto: on one GPU")
     add("--workers", type=at_least(0), help="processes that prepare batches (default: up to 4 for a GPU, else none)")
     add("--tensorboard", action="store_true", help="curves for TensorBoard in OUT/tensorboard")
+    add(
+        "--chosen-on",
+        default="",
+        metavar="TEXT",
+        help="the clips that chose these settings, for the provenance",
+    )
     add("--licence", default="", help="licence of the weights, for their configuration")
     return parser
 
@@ -162,6 +168,7 @@ def _provenance(
     args: argparse.Namespace, clips: TrainingClips, compute: Compute, config: AnyConfig, init: Path | None
 ) -> dict[str, Any]:
     begun = {"init": origin(init)} if init else {}
+    chosen = {"recipe_selection": args.chosen_on} if args.chosen_on else {}
     left_out = {"without_glosses": sorted(set(args.without_glosses))} if args.without_glosses else {}
     return {
         "datasets": [folder.resolve().name for folder in args.data],
@@ -175,6 +182,7 @@ def _provenance(
         "commit": git_commit(),
         "licence": args.licence,
         **left_out,
+        **chosen,
         **begun,
     }
 

@@ -20,6 +20,8 @@ SMALL_RECIPE = Recipe(
     views=4,
 )
 """Input for sets of some thousand clips, where the reference's recipe overfits to who stands where."""
+SMALL_RECIPE_CHOSEN = "on fold 0 of wlasl50 in a first study, then on wlasl50 and asl_everyday (docs/log.md)"
+"""The clips by which it, and the training of `TrainConfig`, were chosen."""
 
 _REFERENCE_EPOCHS = 250
 _WARM_UP = 20  # epochs; these and the next are of a schedule of 250, and shrink with it
@@ -37,7 +39,8 @@ class TrainConfig:
     balance: how much of the glosses' unequal shares in an epoch is taken out of the trained logits: 0 nothing, so that
         frequent glosses win when in doubt, 1 all (post-hoc logit adjustment, arXiv 2007.07314).
     clip_norm: most that the gradient's norm may be, 0 for no limit.
-    average: decay of the moving average of the weights, which is then what is scored and saved; 0 for none.
+    average: decay of the moving average of the weights, after its warm-up; 0 for none. It is saved, or, of it and the
+        weights themselves, the one that is better on validation clips.
     """
 
     epochs: int = 50

@@ -131,6 +131,8 @@ def fit(
         checkpoint = Checkpoint.load(out)
         made_by = {k: v for k, v in checkpoint.provenance.items() if k != "state"}
         made_by |= {"selection": chosen, "val_top1": history[best]["val_top1"]}
+        if training.config.average:
+            made_by["averaged"] = bool(history[best]["averaged"])
         checkpoint = replace(checkpoint, provenance=made_by)
     if compute.group.leads:
         with compute.stop.held(), telling_disk_errors(out):

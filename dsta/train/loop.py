@@ -28,7 +28,7 @@ from dsta.skeleton import NUM_JOINTS
 from dsta.streams import Recipe, Stream
 from dsta.train.config import AnyConfig, ReferenceConfig
 from dsta.train.distributed import Group, compiled, synchronise
-from dsta.train.state import EpochLog, RunFiles, best_epoch, telling_disk_errors
+from dsta.train.state import EpochLog, RunFiles, best_epoch, quality, telling_disk_errors
 
 SCORED_AT_ONCE = 64  # network inputs
 
@@ -133,7 +133,7 @@ class Loop:
 
     @property
     def result(self) -> DSTA:
-        """The network that is scored and saved."""
+        """The network that is saved where no validation clips choose."""
         return self.averaged or self.model
 
     def run(self) -> list[EpochLog]:
@@ -175,6 +175,9 @@ class Loop:
             rate = config.rate(epoch, step / self.batches.steps)
             x, y = (part.to(compute.device, non_blocking=True) for part in (x, y))
             loss, scores = self._stepping(x, y, keep, rate)
+            if self.averaged is not None:
+                decay = warmed_up(config.average, epoch * self.batches.steps + step)
+                _average(self.averaged, self.model, decay)
             losses.append(loss)  # numbers stay on the device: reading one would wait for it
             correct += (scores.argmax(1) == y).sum()
             count += len(y)
@@ -223,8 +226,6 @@ class Loop:
         if self.config.clip_norm:
             torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
         self.optimizer.step()
-        if self.averaged is not None:
-            _average(self.averaged, self.model, self.config.average)
         return loss.detach(), scores.detach()
 
     def _finish(self, epoch: int, line: EpochLog) -> None:
@@ -232,7 +233,8 @@ class Loop:
         model = self.result.eval()
         last = epoch + 1 == self.config.epochs
         if self.validation and (last or (epoch + 1) % self.validation.every == 0):
-            line |= self.validation(model)
+            model, judged = self._better(self.validation)
+            line |= judged
         if self.after_epoch:
             self.after_epoch(epoch + 1, model)
         self.history.append(line)
@@ -241,6 +243,16 @@ class Loop:
                 if self.keep and (not self.validation or best_epoch(self.history) in (-1, epoch)):
                     self.keep(model, epoch + 1)
                 self.files.write(self._state(), self.history)
+
+    def _better(self, validation: Validation) -> tuple[DSTA, EpochLog]:
+        """The average of the weights or those of the last step, whichever is better on the validation clips, with what
+        the log says of it."""
+        if self.averaged is None:
+            return self.model, validation(self.model.eval())
+        averaged, plain = validation(self.averaged.eval()), validation(self.model.eval())
+        if quality(plain) > quality(averaged):
+            return self.model, plain | {"averaged": 0}
+        return self.averaged, averaged | {"averaged": 1}
 
     def _wrapped(self) -> nn.Module:
         """The network, averaging gradients where there are several processes."""
@@ -280,6 +292,12 @@ def speed_up(model: nn.Module) -> None:
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stub lacks it
+
+
+def warmed_up(decay: float, step: int) -> float:
+    """The decay of a moving average after so many steps: short at first, or the first weights would stay in it for as
+    long as a small set is trained (as TensorFlow's ExponentialMovingAverage with `num_updates`)."""
+    return min(decay, (1 + step) / (10 + step))
 
 
 @torch.no_grad()

@@ -35,6 +35,7 @@ def seen_of(provenance: Mapping[str, Any], folders: Mapping[str, Path]) -> Seen 
             "val" if chosen else "last",
             without_folds=tuple(provenance.get("without_folds", ())),
             val_folds=tuple(provenance.get("val_folds", ())) if chosen else (),
+            without_glosses=tuple(provenance.get("without_glosses", ())),
             seed=provenance.get("training", {}).get("seed", 0),
         )
     )

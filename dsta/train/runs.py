@@ -53,6 +53,11 @@ class CrossValidation:
     def choices_file(self) -> Path:
         return self.folder / "chosen.json"
 
+    @property
+    def files(self) -> list[Path]:
+        """What tells this run from others: its data and settings, and what was chosen."""
+        return [path for path in (self.choices_file, self.folder / "run.json") if path.exists()]
+
     def network(self, without: Collection[int], stream: str) -> Path:
         """The folder of the network that was trained without these folds: none, one, or a pair."""
         folds = "".join(map(str, sorted(without)))

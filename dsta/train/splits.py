@@ -29,7 +29,7 @@ from dsta.data import (
     read_clip_set,
     read_skeletons,
 )
-from dsta.data.clips import fingerprints, signer_or_source
+from dsta.data.clips import fingerprints
 from dsta.data.overlap import Fingerprints
 
 HELD_OUT = 0.1  # share of the training clips that choose the epoch where no clips are given for it
@@ -194,7 +194,7 @@ def _from_held(folder: Path, request: Request, alone: bool) -> TrainingClips:
         held, chosen, selection = given
         val = SelectedClips(held, chosen, glosses)
     elif request.choose == "val" and alone:
-        mask, how = hold_out(train.labels, [signer_or_source(train, i) for i in positions], request.seed)
+        mask, how = hold_out(train.labels, train.sources or [""] * len(train), request.seed)
         positions = np.flatnonzero(~mask).tolist()
         val, selection = (
             SelectedClips(train, np.flatnonzero(mask).tolist(), glosses),

@@ -63,10 +63,15 @@ def interrupted_note(finished: int, epochs: int) -> str:
     return f"interrupted after epoch {finished} of {epochs}"
 
 
+def quality(line: EpochLog) -> tuple[float, float]:
+    """What networks are compared by: top-1 on the validation clips; of equal ones, the lower log-loss is better."""
+    return line["val_top1"], -line["val_loss"]
+
+
 def best_epoch(history: Sequence[EpochLog]) -> int:
-    """The epoch, from 0, with the highest top-1 on the validation clips; of equal ones the lowest log-loss."""
+    """The epoch, from 0, that is best on the validation clips."""
     judged = [line for line in history if "val_top1" in line]
-    return int(max(judged, key=lambda line: (line["val_top1"], -line["val_loss"]))["epoch"]) if judged else -1
+    return int(max(judged, key=quality)["epoch"]) if judged else -1
 
 
 @contextmanager

@@ -63,7 +63,7 @@ def test_a_split_is_held_with_its_labels_and_estimator(folder):
     assert held.labels.tolist() == [0, 0, 1]
     assert held.glosses == tuple(GLOSSES)
     assert held.splits == ("test", "val", "test")
-    assert held.groups == ("no/s2", "no/s1", "yes/s1")
+    assert held.sources == ("s2", "s1", "s1")
     assert held.estimator == "mediapipe-holistic"
     for name, clip in zip(held.names, pickle.loads(pickle.dumps(held.joints)), strict=True):
         assert np.array_equal(clip, pose_of(name).clip())
@@ -74,7 +74,7 @@ def test_a_split_is_held_with_its_labels_and_estimator(folder):
 
 def test_a_split_without_clips_and_signers_that_are_not_known(tmp_path):
     write_prepared(tmp_path, [row("a", signer="")], joints, ABOUT, [])
-    assert read_clip_set(tmp_path, "train").groups == ()
+    assert read_clip_set(tmp_path, "train").sources == ()
     with pytest.raises(UserError, match="no clip of the split val"):
         read_clip_set(tmp_path, "val")
 

@@ -48,49 +48,54 @@ def sides(n=1000, groups=False):
     names = np.array([f"c{i:04}" for i in range(n)])
     a = (rng.random(n) < 0.4).astype(int)
     b = np.where(rng.random(n) < 0.12, 0, a)
-    kinds = np.array([f"g{i % 200}" for i in range(n)]) if groups else np.array([], str)
-    return Predictions(names, a, kinds), Predictions(names[::-1], b[::-1], kinds[::-1])
+    who, kind = (np.arange(n) % 200, "signers") if groups else (np.array([]), "")
+    return Predictions(names, a, who, kind), Predictions(names[::-1], b[::-1], who[::-1], kind)
 
 
 def test_clips_are_paired_by_name():
     a, b = sides()
-    result, grouped = compare(a, b)
+    result = compare(a, b)
     assert result.difference == pytest.approx((b.rank == 0).mean() - (a.rank == 0).mean())
-    assert result.only_a == 0 and result.only_b > 0 and not grouped and result.p < 1e-4
+    assert result.only_a == 0 and result.only_b > 0 and result.p < 1e-4
 
 
 def test_only_common_clips_count():
     a, b = sides()
-    part = Predictions(b.names[:300], b.rank[:300], b.groups)
-    result, _ = compare(a, part)
-    assert result.n == 300 and "(1000 in A, 300 in B)" in sentence(result, False, (1000, 300))
+    part = Predictions(b.names[:300], b.rank[:300], b.clusters)
+    result = compare(a, part)
+    assert result.n == 300 and "(1000 in A, 300 in B)" in sentence(result, "", (1000, 300))
 
 
 def test_top_5_looks_at_five_places():
     names = np.array(["a", "b"])
     a, b = Predictions(names, np.array([4, 0]), names[:0]), Predictions(names, np.array([5, 0]), names[:0])
-    assert compare(a, b, 1)[0].difference == 0 and compare(a, b, 5)[0].difference == -0.5
+    assert compare(a, b, 1).difference == 0 and compare(a, b, 5).difference == -0.5
 
 
 def test_takes_of_one_person_stay_together():
-    _, grouped = compare(*sides(groups=True))
-    assert grouped
+    """Of five people one gains on every sign: as single clips that is certain, of five people it is not."""
+    people = np.repeat(np.arange(5), 40)
+    names = np.array([f"sign{i % 40}/{who}" for i, who in enumerate(people)])
+    a, b = (Predictions(names, (people != right).astype(int), people, "signers") for right in (9, 0))
+    together, alone = compare(a, b), compare(*(side._replace(kind="") for side in (a, b)))
+    assert together.difference == alone.difference == pytest.approx(0.2)
+    assert together.low == 0 < alone.low and "each of the signers kept together" in sentence(together, a.kind, (1, 1))
 
 
 @pytest.mark.parametrize("names", [["x", "y"], ["c0001", "c0001"]])
 def test_clips_that_cannot_be_paired_are_told(names):
     a, _ = sides(10)
     with pytest.raises(UserError, match=r"in common|more than once"):
-        compare(a, Predictions(np.array(names), np.zeros(2, int), a.groups))
+        compare(a, Predictions(np.array(names), np.zeros(2, int), a.clusters))
 
 
 def test_the_sentence():
     a, b = sides()
-    text = sentence(compare(a, b)[0], False, (1000, 1000))
+    text = sentence(compare(a, b), "", (1000, 1000))
     assert text.startswith("B is better by ") and "p < 0.0001" in text and "(n = 1000)" in text
-    turned = sentence(compare(b, a)[0], False, (1000, 1000))
+    turned = sentence(compare(b, a), "", (1000, 1000))
     assert turned.replace("worse", "better").splitlines()[0] == text.splitlines()[0]
-    assert "equally good" in sentence(compare(a, a)[0], False, (1000, 1000))
+    assert "equally good" in sentence(compare(a, a), "", (1000, 1000))
 
 
 def test_the_command(tmp_path, capsys):
@@ -99,7 +104,7 @@ def test_the_command(tmp_path, capsys):
     a, b = sides(groups=True)
     for entry, side in ((ROWS[1], a), (ROWS[2], b)):
         hashes = {key: np.array(entry[key]) for key in ("weights_sha256", "data_sha256")}
-        write_npz(predictions_file(cache, entry), names=side.names, rank=side.rank, groups=side.groups, **hashes)
+        write_npz(predictions_file(cache, entry), **side._asdict(), **hashes)
     where = ["--results", str(tmp_path), "--cache", str(cache)]
     assert main(["wlasl50:joint", "3", *where]) == 0
     out = capsys.readouterr().out.splitlines()

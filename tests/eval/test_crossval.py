@@ -193,7 +193,7 @@ def test_a_measured_run_becomes_weights_that_recognise(finished, measured, data,
         if row["fusion"] == "none" and "+" not in row["streams"]:
             top1, low, high = (f"{float(row[f'top1_instance{end}']):.1%}" for end in ("", "_lo", "_hi"))
             assert f"| {row['dataset']} | {row['streams']} | 24 / 3 | {top1} [{low}, {high}] |" in text
-    assert len(text.splitlines()) == 2 + 2 * (6 + 4)
+    assert len(text.splitlines()) == 2 + 2 * (7 + 4)
 
 
 def test_a_second_call_trains_nothing(finished, data):
@@ -233,6 +233,24 @@ def some_folds(data, folder, folds):
         csv.writer(file).writerows([rows[0], *(row for row in rows[1:] if int(row[3]) < folds)])
     (folder / "clips.npz").write_bytes((data[0] / "clips.npz").read_bytes())
     return folder
+
+
+def test_a_set_is_also_judged_among_all_glosses_of_the_vocabulary(finished, data):
+    out, run = finished[0], CrossValidation(finished[0])
+    clips = [clip for folder in data for clip in read_skeletons(folder)]
+    ((system, found),) = publish.figures_among_all(run, clips, "alpha").items()
+    right, count = 0, 0
+    for fold, choice in run.choices().items():
+        saved = {str(stream): scores_of(out / f"fold{fold}" / stream) for stream in Stream}
+        for i, name in enumerate(saved["joint"]["names"]):
+            if name.startswith("alpha/"):
+                weights = choice.fusion["alpha"]
+                fused = sum(weights[stream] * each[f"epoch{choice.epoch}"][i] for stream, each in saved.items())
+                gloss = next(clip.gloss for clip in clips if f"{clip.dataset}/{clip.name}" == name)
+                right, count = right + (VOCABULARY[fused.argmax()] == gloss), count + 1
+    assert system == "fused, among all 4 glosses" and (found["n"], found["top1_instance"]) == (count, right / count)
+    alone = [clip for clip in clips if clip.dataset == "alpha"]
+    assert publish.figures_among_all(run, alone, "alpha") == {}
 
 
 def test_one_fold_is_a_users_error(data, tmp_path, capsys):

@@ -1,6 +1,7 @@
 """Which network may score which fold: neither it nor what it began from has trained on it, or been chosen by it."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from helpers.benchmarks import SMALL, crossval_run, network, skeleton_set
 from dsta.checkpoint import origin, saw_folds
 from dsta.data import read_clip_set, read_skeletons
 from dsta.train.runs import CrossValidation
-from eval.plan import Network, Unscored, fit_on_inner_fold, fold_network, in_classes_of
+from eval.plan import Network, Unscored, find_run, fit_on_inner_fold, fold_network, in_classes_of
 
 MINE = {"datasets": ["mine"], "without_folds": [0]}
 EVERY = {"datasets": ["mine"], "without_folds": []}
@@ -54,6 +55,15 @@ def test_several_folds_must_all_be_unseen():
 def run(tmp_path):
     """A cross-validation of one stream of a set of two folds."""
     return CrossValidation(crossval_run(tmp_path / "run", [skeleton_set(tmp_path / "mine")], ["joint"]))
+
+
+def test_of_two_runs_that_could_be_meant_none_is_guessed(run, tmp_path):
+    assert find_run([tmp_path], "mine").folder == find_run([tmp_path / "run"], "mine").folder == run.folder
+    shutil.copytree(run.folder, tmp_path / "run-first")
+    with pytest.raises(Unscored, match=r"2 runs have networks for mine, .*/run, .*/run-first: name one") as error:
+        find_run([tmp_path], "mine")
+    assert error.value.status == "mismatch"
+    assert find_run([tmp_path / "run-first"], "mine").folder.name == "run-first"
 
 
 def change(folder, **provenance):

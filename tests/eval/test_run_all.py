@@ -1,5 +1,6 @@
 """The whole table, from made-up benchmarks and a made-up cross-validation to rows that others can check."""
 
+import hashlib
 import json
 import pickle
 import shutil
@@ -15,11 +16,13 @@ from helpers.tables import ALL, lasting, run, table, unmade
 
 import eval.scoring
 from dsta.checkpoint import Checkpoint
+from dsta.common import file_sha256
 from dsta.data import clip_key, official, read_clip_set, read_skeletons, synthetic
 from dsta.metrics import fit_fusion
 from dsta.streams import fuse
 from dsta.train.runs import CrossValidation, held_out
 from eval.plan import fit_on_inner_fold
+from eval.recompute import main as recompute
 from leaderboard.results import DISTURBED_COLUMNS, GLOSS_COLUMNS, read_rows
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,7 +85,29 @@ def test_folds_are_scored_by_the_network_that_never_saw_them(world, done):
         pooled[own] = direct_logits(checkpoint.model, [held.joints[i] for i in own], "bone", checkpoint.recipe)
     row = done["wlasl50", "folds", "bone", "none"]
     assert float(row["top1_instance"]) == pytest.approx((pooled.argmax(1) == held.labels).mean(), abs=1e-6)
-    assert int(row["n"]) == len(held) and "takes of one person are alike" in row["note"].lower()
+    assert (
+        int(row["n"]) == len(held)
+        and row["interval"] == "bootstrap over 4 sources, Wilson at least"
+        and row["run"] == "tiny"
+    )
+    chosen = file_sha256(world / "runs" / "tiny" / "chosen.json")
+    assert row["run_sha256"] == hashlib.sha256(f"{chosen}  chosen.json\n".encode()).hexdigest()
+
+
+def test_every_row_is_recomputed_from_the_scores_that_are_kept(world, done, tmp_path, capsys):
+    shutil.copytree(world / "out", tmp_path / "out")
+    assert recompute(["--results", str(tmp_path / "out")]) == 0
+    counts = {name: sum(key[0] == name for key in done) for name in ("WLASL100", "wlasl50")}
+    assert counts["WLASL100"] == 4 + 11 * 3 + 4 + 11 * 2 and counts["wlasl50"] == 4 + 11 * 2
+    said = capsys.readouterr().out
+    assert all(f"{name}: {count} rows are what the scores give" in said for name, count in counts.items())
+    with np.load(tmp_path / "out" / "scores" / "wlasl50" / "scores.npz") as saved:
+        assert not any(array.dtype.kind == "U" and array.ndim for array in saved.values())  # no clip is named
+        changed = dict(saved.items())
+    changed["logits_bone"] = changed["logits_bone"][::-1]
+    np.savez(tmp_path / "out" / "scores" / "wlasl50" / "scores.npz", **changed)
+    assert recompute(["wlasl50", "--results", str(tmp_path / "out")]) == 2
+    assert "wlasl50:folds:bone:none is not what its scores give: top1_instance" in capsys.readouterr().err
 
 
 def test_fitted_on_inner_folds_is_the_choice_of_the_cross_validation(done):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers import tables
-from helpers.benchmarks import SMALL, crossval_run, network, skeleton_set
+from helpers.benchmarks import SMALL, crossval_run, network, skeleton_set, upstream_set
 from helpers.scores import logits
 
 import eval.clock
@@ -86,6 +86,12 @@ def test_a_benchmark_whose_folder_names_few_glosses_is_scored_over_all(tiny5):
     ("trained", "chose", "status", "says"),
     [
         (slice(0, 1), slice(0, 0), "ok", "1 of the 60 clips are nearly the same recordings"),
+        (
+            slice(0, 0),
+            slice(7, 8),
+            "ok",
+            "best top-1 on some (1 of the clips scored here chose it); recipe: mine; fusion",
+        ),
         (slice(5, 9), slice(0, 0), "mismatch", "was trained on 4 of these 60"),
         (slice(0, 0), slice(5, 9), "mismatch", "has its epoch by 4 of these 60"),
         (None, None, "ok", "Not all networks of this row, or from which they began, say"),
@@ -96,10 +102,18 @@ def test_a_network_that_has_seen_the_clips_under_another_name_is_refused(tiny5, 
     folder = place / "weights" / "TINY5" / "joint"
     prints = Fingerprints.of(clips)
     seen = Seen(prints[range(60)[trained]], prints[range(60)[chose]]) if trained else None
-    replace(Checkpoint.load(folder), seen=seen).save(folder)
+    made_by = {"datasets": ["other"], "selection": "epoch 3 of 9: best top-1 on some", "recipe_selection": "mine"}
+    replace(Checkpoint.load(folder), seen=seen, provenance=made_by).save(folder)
     assert run(place, name="TINY5") == (status != "ok")
     row = table(place)["joint", "none"]
-    assert row["status"] == status and says in row["note"] + row["reason"]
+    assert row["status"] == status and says in row["note"] + row["reason"] + row["selection"]
+
+
+def test_a_lone_test_array_is_the_test_split_whatever_its_clips_are_called(tmp_path):
+    upstream_set(tmp_path / "data" / "WLASL100", [f"mine{i}" for i in range(6)], range(6), split="test")
+    network(tmp_path / "weights" / "WLASL100" / "joint", [f"class {i}" for i in range(100)], "joint")
+    assert run(tmp_path, name="WLASL100") == 0
+    assert [key[1] for key in tables.table(tmp_path)] == ["test"]
 
 
 def test_networks_of_other_or_of_doubtful_classes_are_rows(tiny5):

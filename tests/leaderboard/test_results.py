@@ -8,8 +8,10 @@ from helpers.tables import check_table, row
 
 from dsta.common import UserError
 from eval.hub import main
+from eval.recompute import recompute
 from leaderboard.results import (
     COLUMNS,
+    DISTURBED_COLUMNS,
     GLOSS_COLUMNS,
     KEY,
     OUT,
@@ -28,9 +30,9 @@ from leaderboard.results import (
 def test_the_columns_are_the_agreed_ones():
     agreed = """dataset, protocol, streams, fusion, status, reason, n, num_classes, top1_instance, top1_instance_lo,
     top1_instance_hi, top5_instance, top5_instance_lo, top5_instance_hi, top1_class, top1_class_lo, top1_class_hi,
-    top5_class, top5_class_lo, top5_class_hi, log_loss, ece, clips_per_second, peak_memory_mb, parameters, latency_ms,
-    fusion_weights, note, device, dtype, torch, recipe, weights_sha256, data_sha256, commit, dirty, seconds, date,
-    command"""
+    top5_class, top5_class_lo, top5_class_hi, interval, log_loss, ece, clips_per_second, peak_memory_mb, parameters,
+    latency_ms, fusion_weights, selection, note, run, run_sha256, device, dtype, torch, recipe, weights_sha256,
+    data_sha256, commit, dirty, seconds, date, command"""
     assert list(COLUMNS) == agreed.replace("\n", "").replace(" ", "").split(",")
 
 
@@ -154,3 +156,12 @@ def test_the_committed_table():
     if not rows:
         pytest.skip("no results yet")
     check_table(rows)
+
+
+def test_the_committed_rows_are_what_the_committed_scores_give(capsys):
+    recompute(OUT, [])
+
+
+def test_robustness_names_the_weights_and_the_data():
+    rows = read_rows(OUT / ROBUSTNESS_FILE, DISTURBED_COLUMNS)
+    assert all(len(row["weights_sha256"]) == len(row["data_sha256"]) == 64 for row in rows)

@@ -202,6 +202,16 @@ def test_published_figures_are_complete_named_and_never_ranked():
     assert list(own["value"]) == [53.70] and list(own["reading"]) == ["second-hand"]
 
 
+def test_a_published_share_that_no_count_of_clips_gives_is_marked():
+    for figure in table.read(table.PUBLISHED, *table.FIGURES).text.itertuples():
+        protocol, _, marked = figure.protocol.partition(", not possible")
+        n = BENCHMARKS[figure.benchmark].size(protocol) if protocol in ("test", "val+test") else None
+        if n and figure.metric.endswith("instance"):
+            digits = len(figure.value.partition(".")[2])
+            possible = float(figure.value) in {round(100 * k / n, digits) for k in range(n + 1)}
+            assert possible == (not marked), figure
+
+
 def test_words():
     assert table.stream_label("joint+bone_motion") == "joint, bone motion"
     assert table.stream_label("joint+bone+joint_motion+bone_motion") == "all four"

@@ -15,7 +15,7 @@ from dsta.metrics import log_loss, topk
 from dsta.model import DSTA, ModelConfig
 from dsta.streams import Recipe, Stream
 from dsta.train import ReferenceConfig, TrainConfig, fit, state
-from dsta.train.loop import Loop, Validation
+from dsta.train.loop import Loop, Validation, warmed_up
 from dsta.train.state import RESUME_FILE, best_epoch
 
 
@@ -141,8 +141,37 @@ def test_an_average_of_the_weights_is_what_is_saved(tmp_path):
         end = plain.model.state_dict()[name]
         if tensor.is_floating_point():
             states.append(name)
-            assert torch.allclose(tensor, 0.75 * start[name] + 0.25 * end, atol=1e-6), name
+            assert torch.allclose(tensor, 0.1 * start[name] + 0.9 * end, atol=1e-6), name  # the first step's decay
     assert any("running_var" in name for name in states)
+
+
+def test_an_average_forgets_the_first_weights_while_a_small_set_is_trained():
+    left = 1.0
+    for step in range(700):  # about 33 epochs of a small set
+        left *= warmed_up(0.999, step)
+    assert left < 1e-6 < 0.4 < 0.999**700
+    assert [warmed_up(0.9, step) for step in (0, 8, 10_000)] == [0.1, 0.5, 0.9]
+
+
+@pytest.mark.parametrize("better", ["averaged", "plain"])
+def test_of_the_weights_and_their_average_the_better_is_saved(tmp_path, monkeypatch, better):
+    """In epoch 2 of 3 one of the two is best of all."""
+    given, whole, judged = task(replace(CONFIG, average=0.9), val=4), {}, []
+
+    def figures(self, model):
+        judged.append(model)
+        averaged = len(judged) % 2 == 1
+        top1 = 0.9 if len(judged) in (3, 4) and averaged == (better == "averaged") else 0.5 if averaged else 0.4
+        whole[len(judged)] = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        return {"val_top1": top1, "val_loss": 1.0}
+
+    monkeypatch.setattr(Validation, "__call__", figures)
+    saved = fit(given, tmp_path, QUIET)
+    expected = whole[3 if better == "averaged" else 4]
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in saved.model.state_dict().items())
+    assert saved.provenance["selection"].startswith("epoch 2 of 3") and saved.provenance["val_top1"] == 0.9
+    assert saved.provenance["averaged"] == (better == "averaged")
+    assert [line["averaged"] for line in log(tmp_path)] == [1, int(better == "averaged"), 1]
 
 
 def test_a_loss_that_is_no_number_stops_and_keeps_what_there_was(tmp_path, monkeypatch):
