@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dsta.common import UserError, replace_file
+from dsta.common import UserError, read_csv, replace_file
 from dsta.data import BENCHMARKS, SMALL_SETS
 
 Row = dict[str, str]
@@ -89,19 +89,9 @@ def read_rows(path: str | Path, columns: Sequence[str] = COLUMNS) -> list[Row]:
     Raises UserError when it is not such a file.
     """
     path = Path(path)
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns_found, rows = list(reader.fieldnames or ()), list(reader)
-    except FileNotFoundError:
+    if not path.exists():
         return []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read ({error}): move it away, and run_all writes it anew.") from error
-    missing = [column for column in columns if column not in columns_found]
-    if missing or any(None in row or None in row.values() for row in rows):
-        lacks = f"it lacks the column {missing[0]}" if missing else "a row has too many or too few cells"
-        raise UserError(f"{path} is not a results file ({lacks}): move it away, and run_all writes it anew.")
-    return rows
+    return [row.cells for row in read_csv(path, columns, "move it away, and run_all writes it anew")]
 
 
 def check_writable(out: str | Path, option: str = "--out") -> None:
