@@ -88,7 +88,7 @@ def test_wrong_options_are_told(keypoints, capsys, option):
 
 def test_wrong_files_are_told(keypoints, capsys):
     assert call(keypoints, labels="none.csv") == 2
-    assert "none.csv cannot be read" in capsys.readouterr().err
+    assert "none.csv is missing" in capsys.readouterr().err
     (keypoints / "other.csv").write_text("file,gloss,split\nz.mp4,yes,val\n")
     assert call(keypoints, labels="other.csv") == 2
     assert "None of the 1 clips in the list has a file" in capsys.readouterr().err
