@@ -17,6 +17,7 @@ import numpy as np
 from dsta.checkpoint import DEFAULT_WEIGHTS, Ensemble
 from dsta.common import UserError
 from dsta.keypoints import Pose
+from dsta.plausible import hands_exchanged, misfit
 from dsta.score import score_streams
 from dsta.skeleton import CANVAS, INDEX, LEFT_HAND, RIGHT_HAND
 from dsta.streams import fuse, kept_frames, resample, sample_positions, seen
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from dsta.video import Frame, Progress
 
 FRAMES_PER_SECOND = 15.0  # of the joints that are looked for in a video; networks with longer windows may want more
+_FEW_FRAMES = 8  # half a second of them; no sign is told from fewer with any certainty
+_FEW_A_SECOND = 5.0
+_FEWEST_WITH_HAND = 2  # frames; a sign moves
 POSE_SUFFIXES = (".npz", ".pose")
 
 
@@ -87,6 +91,9 @@ class Recognizer:
         pose, clip = self._joints(source, progress, on_frame)
         found = time.perf_counter()
         name = Path(source).name if isinstance(source, str | Path) else "this clip"
+        fault = misfit(pose.keypoints, pose.width, pose.height)
+        if fault:
+            raise UserError(f"{name} {fault}")
         quality = _quality(clip, pose.fps, name)
         progress("Running the network", 0.0)
         scores = {stream: said.logits for stream, said in score_streams(self.ensemble, [clip]).items()}
@@ -141,14 +148,23 @@ class Recognizer:
 
 
 def _quality(clip: np.ndarray, fps: float, name: str) -> dict[str, Any]:
-    """Shares of frames with a body and hands, and notes on what is poor. Raises UserError when no hand is there."""
+    """Shares of frames with a body and hands, and notes on what is poor. Raises UserError when no hand is there, or in
+    one frame of several alone."""
     found = seen(clip)
     body = found[:, [INDEX["left_shoulder"], INDEX["right_shoulder"]]].all(1)
     left, right = found[:, LEFT_HAND].any(1), found[:, RIGHT_HAND].any(1)
-    hand = float((left | right).mean())
-    if hand == 0:
-        raise UserError(f"No hand was seen in {name}: film from the waist up, with both hands in the picture.")
+    hand, frames = float((left | right).mean()), len(clip)
+    if (left | right).sum() < _FEWEST_WITH_HAND <= frames:
+        count = f"A hand was seen in only 1 of {frames} frames of" if hand else "No hand was seen in"
+        raise UserError(f"{count} {name}: film from the waist up, with both hands in the picture.")
     notes = []
+    if frames < _FEW_FRAMES or fps < _FEW_A_SECOND:
+        rate = f", {fps:.2g} a second" if frames > 1 else ""
+        notes.append(f"There are only {frames} frames{rate}: film with 15 frames a second or more.")
+    if hands_exchanged(clip):
+        notes.append(
+            "Each hand lies at the other one's wrist: left and right were exchanged where the joints were found."
+        )
     if hand < 0.4:
         notes.append(f"A hand was seen in only {hand:.0%} of the frames: more light or a closer camera helps.")
     if body.mean() < 0.8:

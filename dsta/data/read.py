@@ -165,7 +165,8 @@ def _held_arrays(folder: Path, split: str) -> ClipSet:
 
 
 class ArrayClips(Sequence[np.ndarray]):
-    """The clips of upstream's array (N, 3, T, 27[, persons]), each (T, 27, 3) of the first person; mapped, not read."""
+    """The clips of upstream's array (N, 3, T, 27[, persons]), each (T, 27, 3) of the first person who was seen; mapped,
+    not read."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._array = path, map_array(path)
@@ -183,4 +184,6 @@ class ArrayClips(Sequence[np.ndarray]):
 
     def __getitem__(self, i: Any) -> Any:
         clip = self._array[int(i)]
-        return np.ascontiguousarray((clip[..., 0] if clip.ndim == 4 else clip).transpose(1, 2, 0))
+        if clip.ndim == 4:
+            clip = clip[..., int((clip[2] > 0).any((0, 1)).argmax())]
+        return np.ascontiguousarray(clip.transpose(1, 2, 0))

@@ -18,6 +18,7 @@ from dsta.data.prepared import (
     Prepared,
 )
 from dsta.keypoints import Pose
+from dsta.plausible import hands_exchanged
 from dsta.prepare.cache import JointsCache, cache_key
 from dsta.prepare.earlier import EarlierClips, claim_folder
 from dsta.prepare.library import NO_FILE, SPLITS, ListedClip, Listing
@@ -153,6 +154,16 @@ def _measures(pose: Pose) -> dict[str, Any]:
         "body": round(float(body), 4),
         "hands": round(float(hands), 4),
     }
+
+
+def content_warnings(prepared: Prepared) -> Iterator[str]:
+    """What looks wrong in the clips themselves."""
+    exchanged = [row.clip for row in prepared.rows if hands_exchanged(prepared.clips([row])[0])]
+    if exchanged:
+        yield (
+            f"In {len(exchanged)} clips each hand lies at the other one's wrist, such as {exchanged[0]}: left and "
+            "right were exchanged where the joints were found."
+        )
 
 
 def overlap_warnings(prepared: Prepared) -> Iterator[str]:

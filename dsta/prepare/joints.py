@@ -5,6 +5,7 @@ from math import inf
 
 from dsta.common import UserError
 from dsta.keypoints import Pose
+from dsta.plausible import misfit
 from dsta.prepare.library import KEYPOINT_ENDINGS, ListedClip
 from dsta.video import extract
 from dsta.video.read import VideoInfo, probe
@@ -18,7 +19,15 @@ _SMALLEST_CROP = 64  # pixels of a crop's longer side
 
 def find_joints(clip: ListedClip, fps: float) -> Pose:
     """The joints of a clip, at most `fps` frames a second of a video: found in its part and box, or, from a keypoint
-    file, read. Raises UserError."""
+    file, read. Raises UserError, also where they cannot be a person's."""
+    pose = _read_or_find(clip, fps)
+    fault = misfit(pose.keypoints, pose.width, pose.height)
+    if fault:
+        raise UserError(f"{clip.file.name} {fault}")
+    return pose
+
+
+def _read_or_find(clip: ListedClip, fps: float) -> Pose:
     if clip.file.suffix.lower() in KEYPOINT_ENDINGS:
         pose = Pose.load(clip.file)
         if clip.start or clip.end is not None:

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.clips import signer
 from helpers.finders import pose_of
 from helpers.media import numbered, write_sound, write_video
 
 from dsta.common import UserError
 from dsta.data import read_clip_set
 from dsta.data.prepared import Prepared
+from dsta.keypoints import Pose
 from dsta.prepare import measure
 from dsta.prepare.__main__ import main
 
@@ -44,6 +46,12 @@ def test_the_command_line_prepares_and_says_what_it_did(keypoints, capsys):
     assert "1 files in" in err
     assert "1 signer is both in train and in test" in err
     assert np.array_equal(read_clip_set(keypoints / "out", "val").joints[0], pose_of("c").clip())
+
+
+def test_clips_whose_hands_were_exchanged_are_said(keypoints, capsys):
+    Pose(signer(exchanged=True), 25.0, 512, 512, "mediapipe-holistic").save(keypoints / "videos" / "b.npz")
+    assert call(keypoints) == 0
+    assert "In 1 clips each hand lies at the other one's wrist, such as b.npz" in capsys.readouterr().err
 
 
 def test_upstreams_form_is_written_and_kept_up_to_date(keypoints, capsys):
