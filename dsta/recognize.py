@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from dsta.checkpoint import DEFAULT_WEIGHTS, Ensemble
-from dsta.common import UserError
+from dsta.common import UserError, exit_code, shown
 from dsta.keypoints import Pose
 from dsta.plausible import hands_exchanged, misfit
 from dsta.score import score_streams
@@ -199,10 +199,10 @@ def as_dict(file: str, result: Recognition, top_k: int) -> dict[str, Any]:
 
 def as_table(file: str, result: Recognition, top_k: int) -> str:
     """The lines that the command line prints for a file."""
-    width = max(len(p.gloss) for p in result.predictions[:top_k])
+    bar, width = shown("█", "#"), max(len(p.gloss) for p in result.predictions[:top_k])
     lines = [file]
     for rank, p in enumerate(result.predictions[:top_k], 1):
-        lines.append(f"  {rank:2}  {p.gloss:<{width}}  {p.score:6.1%}  {'█' * round(p.score * 30)}")
+        lines.append(f"  {rank:2}  {p.gloss:<{width}}  {p.score:6.1%}  {bar * round(p.score * 30)}")
     lines += [f"  {'not sure: ' if i == 0 else ''}{note}" for i, note in enumerate(result.quality["notes"])]
     steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in result.timings.items())
     lines.append(f"  {result.quality['frames']} frames, {result.quality['seconds']} s; {steps}")
@@ -221,12 +221,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if args.top_k < 1:
         parser.error("--top-k must be at least 1")
-    code = 0
-    try:
-        recognizer = Recognizer.load(args.weights)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return exit_code(lambda: _answer(args))
+
+
+def _answer(args: argparse.Namespace) -> int:
+    recognizer, code = Recognizer.load(args.weights), 0
     for file in args.files:
         try:
             result = recognizer.recognize(file)

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from dsta.common import UserError, lookalikes_note
+from dsta.common import UserError, exit_code, lookalikes_note
 from dsta.data import BENCHMARKS, SMALL_SETS, ClipSet, DatasetSpec, clip_key, dataset, official, read_clip_set
 from dsta.data.benchmarks import MANY_KNOWN, known_share, spellings
 from dsta.data.overlap import in_another_group
@@ -227,13 +227,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="data sets; by default all that are there")
     parser.add_argument("--data", nargs="+", type=Path, default=[Path("data")], metavar="DIR")
     args = parser.parse_args(arguments)
+    return exit_code(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
     code = 0
     for name in args.names or [*BENCHMARKS, *SMALL_SETS]:
-        try:
-            spec = named_dataset(name, args.data)
-        except UserError as error:
-            print(error, file=sys.stderr)
-            return 2
+        spec = named_dataset(name, args.data)
         folder = find_folder(args.data, spec)
         if folder is None:
             if args.names:

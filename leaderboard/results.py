@@ -116,7 +116,7 @@ def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: Seq
     writer.writeheader()
     writer.writerows({column: as_text(row.get(column)) for column in columns} for row in rows)
     try:
-        replace_file(path, text.getvalue().encode())
+        replace_file(path, text.getvalue().encode(errors="replace"))
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); what was scored is in the cache.") from error
 

@@ -1,6 +1,8 @@
 """The one exception that is meant for the person at the keyboard, and how command lines tell it."""
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Callable
 
@@ -13,14 +15,48 @@ class UserError(ValueError):
     """
 
 
-def exit_code(work: Callable[[], object]) -> int:
-    """Does a command line's work: 0, or 2 after a user's mistake, which is told on stderr."""
+_READER_GONE = 141  # what a shell makes of a program that ends because nobody reads its output
+
+
+def exit_code(work: Callable[[], int | None]) -> int:
+    """Does a command line's work, and returns the code that it returns, or 0; 2 after a user's mistake, which is told
+    on stderr.
+
+    Text that the terminal cannot show, such as a file name in no encoding at all, is shown with question marks. Where
+    nobody reads the output any more (`| head`), the end is quiet.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
     try:
-        work()
+        code = work() or 0
+        sys.stdout.flush()
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    return 0
+    except BrokenPipeError:
+        if not _reader_gone():
+            raise
+        return _READER_GONE
+    return code
+
+
+def _reader_gone() -> bool:
+    """Whether it is stdout whose reader is gone; what could not be written is then thrown away."""
+    try:
+        print(flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else the interpreter fails at its end
+        return True
+    return False
+
+
+def shown(text: str, instead: str) -> str:
+    """A text that decorates stdout, or `instead` where stdout cannot show it."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return instead
+    return text
 
 
 def at_least(least: int) -> Callable[[str], int]:

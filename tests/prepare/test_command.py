@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -101,6 +102,15 @@ def test_wrong_files_are_told(keypoints, capsys):
     assert call(keypoints, labels="other.csv") == 2
     assert "None of the 1 clips in the list has a file" in capsys.readouterr().err
     assert not (keypoints / "out").exists()
+
+
+def test_a_file_whose_name_is_in_no_encoding_is_a_row_of_the_report(keypoints):
+    (keypoints / "videos" / os.fsdecode(b"\xe9t\xe9 [abcdefghijk].mp4")).write_text("no video")
+    (keypoints / "labels.csv").write_text("file,gloss,split\na,yes,train\nabcdefghijk,yes,train\n")
+    assert call(keypoints) == 2
+    assert "abcdefghijk,?t? [abcdefghijk].mp4 is not a video" in (keypoints / "out" / "report.csv").read_text().replace(
+        '"', ""
+    )
 
 
 def test_wlasl_is_understood(keypoints, capsys):
