@@ -1,6 +1,7 @@
 """The one exception that is meant for the person at the keyboard, and how command lines tell it."""
 
 import argparse
+import errno
 import io
 import os
 import sys
@@ -15,6 +16,7 @@ class UserError(ValueError):
     """
 
 
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 _READER_GONE = 141  # what a shell makes of a program that ends because nobody reads its output
 
 
@@ -22,8 +24,9 @@ def exit_code(work: Callable[[], int | None]) -> int:
     """Does a command line's work, and returns the code that it returns, or 0; 2 after a user's mistake, which is told
     on stderr.
 
-    Text that the terminal cannot show, such as a file name in no encoding at all, is shown with question marks. Where
-    nobody reads the output any more (`| head`), the end is quiet.
+    A disk that is full or may not be written to is told too. Text that the terminal cannot show, such as a file name in
+    no encoding at all, is shown with question marks. Where nobody reads the output any more (`| head`), the end is
+    quiet.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
@@ -37,6 +40,13 @@ def exit_code(work: Callable[[], int | None]) -> int:
         if not _reader_gone():
             raise
         return _READER_GONE
+    except OSError as error:
+        if error.errno not in _OF_THE_DISK:
+            raise
+        where = error.filename or "A file"
+        advice = "make room or give another place, and run the same command again; what was finished before is kept"
+        print(f"{where} cannot be written ({error.strerror}): {advice}.", file=sys.stderr)
+        return 2
     return code
 
 

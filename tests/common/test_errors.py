@@ -1,6 +1,8 @@
 """Mistakes of the person at the keyboard: one sentence, exit code 2."""
 
+import errno
 import io
+import os
 import subprocess
 import sys
 
@@ -84,6 +86,19 @@ def test_where_nobody_reads_on_the_end_is_quiet(command):
     with subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
         run.stdout.close()
         assert (run.stderr.read(), run.wait()) == (b"", 141)
+
+
+@pytest.mark.parametrize(("number", "told"), [(errno.ENOSPC, True), (errno.EROFS, True), (errno.ENOENT, False)])
+def test_a_disk_that_cannot_be_written_to_is_a_sentence(capsys, number, told):
+    def work():
+        raise OSError(number, os.strerror(number), "out/a.json")
+
+    if not told:
+        with pytest.raises(OSError, match="out"):
+            exit_code(work)
+        return
+    assert exit_code(work) == 2
+    assert capsys.readouterr().err.startswith(f"out/a.json cannot be written ({os.strerror(number)}): make room")
 
 
 def test_a_pipe_that_breaks_elsewhere_is_a_bug(capsys):
