@@ -89,6 +89,9 @@ def read_clip_set(folder: str | Path, split: str = "val") -> ClipSet:
     if found:
         return _joined([_held_arrays(folder, part) for part in found])
     if not (folder / "index.csv").exists():
+        there = [part for part in ("train", "val", "test") if (folder / _upstream_files(part)[0]).exists()]
+        if there:
+            raise UserError(f"{folder} has no clip of the split {split}, only of {', '.join(there)}: add its arrays.")
         raise UserError(
             f"{folder} holds no data set: neither {split.partition('+')[0]}_data_joint.npy with its _label.pkl, nor "
             "joints.npy or clips.npz with index.csv."
