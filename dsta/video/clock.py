@@ -17,6 +17,7 @@ RATES = (1.0, 240.0)
 """Believable frame rates; MediaRecorder's webm says 1000 when it means "unknown"."""
 
 _MAX_GAP = 5.0  # seconds between two frames; a longer gap is a jump of the clock, not a pause
+_SHORTEST = 1 / RATES[1] / 2  # seconds that a frame lasts at least
 _HELD_BACK = 16  # packets at most between a frame's place in the file and its place in time
 
 
@@ -25,14 +26,15 @@ class Clock:
 
     step: of one frame at the usual rate. origin: the stamp of time 0; by default the first one.
 
-    A stamp that is missing or stands still counts as one frame at the usual rate, and what the clock is ahead by then
-    is taken off what follows: in the end it agrees with the stamps again. Where they jump or begin anew (concatenated
-    or live-recorded files), the time between is one frame, and the origin moves.
+    A stamp that is missing, stands still or, twice running, moves by less than any frame lasts counts as one frame at
+    the usual rate, and what the clock is ahead by then is taken off what follows: in the end it agrees with the stamps
+    again. Where they jump or begin anew (concatenated or live-recorded files), the time between is one frame, and the
+    origin moves.
     """
 
     def __init__(self, rate: float, origin: float | None = None) -> None:
         self.step = 1 / rate
-        self._now, self._origin, self._stamp = -self.step, origin, origin
+        self._now, self._origin, self._stamp, self._stood = -self.step, origin, origin, False
 
     def read(self, stamp: float | None) -> float:
         """The time of the next frame, whose stamp is this."""
@@ -43,12 +45,12 @@ class Clock:
         sought = self._now < 0 and self._origin is not None  # the first frame may lie anywhere
         if self._origin is None or not (sought or -RESET <= passed <= _MAX_GAP):
             self._origin = stamp - self._now - self.step
-        time = stamp - self._origin
-        if time > self._now:
+        time, stands = stamp - self._origin, self._stamp is not None and passed < _SHORTEST
+        if time > self._now and not (stands and self._stood):
             self._now = time
         else:
-            self._now += min(passed, self.step) / 2 if passed > 0 else self.step
-        self._stamp = stamp
+            self._now += self.step if stands else min(passed, self.step) / 2
+        self._stamp, self._stood = stamp, stands
         return self._now
 
 

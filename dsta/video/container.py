@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
+from math import inf
 from pathlib import Path
 
 import av
@@ -97,15 +98,18 @@ def packet_stamp(packet: Packet) -> float | None:
     return None if stamp is None or packet.time_base is None else float(stamp * packet.time_base)
 
 
-def decoded(container: InputContainer, stream: VideoStream) -> Iterator[tuple[float | None, VideoFrame]]:
+def decoded(
+    container: InputContainer, stream: VideoStream, sought: bool = False
+) -> Iterator[tuple[float | None, VideoFrame]]:
     """Every frame that can be decoded, with its stamp in seconds; damaged packets are skipped, and a damaged end is the
     end.
 
     Frames come in the order in which they are shown. Some containers tell the order of decoding alone (AVI, whose
     B-frames then seem to run back and forth): where a stamp is not above the last one, the packets' stamps are handed
-    out in rising order instead.
+    out in rising order instead, from the first frame's own on. sought: the container was moved to a later key frame;
+    then packets may come of which no frame does, and frames' own stamps are taken as long as they rise.
     """
-    rising, last = container.format.name != "avi", float("-inf")
+    rising, last = sought or container.format.name != "avi", -inf
     waiting: list[float] = []
     packets = container.demux(stream)
     while True:
@@ -126,9 +130,12 @@ def decoded(container: InputContainer, stream: VideoStream) -> Iterator[tuple[fl
                 waiting.remove(stamp)
                 heapify(waiting)
         for frame in frames:
-            own, lowest = frame.time, heappop(waiting) if waiting else None
+            own = frame.time
             rising = rising and (own is None or own > last or own < last - RESET)
-            shown = own if rising else lowest
+            while waiting and not rising and waiting[0] < last:
+                heappop(waiting)
+            lowest = heappop(waiting) if waiting else None
+            shown = own if rising or last == -inf else lowest
             last = shown if shown is not None else last
             yield shown, frame
         while len(waiting) > _MOST_WAITING:

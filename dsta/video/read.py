@@ -186,7 +186,7 @@ def _sought(container: InputContainer, stream: VideoStream, stamp: float) -> Ite
     assert stream.time_base is not None  # FFmpeg gives each stream of pictures one
     try:
         container.seek(round(stamp / stream.time_base), stream=stream)
-        frames = decoded(container, stream)
+        frames = decoded(container, stream, sought=True)
         first = next(frames, None)
     except av.error.FFmpegError:
         first = None
