@@ -133,6 +133,5 @@ def read_json(path: str | Path, kind: type = dict, advice: str = "restore it", *
 
 def _no_number(text: str, name: str) -> None:
     found = re.search(rf'"([^"]*)"\s*:\s*{name}', text)
-    raise ValueError(
-        f"{found[1] if found else 'a number'} is {name}, as pandas writes what it does not know: write null"
-    )
+    what = found[1] if found else "a number"
+    raise ValueError(f"{what} is {name}, as pandas writes what it does not know; JSON has null for it")
