@@ -41,6 +41,7 @@ GLOSS_COLUMNS = (*KEY, "gloss", "n", "hits1", "hits5", "confused_with", "confuse
 DISTURBED_COLUMNS = (*KEY, "disturbance", "level", "n", "top1_instance", "top1_instance_lo", "top1_instance_hi")
 RESULTS_FILE, GLOSSES_FILE, ROBUSTNESS_FILE = "results.csv", "glosses.csv", "robustness.csv"
 OUT = Path(__file__).resolve().parent / "results"
+_ANEW = "save it as it was, or move it away, and run_all writes it anew"
 TIMES = ("clips_per_second", "peak_memory_mb", "latency_ms", "seconds", "date", "command")
 
 
@@ -91,7 +92,7 @@ def read_rows(path: str | Path, columns: Sequence[str] = COLUMNS) -> list[Row]:
     path = Path(path)
     if not path.exists():
         return []
-    return [row.cells for row in read_csv(path, columns, "move it away, and run_all writes it anew")]
+    return [row.cells for row in read_csv(path, columns, _ANEW)]
 
 
 def check_writable(out: str | Path, option: str = "--out") -> None:

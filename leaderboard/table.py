@@ -83,7 +83,7 @@ def read(path: Path, texts: Sequence[str], numbers: Sequence[str]) -> Table:
 
 @functools.lru_cache(maxsize=16)
 def _read(path: Path, texts: tuple[str, ...], numbers: tuple[str, ...], stamp: tuple[int, int]) -> Table:
-    again = f"delete it, then run {COMMAND} again"
+    again = f"save it as it was, or delete it and run {COMMAND} again"
     found = read_csv(path, (*texts, *numbers), again)
     columns, lines = list(found[0].cells) if found else [*texts, *numbers], [row.line for row in found]
     # pandas' own reader would take a gloss NULL for nothing
