@@ -40,13 +40,12 @@ def read_csv(path: str | Path, columns: Sequence[str], advice: str = _AS_CSV) ->
     """
     path = Path(path)
     try:
-        records = _records(read_text(path))
+        records = ((line, cells) for line, cells in _records(read_text(path)) if any(map(str.strip, cells)))
         _, head = next(records, (0, []))
         head = [name.strip() for name in head]
         _check_head(head, columns)
         needed = max(map(head.index, columns), default=-1) + 1
-        filled = ((line, cells) for line, cells in records if any(map(str.strip, cells)))
-        return [CsvRow(line, _cells(line, cells, head, needed)) for line, cells in filled]
+        return [CsvRow(line, _cells(line, cells, head, needed)) for line, cells in records]
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: {advice}.") from error
     except OSError as error:
@@ -69,7 +68,7 @@ def _records(text: str) -> Iterator[tuple[int, list[str]]]:
         try:
             cells = next(reader, None)
         except csv.Error as error:  # mostly a quote that nothing closes, which takes in all that follows
-            raise _TableFault(f"cannot be read from line {begins} on ({error})") from error
+            raise _TableFault(f"cannot be read from line {begins} on ({error}; is a quote not closed?)") from error
         if cells is None:
             return
         yield begins, cells
@@ -110,7 +109,9 @@ def number_in(text: str, kind: Callable[[str], float] = float) -> Any:
     return value
 
 
-def read_json(path: str | Path, kind: type = dict, advice: str = "restore it", **how: Any) -> Any:
+def read_json(
+    path: str | Path, kind: type = dict, advice: str = "restore it, or give another folder", **how: Any
+) -> Any:
     """What a JSON file holds: an object, or what else `kind` says. NaN and infinity, which JSON lacks, are refused.
 
     advice: what to do with a file that is none, for the sentence. how: of `json.loads`. Raises UserError.

@@ -94,6 +94,12 @@ def test_other_networks_are_refused(other):
         from_upstream(other)
 
 
+def test_a_keypoint_file_is_no_damaged_checkpoint(tmp_path):
+    np.savez(tmp_path / "a.npz", keypoints=np.zeros((3, 27, 3)), fps=25.0, estimator="mediapipe-holistic")
+    with pytest.raises(UserError, match=r"not a DSTA-SLR checkpoint: .* no tensors, estimator"):
+        from_upstream(read_upstream(tmp_path / "a.npz")[0])
+
+
 def test_several_networks_and_our_own_names_are_told(state):
     with pytest.raises(UserError, match=r"several networks \(fc\.weight and ema\.fc\.weight\)"):
         from_upstream({**state, **{f"ema.{name}": value for name, value in state.items()}})
