@@ -148,6 +148,8 @@ def choose_clips(labels: np.ndarray, most: int) -> np.ndarray:
 def identify(network: Unlabelled, held: ClipSet, clips: int = CLIPS, device: str = "cpu") -> Identification:
     """Scores the network in every way on the same random clips, and says which way stands out. Raises UserError."""
     positions, labels = labelled(network, held)
+    if len(np.unique(labels)) < 2:
+        raise UserError(f"All clips of {held.folder} are of one gloss, by which nothing is told apart: give several.")
     chosen = choose_clips(labels, clips)
     picked, labels = PickedClips(held.joints, positions[chosen]), labels[chosen]
     model, settings = network.model.to(device).eval(), DeviceSettings(device, batch=32)

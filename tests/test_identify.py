@@ -244,3 +244,10 @@ def test_mistakes_are_told(tmp_path, data, chained, capsys):
     if not torch.cuda.is_available():
         assert main([file, "--data", str(data), "--device", "cuda"]) == 2
         assert "No GPU" in capsys.readouterr().err
+
+
+def test_clips_of_one_gloss_tell_nothing_apart():
+    clips, labels = signs(4, seed=5)
+    network = Unlabelled("net", DSTA(ModelConfig(CLASSES, inner_dim=8, depth=1)), Recipe(window=WINDOW))
+    with pytest.raises(UserError, match="of one gloss"):
+        identify(network, held_of(clips[:4], labels[:4]))
