@@ -59,7 +59,5 @@ def test_where_it_cannot_be_told_hands_are_not_called_exchanged(lost):
 def test_real_sets_are_plausible():
     held = read_clip_set(SHARED / "data" / "asl_everyday")
     assert not any(misfit(clip, 512, 512) for clip in held.joints[::10])
-    of = {
-        group.rpartition("/")[2] for group, clip in zip(held.groups, held.joints, strict=True) if hands_exchanged(clip)
-    }
+    of = {source for source, clip in zip(held.sources, held.joints, strict=True) if hands_exchanged(clip)}
     assert of == {"s02"}

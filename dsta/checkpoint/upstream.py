@@ -150,7 +150,7 @@ def from_upstream(state: Mapping[str, Any]) -> DSTA:
     Raises UserError that names every missing, unexpected or misshapen tensor.
     """
     state = _without_prefix({str(name): value for name, value in _state_in(state).items()})
-    odd = sorted(name for name, value in state.items() if not isinstance(value, Tensor | np.ndarray | np.generic))
+    odd = sorted(name for name, value in state.items() if not _is_numbers(value))
     if odd:
         raise UserError(f"This is not a DSTA-SLR checkpoint: it holds entries that are no tensors, {', '.join(odd)}.")
     # The adjacency is left out: the reference uses it in DropBlock only, and it is known.
@@ -196,6 +196,10 @@ def _without_prefix(state: dict[str, Any]) -> dict[str, Any]:
         names = " and ".join(f"{prefix}fc.weight" for prefix in prefixes)
         raise UserError(f"This file holds several networks ({names}): save the state dict of one alone.")
     return {name.removeprefix(prefixes[0] if prefixes else ""): value for name, value in state.items()}
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, Tensor) or (isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf")
 
 
 def _renamed(name: str) -> str:
