@@ -167,6 +167,13 @@ def _held_arrays(folder: Path, split: str) -> ClipSet:
     return ClipSet(folder, names, labels, clips, glosses, folds, (), estimator, (array_file, label_file))
 
 
+def estimator_of(folder: Path) -> str:
+    """What found the keypoints in a folder of clips, read from its description alone. Raises UserError."""
+    if (folder / DATASET_FILE).exists():
+        return str(read_about(folder / DATASET_FILE)["estimator"])
+    return "mediapipe-holistic" if (folder / "clips.npz").exists() else "hrnet-wholebody"
+
+
 class ArrayClips(Sequence[np.ndarray]):
     """The clips of upstream's array (N, 3, T, 27[, persons]), each (T, 27, 3) of the first person who was seen; mapped,
     not read."""
