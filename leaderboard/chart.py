@@ -12,7 +12,9 @@ from html import escape
 SERIES = {
     "test": ("circle", "●", "var(--lb-1)"),
     "test-clean": ("circle", "○", "var(--lb-1)"),
+    "test-videos": ("circle", "◉", "var(--lb-1)"),
     "val": ("square", "□", "var(--lb-2)"),
+    "val-videos": ("square", "▣", "var(--lb-2)"),
     "val+test": ("square", "■", "var(--lb-2)"),
     "folds": ("diamond", "◆", "var(--lb-3)"),
 }

@@ -27,7 +27,7 @@ from dsta.data import BENCHMARKS, SMALL_SETS
 
 Row = dict[str, str]
 STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
-PROTOCOLS = ("test", "test-clean", "val", "val+test", "folds")
+PROTOCOLS = ("test", "test-clean", "test-videos", "val", "val-videos", "val+test", "folds")
 FUSIONS = ("none", "published", "equal", "fitted")
 STATUSES = ("ok", "no data", "no weights", "mismatch", "error")
 RATES = ("top1_instance", "top5_instance", "top1_class", "top5_class")
