@@ -98,7 +98,7 @@ def _content(path: Path, head: bytes) -> tuple[Any, int]:
         if not pickles:
             with np.load(path, allow_pickle=False) as arrays:
                 read = {name: arrays[name] for name in arrays.files}
-            return {name: a if a.dtype.kind in "SU" else torch.from_numpy(a) for name, a in read.items()}, size
+            return {name: str(a) if a.dtype.kind in "SU" else torch.from_numpy(a) for name, a in read.items()}, size
     elif head[8:9] == b"{":
         return load_file(path), path.stat().st_size
     else:

@@ -18,6 +18,7 @@ from dsta.common.errors import UserError
 from dsta.common.names import composed
 
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_RESTORE = "restore it, or give another folder"
 _AS_CSV = "save it as CSV in UTF-8, its cells separated by commas"
 
 
@@ -109,9 +110,7 @@ def number_in(text: str, kind: Callable[[str], float] = float) -> Any:
     return value
 
 
-def read_json(
-    path: str | Path, kind: type = dict, advice: str = "restore it, or give another folder", **how: Any
-) -> Any:
+def read_json(path: str | Path, kind: type = dict, advice: str = _RESTORE, **how: Any) -> Any:
     """What a JSON file holds: an object, or what else `kind` says. NaN and infinity, which JSON lacks, are refused.
 
     advice: what to do with a file that is none, for the sentence. how: of `json.loads`. Raises UserError.
