@@ -20,7 +20,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from dsta.common import UserError, exit_code, lookalikes_note
-from dsta.data import BENCHMARKS, SMALL_SETS, ClipSet, DatasetSpec, clip_key, dataset, official, read_clip_set
+from dsta.data import (
+    BENCHMARKS,
+    SMALL_SETS,
+    ClipSet,
+    DatasetSpec,
+    MissingSplit,
+    clip_key,
+    dataset,
+    official,
+    read_clip_set,
+)
 from dsta.data.benchmarks import MANY_KNOWN, known_share, spellings
 from dsta.data.overlap import in_another_group
 from dsta.metrics import renamed_hits, wilson
@@ -154,7 +164,7 @@ def _duplicates(clips: ClipSet) -> Iterator[Finding]:
         return
     try:
         train = read_clip_set(clips.folder, "train")
-    except UserError:
+    except MissingSplit:
         yield Finding("fine", "There are no training clips here to compare with.")
         return
     names = set(map(clip_key, train.names))

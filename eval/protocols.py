@@ -6,8 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from dsta.common import UserError
-from dsta.data import SelectedClips, clip_key, official, read_clip_set
+from dsta.data import MissingSplit, SelectedClips, clip_key, official, read_clip_set
 from dsta.data.benchmarks import MANY_KNOWN, known_share
 from dsta.metrics import fit_fusion, ranks
 from dsta.streams import fuse
@@ -101,8 +100,8 @@ def _clean(plan: DatasetPlan, test: np.ndarray) -> Iterator[ProtocolClips]:
     """The test clips of which training has no twin, where some have: official lists have the same video twice."""
     try:
         train = read_clip_set(plan.clips.folder, "train")
-    except UserError:
-        return  # it is not here
+    except MissingSplit:
+        return
     twins = plan.clips.fingerprints[test].found_in(train.fingerprints) >= 0
     if twins.any():
         note = f"without the {twins.sum()} test clips that the training split has too, or nearly"

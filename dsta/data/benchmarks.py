@@ -42,7 +42,7 @@ class DatasetSpec:
         _, val, test = self.sizes
         if protocol == "val+test":
             return val + test if val is not None and test is not None else None
-        return {"val": val, "test": test}.get(protocol)
+        return {"val": val, "test": test, "folds": test}.get(protocol)
 
 
 def _american(family: str, k: int, sizes: tuple[int, int, int], *fusion: *FusionWeights) -> DatasetSpec:

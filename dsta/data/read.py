@@ -21,6 +21,10 @@ _COLUMNS = ("clip", "gloss", "source")
 _DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, NotImplementedError, RuntimeError)
 
 
+class MissingSplit(UserError):
+    """The data set is whole, but has no clip of the split that is asked for."""
+
+
 def read_skeletons(folder: str | Path) -> list[Clip]:
     """The clips of a skeleton set: `clips.npz` (name -> (T, 27, 3), fractions of the picture) and `index.csv`.
 
@@ -79,8 +83,8 @@ def read_clip_set(folder: str | Path, split: str = "val") -> ClipSet:
     `{split}_label.pkl`; all, of a skeleton set.
 
     split: `train`, `val` or `test`, or `val+test` for all that is held out: upstream's released `val` is that, and
-    where a `test` lies beside it, both. Arrays stay on disk and are mapped. Raises UserError when there is no data set
-    or no clip of that split, or a file cannot be read.
+    where a `test` lies beside it, both. Arrays stay on disk and are mapped. Raises MissingSplit when there is no clip
+    of that split, and UserError when there is no data set or a file cannot be read.
     """
     folder = Path(folder)
     if (folder / JOINTS_FILE).exists() or all((folder / name).exists() for name in (DATASET_FILE, INDEX_FILE)):
@@ -91,7 +95,9 @@ def read_clip_set(folder: str | Path, split: str = "val") -> ClipSet:
     if not (folder / "index.csv").exists():
         there = [part for part in ("train", "val", "test") if (folder / _upstream_files(part)[0]).exists()]
         if there:
-            raise UserError(f"{folder} has no clip of the split {split}, only of {', '.join(there)}: add its arrays.")
+            raise MissingSplit(
+                f"{folder} has no clip of the split {split}, only of {', '.join(there)}: add its arrays."
+            )
         raise UserError(
             f"{folder} holds no data set: neither {split.partition('+')[0]}_data_joint.npy with its _label.pkl, nor "
             "joints.npy or clips.npz with index.csv."
@@ -117,7 +123,7 @@ def _held_prepared(folder: Path, split: str) -> ClipSet:
     rows = [row for row in prepared.rows if row.split in split.split("+")]
     if not rows:
         there = ", ".join(sorted({row.split for row in prepared.rows}))
-        raise UserError(f"{folder} has no clip of the split {split}, only of {there}: change its labels.")
+        raise MissingSplit(f"{folder} has no clip of the split {split}, only of {there}: change its labels.")
     signers = tuple(row.signer for row in rows)
     return ClipSet(
         folder,
