@@ -3,8 +3,7 @@
     python -m dsta.identify FILE.pt --data data/WLASL2000
 
 The right one stands out, since a network that is fed another stream is near chance. When none does, a second question
-is asked: does one stand out once the classes may be in another order? An order is learned on half of the clips, by the
-best one-to-one assignment, and judged on the other half.
+is asked: does one stand out once the classes may be in another order (`dsta.metrics.renamed_hits`)?
 """
 
 import argparse
@@ -16,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
-from scipy.special import softmax
 from tqdm import tqdm
 
 from dsta.checkpoint import Checkpoint, from_upstream, read_upstream
@@ -26,7 +23,7 @@ from dsta.common import UserError, at_least, exit_code
 from dsta.common.device import DeviceSettings, chosen_device
 from dsta.data import ClipSet, find_spec, official, read_clip_set
 from dsta.data.clips import PickedClips
-from dsta.metrics import log_loss, mcnemar, wilson
+from dsta.metrics import class_order, log_loss, mcnemar, renamed_hits, wilson
 from dsta.model import DSTA
 from dsta.score import score
 from dsta.streams import BoneRule, Recipe, Stream
@@ -34,7 +31,6 @@ from dsta.streams import BoneRule, Recipe, Stream
 CLIPS = 400
 OF_A_CLASS = 4  # clips that make a class's place in another order visible
 SURE = 0.001  # p below which one way of reading is better than another
-_OTHER_DATA = "give the data it was made for."
 STRICT = 3.29  # standard errors above chance, p = 0.0005 one-sided: four or six ways are tried, twice
 
 
@@ -48,6 +44,14 @@ class Unlabelled:
     glosses: tuple[str, ...] = ()
     estimator: str = ""
     stream: str = ""
+
+    @classmethod
+    def read(cls, path: Path) -> "Unlabelled":
+        """The network of an upstream file or of one of our weights folders. Raises UserError."""
+        if not path.is_dir():
+            return cls(str(path), from_upstream(read_upstream(path)[0]), Recipe(), estimator="hrnet-wholebody")
+        own = Checkpoint.load(path)
+        return cls(str(path), own.model, replace(own.recipe, views=1), own.glosses, own.estimator, own.stream)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,15 +73,12 @@ class Reading:
     def __str__(self) -> str:
         return f"{self.stream} with {self.bone} bones" if self.bone else self.stream
 
-    @property
-    def top1(self) -> float:
-        """Share of the clips that are right as the classes are."""
-        return float(self.hits.mean())
-
-    @property
-    def renamed(self) -> float:
-        """Share of the clips that are right with the classes renamed."""
-        return float(self.hits_renamed.mean())
+    def figures(self) -> dict[str, Any]:
+        """The shares of right clips, each with its 95 % interval, and the log-loss."""
+        found: dict[str, Any] = {"stream": str(self.stream), "bone": self.bone}
+        for name, hits in (("top1", self.hits), ("renamed", self.hits_renamed)):
+            found |= {name: float(hits.mean()), f"{name}_95": wilson(int(hits.sum()), len(hits))}
+        return found | {"log_loss": self.log_loss}
 
 
 @dataclass(frozen=True)
@@ -103,15 +104,6 @@ class Identification:
         return self.ways[0].order if self.verdict == "permuted" else {}
 
 
-def read_unlabelled(path: str | Path) -> Unlabelled:
-    """The network of an upstream file or of one of our weights folders. Raises UserError."""
-    path = Path(path)
-    if path.is_dir():
-        own = Checkpoint.load(path)
-        return Unlabelled(str(path), own.model, replace(own.recipe, views=1), own.glosses, own.estimator, own.stream)
-    return Unlabelled(str(path), from_upstream(read_upstream(path)[0]), Recipe(), estimator="hrnet-wholebody")
-
-
 def ways(recipe: Recipe) -> list[tuple[Stream, BoneRule | None]]:
     """The streams and bone rules that differ under a recipe; shoulder-normalised input has the direct rule alone."""
     rules: tuple[BoneRule, ...] = ("chained", "direct") if recipe.normalise == "nose" else ("direct",)
@@ -130,45 +122,35 @@ def labelled(network: Unlabelled, held: ClipSet) -> tuple[np.ndarray, np.ndarray
         index = {entry.gloss: entry.label for entry in official(spec.name).values()}
     if index and held.glosses:
         own = np.array([index.get(gloss, -1) for gloss in held.glosses])[held.labels]
-        if (own < 0).all():
-            raise UserError(f"{network.name} knows none of the glosses of {held.folder}: {_OTHER_DATA}")
-        return np.flatnonzero(own >= 0), own[own >= 0]
-    expected = spec.num_classes if spec else int(held.labels.max()) + 1
-    if (spec and expected != classes) or expected > classes:
-        raise UserError(
-            f"{network.name} tells {classes} classes apart, but {held.folder} has {expected}: {_OTHER_DATA}"
-        )
-    return np.arange(len(held)), held.labels
+        fault = f"knows none of the glosses of {held.folder}" if (own < 0).all() else ""
+    else:
+        own, expected = held.labels, spec.num_classes if spec else int(held.labels.max()) + 1
+        fits = expected == classes if spec else expected <= classes
+        fault = "" if fits else f"tells {classes} classes apart, but {held.folder} has {expected}"
+    if fault:
+        raise UserError(f"{network.name} {fault}: give the data it was made for.")
+    return np.flatnonzero(own >= 0), own[own >= 0]
 
 
-def choose_clips(labels: np.ndarray, most: int, seed: int) -> np.ndarray:
-    """Sorted positions of about `most` random clips; 0 is all.
+def choose_clips(labels: np.ndarray, most: int) -> np.ndarray:
+    """Sorted positions of about `most` random clips, the same in every call; 0 is all.
 
     Each class gives the same share of its clips, but at least OF_A_CLASS if it has them; where that is too much, it is
     of fewer classes.
     """
     if not most or most >= len(labels):
         return np.arange(len(labels))
-    rng = np.random.default_rng(seed)
-    chosen: list[int] = []
-    for label in rng.permutation(np.unique(labels)):
-        members = rng.permutation(np.flatnonzero(labels == label))
-        chosen += members[: max(OF_A_CLASS, round(len(members) * most / len(labels)))].tolist()
-        if len(chosen) >= most:
-            break
-    return np.sort(chosen[:most])
+    rng, share = np.random.default_rng(0), most / len(labels)
+    by_class = [rng.permutation(np.flatnonzero(labels == label)) for label in rng.permutation(np.unique(labels))]
+    return np.sort(np.concatenate([own[: max(OF_A_CLASS, round(len(own) * share))] for own in by_class])[:most])
 
 
-def identify(
-    network: Unlabelled,
-    held: ClipSet,
-    clips: int = CLIPS,
-    seed: int = 0,
-    device: str = "cpu",
-) -> Identification:
+def identify(network: Unlabelled, held: ClipSet, clips: int = CLIPS, device: str = "cpu") -> Identification:
     """Scores the network in every way on the same random clips, and says which way stands out. Raises UserError."""
     positions, labels = labelled(network, held)
-    chosen = choose_clips(labels, clips, seed)
+    if len(np.unique(labels)) < 2:
+        raise UserError(f"All clips of {held.folder} are of one gloss, by which nothing is told apart: give several.")
+    chosen = choose_clips(labels, clips)
     picked, labels = PickedClips(held.joints, positions[chosen]), labels[chosen]
     model, settings = network.model.to(device).eval(), DeviceSettings(device, batch=32)
     found, readings = ways(network.recipe), []
@@ -176,75 +158,54 @@ def identify(
         for stream, rule in found:
             recipe = replace(network.recipe, bone=rule or network.recipe.bone)
             logits = score(model, picked, stream, recipe, settings, bar.update).logits
-            hits = logits.argmax(1) == labels, renamed_hits(logits, labels, seed)
-            readings.append(Reading(stream, rule, *hits, log_loss(logits, labels), assignment(logits, labels)))
+            hits = logits.argmax(1) == labels, renamed_hits(logits, labels)
+            readings.append(Reading(stream, rule, *hits, log_loss(logits, labels), class_order(logits, labels)))
     chance = max(1 / network.model.config.num_classes, float(np.bincount(labels).max() / len(labels)))
     return _verdict(network, readings, chance)
-
-
-def assignment(scores: np.ndarray, labels: np.ndarray) -> dict[int, int]:
-    """The one-to-one map from columns of logits (N, K) to labels (N,) that makes the clips most probable in total."""
-    classes, index = np.unique(labels, return_inverse=True)
-    mass = np.zeros((len(classes), scores.shape[1]))
-    np.add.at(mass, index, softmax(scores.astype(np.float64), axis=1))
-    rows, columns = linear_sum_assignment(mass, maximize=True)
-    return {int(column): int(classes[row]) for row, column in zip(rows, columns, strict=True)}
-
-
-def renamed_hits(scores: np.ndarray, labels: np.ndarray, seed: int = 0) -> np.ndarray:
-    """(N,) bool: whether each clip is right when the classes are renamed as the other half of the clips teaches.
-
-    Each class is split between the halves, and each half is judged by the other's order.
-    """
-    shuffled = np.random.default_rng(seed).permutation(len(labels))
-    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
-    hit = np.zeros(len(labels), bool)
-    for learn, test in ((by_class[::2], by_class[1::2]), (by_class[1::2], by_class[::2])):
-        if len(learn) and len(test):
-            meant = assignment(scores[learn], labels[learn])
-            hit[test] = [meant.get(int(p), -1) == y for p, y in zip(scores[test].argmax(1), labels[test], strict=True)]
-    return hit
 
 
 def _verdict(network: Unlabelled, readings: Sequence[Reading], chance: float) -> Identification:
     """Which way stands out, as the classes are or renamed."""
     n = len(readings[0].hits)
-    as_they_are, renamed = (
-        sorted(readings, key=lambda way: (-getattr(way, hits).sum(), way.log_loss)) for hits in ("hits", "hits_renamed")
-    )
-    best, other = as_they_are[0], renamed[0]
+    found = sorted(readings, key=lambda way: (-way.hits.sum(), way.log_loss))
+    renamed = sorted(readings, key=lambda way: (-way.hits_renamed.sum(), way.log_loss))
+    best, other = found[0], renamed[0]
+    equal = [way for way in found if not _better(best.hits, way.hits)]
     # A network for other signs tells these clips apart too, but about as well in every way: the right one stands out.
-    usual = max(3 * chance, 1.5 * float(np.median([way.renamed for way in renamed[1:]])))
+    usual = max(3 * chance, 1.5 * float(np.median([way.hits_renamed.mean() for way in renamed[1:]])))
     if _better(other.hits_renamed, best.hits) and wilson(other.hits_renamed.sum(), n, STRICT)[0] > usual:
-        tied = [way for way in renamed if way is other or not _better(other.hits_renamed, way.hits_renamed)]
+        verdict, found = "permuted", renamed
+        tied = [way for way in renamed if not _better(other.hits_renamed, way.hits_renamed)]
         sentence = (
-            f"It is {' or '.join(map(str, tied))}, its classes in another order than this data's: {other.top1:.1%} "
-            f"right as they are, but {other.renamed:.1%} once an order learned on half of the clips is applied to the "
-            "other half."
+            f"It is {' or '.join(map(str, tied))}, its classes in another order than this data's: "
+            f"{other.hits.mean():.1%} right as they are, but {other.hits_renamed.mean():.1%} once an order learned on "
+            "half of the clips is applied to the other half."
         )
-        return Identification("permuted", sentence, renamed, chance)
-    if wilson(best.hits.sum(), n, STRICT)[0] <= chance:
+    elif wilson(best.hits.sum(), n, STRICT)[0] <= chance:
+        verdict = "unknown"
         sentence = (
-            f"None is above chance ({chance:.1%}): the best, {best}, gets {best.top1:.1%}, and another order of the "
-            f"classes brings no more than {other.renamed:.1%}. Usual causes: clips of another keypoint estimator than "
-            f"the network's{f' ({network.estimator})' if network.estimator else ''}, coordinates that are not "
-            "pixels of a 512 x 512 picture, weights for other signs or without training"
+            f"None is above chance ({chance:.1%}): the best, {best}, gets {best.hits.mean():.1%}, and another order of "
+            f"the classes brings no more than {other.hits_renamed.mean():.1%}. Usual causes: clips of another keypoint "
+            f"estimator than the network's{f' ({network.estimator})' if network.estimator else ''}, coordinates that "
+            "are not pixels of a 512 x 512 picture, weights for other signs or without training"
             f"{', or too few clips' if n < 100 else ''}."
         )
-        return Identification("unknown", sentence, as_they_are, chance)
-    tied = [way for way in as_they_are if way is best or not _better(best.hits, way.hits)]
-    if len(tied) > 1:
+    elif len(equal) > 1:
+        verdict = "undecided"
         sentence = (
-            f"It is {' or '.join(f'{way} ({way.top1:.1%})' for way in tied)}: these clips do not tell them apart, "
-            f"though {min(tied, key=lambda way: way.log_loss)} has the lowest log-loss. Use more clips (--clips)."
+            f"It is {' or '.join(f'{way} ({way.hits.mean():.1%})' for way in equal)}: these clips do not tell them "
+            f"apart, though {min(equal, key=lambda way: way.log_loss)} has the lowest log-loss. Use more clips "
+            "(--clips)."
         )
-        return Identification("undecided", sentence, as_they_are, chance)
-    sentence = f"It is {best}: {best.top1:.1%} right, where chance is {chance:.1%}"
-    if network.stream == best.stream:
-        sentence += f", as its configuration says ({network.stream})"
-    elif network.stream:
-        sentence += f", though its configuration says {network.stream}"
-    return Identification("identified", f"{sentence}.", as_they_are, chance)
+    else:
+        verdict = "identified"
+        sentence = f"It is {best}: {best.hits.mean():.1%} right, where chance is {chance:.1%}"
+        if network.stream == best.stream:
+            sentence += f", as its configuration says ({network.stream})"
+        elif network.stream:
+            sentence += f", though its configuration says {network.stream}"
+        sentence += "."
+    return Identification(verdict, sentence, found, chance)
 
 
 def _better(a: np.ndarray, b: np.ndarray) -> bool:
@@ -253,33 +214,32 @@ def _better(a: np.ndarray, b: np.ndarray) -> bool:
     return only_a > only_b and mcnemar(only_a, only_b) < SURE
 
 
-def _rows(found: Identification) -> list[dict[str, Any]]:
-    """Of each way the shares of right clips, each with its 95 % interval."""
-    return [
-        {
-            "stream": str(way.stream),
-            "bone": way.bone,
-            "top1": way.top1,
-            "top1_95": wilson(int(way.hits.sum()), found.clips),
-            "renamed": way.renamed,
-            "renamed_95": wilson(int(way.hits_renamed.sum()), found.clips),
-            "log_loss": way.log_loss,
-        }
-        for way in found.ways
-    ]
-
-
 def _table(found: Identification, normalise: str) -> str:
     """The lines that the command line prints."""
     lines = [f"{'stream':13}{'bone rule':10}{'top-1':>8}  {'[95 %]':16}{'log-loss':>8}{'renamed':>10}  [95 %]"]
-    for row in _rows(found):
+    for way in found.ways:
+        row = way.figures()
         top1, renamed = ("[{:.1%}, {:.1%}]".format(*row[name]) for name in ("top1_95", "renamed_95"))
-        left = f"{row['stream']:13}{row['bone'] or '–':10}{row['top1']:8.1%}  {top1:16}"
-        lines.append(f"{left}{row['log_loss']:8.2f}{row['renamed']:10.1%}  {renamed}")
+        left = f"{way.stream:13}{way.bone or '–':10}{row['top1']:8.1%}  {top1:16}"
+        lines.append(f"{left}{way.log_loss:8.2f}{row['renamed']:10.1%}  {renamed}")
     rules = "" if normalise == "nose" else " Input normalised by the shoulders has one bone rule, direct."
     count = f"{found.clips} clips; chance {found.chance:.1%}. The bone rule does not matter to the joint streams."
     renamed = "renamed: with an order of the classes learned on the other half of the clips."
     return "\n".join([*lines, f"{count}{rules} {renamed}", found.sentence])
+
+
+def _next_steps(args: argparse.Namespace, network: Unlabelled, held: ClipSet, found: Identification) -> Iterator[str]:
+    """The lines that say how what was found is used."""
+    permuted, is_folder = found.verdict == "permuted", Path(args.file).is_dir()
+    if permuted:
+        where = f"is in {args.order}" if args.order else "is written with --order FILE.json"
+        more = "; with --clips 0 it is learned on all clips" if args.clips else ""
+        yield f"The order of {len(found.classes)} of {network.model.config.num_classes} classes {where}{more}."
+    if permuted and is_folder:  # reordered before, perhaps: an order counts for what it was found of
+        yield "An order is applied at import: find that of the file from which this folder was imported."
+    elif permuted or (found.verdict == "identified" and not is_folder):
+        way, spec, order = found.ways[0], find_spec(held.folder), (args.order or "FILE.json") if permuted else None
+        yield f"To import it: {import_command(args.file, spec.name if spec else 'NAME', way.stream, way.bone, order)}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -289,7 +249,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", required=True, metavar="DIR", help="labelled clips of the data set it is for")
     parser.add_argument("--split", default="val", help="of upstream's arrays (default %(default)s)")
     parser.add_argument("--clips", type=at_least(0), default=CLIPS, metavar="N", help="0: all (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the choice of clips")
     parser.add_argument("--window", type=int, help="frames the network sees (default: upstream's 120)")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument("--order", metavar="FILE.json", help="where another order of the classes is written, if found")
@@ -300,38 +259,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(args: argparse.Namespace) -> None:
     device = chosen_device(args.device)
-    network = read_unlabelled(args.file)
+    network = Unlabelled.read(Path(args.file))
     if args.window:
         network = replace(network, recipe=replace(network.recipe, window=args.window))
     held = read_clip_set(args.data, args.split)
     if network.estimator not in ("", held.estimator):
         note = f"Note: the network is for keypoints of {network.estimator}, these are {held.estimator}'s."
         print(note, file=sys.stderr)
-    found = identify(network, held, args.clips, args.seed, device)
+    found = identify(network, held, args.clips, device)
     if args.order and found.classes:
         write_order(args.order, found.classes, network.model.config.num_classes)
     elif args.order:
         print(f"Note: no other order of the classes was found; {args.order} was not written.", file=sys.stderr)
     if args.json:
-        said = {"verdict": found.verdict, "sentence": found.sentence, "ways": _rows(found), "clips": found.clips}
-        print(json.dumps({"file": args.file, **said, "chance": found.chance}))
+        rows, said = [way.figures() for way in found.ways], {"verdict": found.verdict, "sentence": found.sentence}
+        print(json.dumps({"file": args.file, **said, "ways": rows, "clips": found.clips, "chance": found.chance}))
     else:
         print(_table(found, network.recipe.normalise), *_next_steps(args, network, held, found), sep="\n")
-
-
-def _next_steps(args: argparse.Namespace, network: Unlabelled, held: ClipSet, found: Identification) -> Iterator[str]:
-    """The lines that say how what was found is used."""
-    order, way, spec = None, found.ways[0], find_spec(held.folder)
-    if found.verdict == "permuted":
-        order, classes = args.order or "FILE.json", network.model.config.num_classes
-        where = f"is in {order}" if args.order else f"is written with --order {order}"
-        more = "; with --clips 0 it is learned on all clips" if args.clips else ""
-        yield f"The order of {len(found.classes)} of {classes} classes {where}{more}."
-    if order and Path(args.file).is_dir():  # reordered before, perhaps: an order counts for what it was found of
-        yield "An order is applied at import: find that of the file from which this folder was imported."
-    elif order or (found.verdict == "identified" and not Path(args.file).is_dir()):
-        command = import_command(args.file, spec.name if spec else "NAME", way.stream, way.bone, order)
-        yield f"To import it: {command}"
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ class Pose:
         """Read `.npz` or `.pose`.
 
         A `.pose` may be ours or one of pose-format's MediaPipe Holistic conversion; joints are found by their names,
-        and of several people the first is taken. Raises UserError for a file that holds no such keypoints.
+        and of several people the first who was seen is taken. Raises UserError for a file that holds no such keypoints.
         """
         path = Path(path)
         read = _read_npz if _ending(path) == ".npz" else _read_pose
@@ -145,8 +145,10 @@ def _read_pose(path: Path) -> dict[str, Any]:
     if not pose.body.data.shape[1]:
         raise UserError("the file holds no person; extract the keypoints again.")
     order = [points[name] for name in JOINTS]
-    score = np.clip(pose.body.confidence[:, 0, order], 0, 1)
-    place = np.ma.getdata(pose.body.data)[:, 0, order, :2]
+    scores = np.clip(pose.body.confidence[:, :, order], 0, 1)
+    person = int(scores.any((0, 2)).argmax())  # places of people who were not seen may stay, empty
+    score = scores[:, person]
+    place = np.ma.getdata(pose.body.data)[:, person, order, :2]
     keypoints = np.where(score[..., None] > 0, np.dstack([place, score]), 0)
     size = {"width": pose.header.dimensions.width, "height": pose.header.dimensions.height}
     return {"keypoints": keypoints, "fps": pose.body.fps, "estimator": estimator, **size}

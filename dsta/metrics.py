@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize
+from scipy.optimize import linear_sum_assignment, minimize
 from scipy.special import bdtr, log_softmax, softmax
 
 
@@ -117,6 +117,30 @@ def calibration_error(scores: np.ndarray, labels: np.ndarray, bins: int = 15) ->
     index = np.minimum((confidence * bins).astype(int), bins - 1)
     gaps = np.abs(np.bincount(index, correct, bins) - np.bincount(index, confidence, bins))
     return float(gaps.sum() / len(labels))
+
+
+def class_order(scores: np.ndarray, labels: np.ndarray) -> dict[int, int]:
+    """The one-to-one map from columns of logits (N, K) to labels (N,) that makes the clips most probable in total."""
+    classes, index = np.unique(labels, return_inverse=True)
+    mass = np.zeros((len(classes), scores.shape[1]))
+    np.add.at(mass, index, softmax(scores.astype(np.float64), axis=1))
+    rows, columns = linear_sum_assignment(mass, maximize=True)
+    return {int(column): int(classes[row]) for row, column in zip(rows, columns, strict=True)}
+
+
+def renamed_hits(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """(N,) bool: whether each clip is right once the classes are in the order that the other half of the clips teaches.
+
+    Each class is split between the halves, and each half is judged by the other's order.
+    """
+    shuffled = np.random.default_rng(0).permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    hit = np.zeros(len(labels), bool)
+    for learn, test in ((by_class[::2], by_class[1::2]), (by_class[1::2], by_class[::2])):
+        if len(learn) and len(test):
+            meant = class_order(scores[learn], labels[learn])
+            hit[test] = [meant.get(int(p), -1) == y for p, y in zip(scores[test].argmax(1), labels[test], strict=True)]
+    return hit
 
 
 def fit_fusion(

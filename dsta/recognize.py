@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from dsta.checkpoint import DEFAULT_WEIGHTS, Ensemble
-from dsta.common import UserError
+from dsta.common import UserError, exit_code, shown
 from dsta.keypoints import Pose
+from dsta.plausible import hands_exchanged, misfit
 from dsta.score import score_streams
 from dsta.skeleton import CANVAS, INDEX, LEFT_HAND, RIGHT_HAND
 from dsta.streams import fuse, kept_frames, resample, sample_positions, seen
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from dsta.video import Frame, Progress
 
 FRAMES_PER_SECOND = 15.0  # of the joints that are looked for in a video; networks with longer windows may want more
+_FEW_FRAMES = 8  # half a second of them; no sign is told from fewer with any certainty
+_FEW_A_SECOND = 5.0
+_FEWEST_WITH_HAND = 2  # frames; a sign moves
 POSE_SUFFIXES = (".npz", ".pose")
 
 
@@ -87,6 +91,9 @@ class Recognizer:
         pose, clip = self._joints(source, progress, on_frame)
         found = time.perf_counter()
         name = Path(source).name if isinstance(source, str | Path) else "this clip"
+        fault = misfit(pose.keypoints, pose.width, pose.height)
+        if fault:
+            raise UserError(f"{name} {fault}")
         quality = _quality(clip, pose.fps, name)
         progress("Running the network", 0.0)
         scores = {stream: said.logits for stream, said in score_streams(self.ensemble, [clip]).items()}
@@ -141,14 +148,23 @@ class Recognizer:
 
 
 def _quality(clip: np.ndarray, fps: float, name: str) -> dict[str, Any]:
-    """Shares of frames with a body and hands, and notes on what is poor. Raises UserError when no hand is there."""
+    """Shares of frames with a body and hands, and notes on what is poor. Raises UserError when no hand is there, or in
+    one frame of several alone."""
     found = seen(clip)
     body = found[:, [INDEX["left_shoulder"], INDEX["right_shoulder"]]].all(1)
     left, right = found[:, LEFT_HAND].any(1), found[:, RIGHT_HAND].any(1)
-    hand = float((left | right).mean())
-    if hand == 0:
-        raise UserError(f"No hand was seen in {name}: film from the waist up, with both hands in the picture.")
+    hand, frames = float((left | right).mean()), len(clip)
+    if (left | right).sum() < _FEWEST_WITH_HAND <= frames:
+        count = f"A hand was seen in only 1 of {frames} frames of" if hand else "No hand was seen in"
+        raise UserError(f"{count} {name}: film from the waist up, with both hands in the picture.")
     notes = []
+    if frames < _FEW_FRAMES or fps < _FEW_A_SECOND:
+        rate = f", {fps:.2g} a second" if frames > 1 else ""
+        notes.append(f"There are only {frames} frames{rate}: film with 15 frames a second or more.")
+    if hands_exchanged(clip):
+        notes.append(
+            "Each hand lies at the other one's wrist: left and right were exchanged where the joints were found."
+        )
     if hand < 0.4:
         notes.append(f"A hand was seen in only {hand:.0%} of the frames: more light or a closer camera helps.")
     if body.mean() < 0.8:
@@ -183,10 +199,10 @@ def as_dict(file: str, result: Recognition, top_k: int) -> dict[str, Any]:
 
 def as_table(file: str, result: Recognition, top_k: int) -> str:
     """The lines that the command line prints for a file."""
-    width = max(len(p.gloss) for p in result.predictions[:top_k])
+    bar, width = shown("█", "#"), max(len(p.gloss) for p in result.predictions[:top_k])
     lines = [file]
     for rank, p in enumerate(result.predictions[:top_k], 1):
-        lines.append(f"  {rank:2}  {p.gloss:<{width}}  {p.score:6.1%}  {'█' * round(p.score * 30)}")
+        lines.append(f"  {rank:2}  {p.gloss:<{width}}  {p.score:6.1%}  {bar * round(p.score * 30)}")
     lines += [f"  {'not sure: ' if i == 0 else ''}{note}" for i, note in enumerate(result.quality["notes"])]
     steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in result.timings.items())
     lines.append(f"  {result.quality['frames']} frames, {result.quality['seconds']} s; {steps}")
@@ -205,12 +221,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     if args.top_k < 1:
         parser.error("--top-k must be at least 1")
-    code = 0
-    try:
-        recognizer = Recognizer.load(args.weights)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return exit_code(lambda: _answer(args))
+
+
+def _answer(args: argparse.Namespace) -> int:
+    recognizer, code = Recognizer.load(args.weights), 0
     for file in args.files:
         try:
             result = recognizer.recognize(file)

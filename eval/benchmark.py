@@ -116,12 +116,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             note = f"Other work ran here (load {origin['load']}): what waits for cores is slower for it."
             bench.measured.notes.append(note)
         report = {"provenance": origin, **run_sections(bench, only)}
-        print(report_text(report))
         if args.out:
             try:
                 replace_file(args.out, (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode())
             except OSError as error:
                 raise UserError(f"{args.out} cannot be written ({error.strerror}).") from error
+        print(report_text(report))
 
     return exit_code(work)
 

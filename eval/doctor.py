@@ -3,8 +3,8 @@
     python eval/doctor.py [NAMES …] [--data data …]
 
 Before scoring: clips and classes against the official sizes, labels against the official list, the same clip in
-training and evaluation, by name and by content, NaN and infinity, missing hands. After it: chance level, and whether
-the classes are merely in another order.
+training and evaluation, by name and by content, NaN and infinity, joints that cannot be a person's, missing and
+exchanged hands, glosses that look alike. After it: chance level, and whether the classes are merely in another order.
 """
 
 import argparse
@@ -19,12 +19,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from dsta.common import UserError
-from dsta.data import BENCHMARKS, SMALL_SETS, ClipSet, DatasetSpec, clip_key, dataset, official, read_clip_set
+from dsta.common import UserError, exit_code, lookalikes_note
+from dsta.data import (
+    BENCHMARKS,
+    SMALL_SETS,
+    ClipSet,
+    DatasetSpec,
+    MissingSplit,
+    clip_key,
+    dataset,
+    official,
+    read_clip_set,
+)
 from dsta.data.benchmarks import MANY_KNOWN, known_share, spellings
 from dsta.data.overlap import in_another_group
-from dsta.metrics import wilson
-from dsta.skeleton import LEFT_HAND, RIGHT_HAND
+from dsta.metrics import renamed_hits, wilson
+from dsta.plausible import hands_exchanged, misfit
+from dsta.skeleton import CANVAS, LEFT_HAND, RIGHT_HAND
 from dsta.streams import seen
 
 STOPS = ("error", "mismatch")
@@ -41,30 +52,39 @@ class Finding:
 
 class Content(NamedTuple):
     """What one look at every clip found: how many hold NaN and infinity, the share of frames in which neither hand was
-    seen, the share of clips without any hand."""
+    seen, the share of clips without any hand; the clips, by position, whose joints cannot be a person's, and why, and
+    those whose hands lie at each other's wrist."""
 
     with_nan: int
     with_inf: int
     handless_frames: float
     handless_clips: float
+    misfits: dict[int, str]
+    exchanged: list[int]
 
 
 def read_content(joints: Sequence[np.ndarray]) -> Content:
     """Reads all clips once."""
     with_nan, with_inf, handless, frames = 0, 0, [], []
-    for clip in joints:
+    misfits: dict[int, str] = {}
+    exchanged = []
+    for i, clip in enumerate(joints):
         with_nan += bool(np.isnan(clip).any())
         with_inf += bool(np.isinf(clip).any())
         handless.append(int((~seen(clip)[:, LEFT_HAND + RIGHT_HAND].any(1)).sum()))
         frames.append(len(clip))
+        if np.isfinite(clip).all():
+            misfits |= {i: why} if (why := misfit(clip, CANVAS, CANVAS)) else {}
+            exchanged += [i] if hands_exchanged(clip) else []
     without = np.equal(handless, frames)
-    return Content(with_nan, with_inf, sum(handless) / sum(frames), float(without.mean()))
+    return Content(with_nan, with_inf, sum(handless) / sum(frames), float(without.mean()), misfits, exchanged)
 
 
 def examine(clips: ClipSet, spec: DatasetSpec) -> list[Finding]:
     """All findings on a data set before it is scored."""
     content = read_content(clips.joints)
-    return [*_counts(clips, spec), *_values(clips, content), *_names(clips, spec), *_duplicates(clips)]
+    of_content = [*_values(clips, content), *_joints(clips, content)]
+    return [*_counts(clips, spec), *of_content, *_names(clips, spec), *_duplicates(clips)]
 
 
 def _counts(clips: ClipSet, spec: DatasetSpec) -> Iterator[Finding]:
@@ -94,7 +114,21 @@ def _values(clips: ClipSet, content: Content) -> Iterator[Finding]:
     )
 
 
+def _joints(clips: ClipSet, content: Content) -> Iterator[Finding]:
+    if content.misfits:
+        first, why = next(iter(content.misfits.items()))
+        count = f"In {len(content.misfits)} of {len(clips)} clips the joints cannot be a person's"
+        yield Finding("warning", f"{count}: {clips.names[first]} {why}")
+    if content.exchanged:
+        count = f"In {len(content.exchanged)} of {len(clips)} clips each hand lies at the other one's wrist"
+        such = clips.names[content.exchanged[0]]
+        yield Finding("warning", f"{count}, such as {such}: left and right were exchanged where they were found.")
+
+
 def _names(clips: ClipSet, spec: DatasetSpec) -> Iterator[Finding]:
+    alike = lookalikes_note(clips.glosses)
+    if alike:
+        yield Finding("warning", alike)
     repeated = [name for name, count in Counter(clips.names).items() if count > 1]
     if repeated:
         yield Finding("warning", f"{len(repeated)} clip names occur more than once, such as {repeated[0]}.")
@@ -130,7 +164,7 @@ def _duplicates(clips: ClipSet) -> Iterator[Finding]:
         return
     try:
         train = read_clip_set(clips.folder, "train")
-    except UserError:
+    except MissingSplit:
         yield Finding("fine", "There are no training clips here to compare with.")
         return
     names = set(map(clip_key, train.names))
@@ -153,29 +187,18 @@ def _shared(where: str, clips: ClipSet, found: np.ndarray) -> Iterator[Finding]:
 
 def verdict(scores: np.ndarray, labels: np.ndarray) -> str:
     """What the doctor says of logits (N, K) after scoring: nothing, or that this is chance level, and usual causes."""
-    predicted = scores.argmax(1)
-    right, n, k = int((predicted == labels).sum()), len(labels), scores.shape[1]
+    right, n, k = int((scores.argmax(1) == labels).sum()), len(labels), scores.shape[1]
     chance = max(1 / k, np.bincount(labels).max() / n)
     if wilson(right, n)[0] > chance:
         return ""
     text = f"Top-1 {right / n:.1%} is at chance level ({chance:.1%}). "
-    renamed = _renamed(predicted, labels)
+    renamed = renamed_hits(scores, labels).mean()
     if renamed > 3 * chance and renamed > 0.2:
         return text + f"With the classes renamed to fit it would be {renamed:.0%}: the classes are in another order."
     return text + (
         "Usual causes: a file of another stream than its name says (python -m dsta.identify tells), classes in "
         "another order, keypoints of another estimator, or coordinates that are not pixels of a 512 x 512 picture."
     )
-
-
-def _renamed(predicted: np.ndarray, labels: np.ndarray) -> float:
-    """Accuracy on every second clip when each predicted class is read as it was mostly meant in the other half."""
-    order = np.argsort(labels, kind="stable")  # so that each class is in both halves
-    learn, test = order[::2], order[1::2]
-    if not len(test):
-        return 0.0
-    meant = {p: int(np.bincount(labels[learn][predicted[learn] == p]).argmax()) for p in np.unique(predicted[learn])}
-    return float(np.mean([meant.get(p, -1) == label for p, label in zip(predicted[test], labels[test], strict=True)]))
 
 
 def find_folder(roots: Sequence[Path], spec: DatasetSpec) -> Path | None:
@@ -203,13 +226,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="data sets; by default all that are there")
     parser.add_argument("--data", nargs="+", type=Path, default=[Path("data")], metavar="DIR")
     args = parser.parse_args(arguments)
+    return exit_code(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
     code = 0
     for name in args.names or [*BENCHMARKS, *SMALL_SETS]:
-        try:
-            spec = named_dataset(name, args.data)
-        except UserError as error:
-            print(error, file=sys.stderr)
-            return 2
+        spec = named_dataset(name, args.data)
         folder = find_folder(args.data, spec)
         if folder is None:
             if args.names:

@@ -6,7 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from dsta.data import SelectedClips, clip_key, official
+from dsta.data import MissingSplit, SelectedClips, clip_key, official, read_clip_set
 from dsta.data.benchmarks import MANY_KNOWN, known_share
 from dsta.metrics import fit_fusion, ranks
 from dsta.streams import fuse
@@ -91,8 +91,21 @@ def protocol_clips(plan: DatasetPlan) -> tuple[list[ProtocolClips], np.ndarray]:
     if clips.splits and not len(test):
         raise Unscored("no data", f"{clips.folder} has no clip of the split test.")
     both = ProtocolClips("val+test", np.flatnonzero((splits == "test") | (splits == "val")))
+    found = [ProtocolClips("test", test), *_clean(plan, test), ProtocolClips("val", val)]
     joined = spec.released == "val+test" and len(test) and len(val)
-    return [ProtocolClips("test", test)] * bool(len(test)) + [both] * bool(joined), val
+    return [each for each in found if len(each.positions)] + [both] * bool(joined), val
+
+
+def _clean(plan: DatasetPlan, test: np.ndarray) -> Iterator[ProtocolClips]:
+    """The test clips of which training has no twin, where some have: official lists have the same video twice."""
+    try:
+        train = read_clip_set(plan.clips.folder, "train")
+    except MissingSplit:
+        return
+    twins = plan.clips.fingerprints[test].found_in(train.fingerprints) >= 0
+    if twins.any():
+        note = f"without the {twins.sum()} test clips that the training split has too, or nearly"
+        yield ProtocolClips("test-clean", test[~twins], note)
 
 
 def stream_combinations(streams: Sequence[str]) -> list[tuple[str, ...]]:
@@ -108,7 +121,7 @@ def fused_or_reason(
         for stream in streams:
             if stream in plan.failed:
                 raise plan.failed[stream]
-            plan.check_history(stream, protocol.positions, may_choose=protocol.name == "val+test")
+            plan.check_history(stream, protocol.positions, may_choose=protocol.name in ("val", "val+test"))
         for rule in fusion_rules(plan, streams, protocol.name, val, logits):
             yield fused_scores(plan, protocol, rule, logits)
     except Unscored as reason:
@@ -134,7 +147,7 @@ def fusion_rules(
     yield FusionRule("equal", [(every, dict.fromkeys(streams, 1.0 / len(streams)), 1.0)])
     if plan.run is not None:
         yield _fitted_by_fold(plan, streams)
-    elif protocol == "test" and len(val) >= FEWEST_TO_FIT:
+    elif protocol in ("test", "test-clean") and len(val) >= FEWEST_TO_FIT:
         weights, t = fit_fusion({stream: logits[stream][val] for stream in streams}, plan.clips.labels[val])
         note = f"fitted on the {len(val)} validation clips, temperature {t:.3g}"
         yield FusionRule("fitted", [(every, weights, t)], f"on the {len(val)} validation clips", note)

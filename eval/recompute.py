@@ -105,7 +105,7 @@ def _segments(
         yield every, {stream: published[stream] for stream in streams}, 1.0
     elif fusion in ("none", "equal"):
         yield every, dict.fromkeys(streams, 1 / len(streams)), 1.0
-    elif row["protocol"] == "test":
+    elif row["protocol"] in ("test", "test-clean"):
         val = scores["val"].astype(int)
         yield every, *fit_fusion({s: scores[f"logits_{s}"][val] for s in streams}, scores["labels"][val])
     else:

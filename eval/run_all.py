@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from tqdm import tqdm
 
-from dsta.common import UserError, at_least
+from dsta.common import UserError, at_least, exit_code
 from dsta.common.device import DeviceSettings
 from dsta.data import BENCHMARKS, SMALL_SETS, DatasetSpec
 from eval import doctor, rows
@@ -225,14 +225,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code."""
     args = _parser().parse_args(arguments)
     command = shlex.join(["python", "eval/run_all.py", *(sys.argv[1:] if arguments is None else arguments)])
-    try:
-        names = args.datasets or [*BENCHMARKS, *SMALL_SETS]
-        specs = [doctor.named_dataset(name, args.data) for name in dict.fromkeys(names)]
-        streams = tuple(streams_name(args.streams).split("+"))
-        engine = ScoringEngine(DeviceSettings.choose(args.device, args.dtype, args.workers), args.cache)
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return exit_code(lambda: _run(args, command))
+
+
+def _run(args: argparse.Namespace, command: str) -> int:
+    names = args.datasets or [*BENCHMARKS, *SMALL_SETS]
+    specs = [doctor.named_dataset(name, args.data) for name in dict.fromkeys(names)]
+    streams = tuple(streams_name(args.streams).split("+"))
+    engine = ScoringEngine(DeviceSettings.choose(args.device, args.dtype, args.workers), args.cache)
     if engine.processes.rank:
         engine.serve()
         return 0
@@ -247,9 +247,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         origin = results.made_by(engine.commit, results.now()) | {"command": command}
         print(rehearse(benchmarks, streams, engine.settings, args.out, origin, args.rehearsal))
         return 0
-    except UserError as error:
-        print(error, file=sys.stderr)
-        return 2
     finally:
         engine.close()
 

@@ -11,6 +11,10 @@ from html import escape
 # A protocol's shape, the same shape as a letter, its colour.
 SERIES = {
     "test": ("circle", "●", "var(--lb-1)"),
+    "test-clean": ("circle", "○", "var(--lb-1)"),
+    "test-videos": ("circle", "◉", "var(--lb-1)"),
+    "val": ("square", "□", "var(--lb-2)"),
+    "val-videos": ("square", "▣", "var(--lb-2)"),
     "val+test": ("square", "■", "var(--lb-2)"),
     "folds": ("diamond", "◆", "var(--lb-3)"),
 }

@@ -22,12 +22,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from dsta.common import UserError, replace_file
+from dsta.common import UserError, read_csv, replace_file
 from dsta.data import BENCHMARKS, SMALL_SETS
 
 Row = dict[str, str]
 STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
-PROTOCOLS = ("test", "val+test", "folds")
+PROTOCOLS = ("test", "test-clean", "test-videos", "val", "val-videos", "val+test", "folds")
 FUSIONS = ("none", "published", "equal", "fitted")
 STATUSES = ("ok", "no data", "no weights", "mismatch", "error")
 RATES = ("top1_instance", "top5_instance", "top1_class", "top5_class")
@@ -49,6 +49,7 @@ DISTURBED_COLUMNS = (
 )  # fmt: skip
 RESULTS_FILE, GLOSSES_FILE, ROBUSTNESS_FILE = "results.csv", "glosses.csv", "robustness.csv"
 OUT = Path(__file__).resolve().parent / "results"
+_ANEW = "save it as it was, or move it away, and run_all writes it anew"
 TIMES = ("clips_per_second", "peak_memory_mb", "latency_ms", "seconds", "date", "command")
 
 
@@ -97,19 +98,9 @@ def read_rows(path: str | Path, columns: Sequence[str] = COLUMNS) -> list[Row]:
     Raises UserError when it is not such a file.
     """
     path = Path(path)
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, strict=True)
-            columns_found, rows = list(reader.fieldnames or ()), list(reader)
-    except FileNotFoundError:
+    if not path.exists():
         return []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} cannot be read ({error}): move it away, and run_all writes it anew.") from error
-    missing = [column for column in columns if column not in columns_found]
-    if missing or any(None in row or None in row.values() for row in rows):
-        lacks = f"it lacks the column {missing[0]}" if missing else "a row has too many or too few cells"
-        raise UserError(f"{path} is not a results file ({lacks}): move it away, and run_all writes it anew.")
-    return rows
+    return [row.cells for row in read_csv(path, columns, _ANEW)]
 
 
 def check_writable(out: str | Path, option: str = "--out") -> None:
@@ -134,7 +125,7 @@ def write_rows(path: str | Path, rows: Iterable[Mapping[str, Any]], columns: Seq
     writer.writeheader()
     writer.writerows({column: as_text(row.get(column)) for column in columns} for row in rows)
     try:
-        replace_file(path, text.getvalue().encode())
+        replace_file(path, text.getvalue().encode(errors="replace"))
     except OSError as error:
         raise UserError(f"{path} cannot be written ({error.strerror}); what was scored is in the cache.") from error
 

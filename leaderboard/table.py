@@ -4,7 +4,6 @@ Fractions in the files, percent on screen. What was measured here and what other
 shown apart.
 """
 
-import csv
 import functools
 import math
 from collections.abc import Callable, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from dsta.common import UserError
+from dsta.common import UserError, read_csv
 from dsta.data import BENCHMARKS
 from leaderboard.results import COLUMNS, GLOSSES_FILE, KEY, RATES, RESULTS_FILE, ROBUSTNESS_FILE
 
@@ -61,7 +60,7 @@ def level(disturbance: str, value: str) -> str:
 
 @dataclass(frozen=True)
 class Table:
-    """A file: `text` as it stands there, `rows` with the number columns as float64. The two share their index."""
+    """A file: `text` as it stands there, `rows` with the number columns as float64. The index of both is the line."""
 
     text: pd.DataFrame
     rows: pd.DataFrame
@@ -84,26 +83,20 @@ def read(path: Path, texts: Sequence[str], numbers: Sequence[str]) -> Table:
 
 @functools.lru_cache(maxsize=16)
 def _read(path: Path, texts: tuple[str, ...], numbers: tuple[str, ...], stamp: tuple[int, int]) -> Table:
-    again = f"Delete it, then run {COMMAND} again"
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            head, *lines = csv.reader(file, strict=True)
-    except (ValueError, OSError, csv.Error) as error:  # nothing at all, and bytes that are no UTF-8, are ValueErrors
-        raise UserError(f"{path.name} is not a table that can be read ({str(error).strip()}). {again}.") from error
-    if uneven := [place for place, cells in enumerate(lines, 2) if len(cells) != len(head)]:
-        raise UserError(f"Row {uneven[0]} of {path.name} has not as many cells as there are columns. {again}.")
-    text = pd.DataFrame(lines, columns=head, dtype=str)  # pandas' own reader would take a gloss NULL for nothing
-    if lacking := [name for name in (*texts, *numbers) if name not in text.columns]:
-        raise UserError(f"{path.name} lacks the columns {', '.join(lacking)}. {again}.")
+    again = f"save it as it was, or delete it and run {COMMAND} again"
+    found = read_csv(path, (*texts, *numbers), again)
+    columns, lines = list(found[0].cells) if found else [*texts, *numbers], [row.line for row in found]
+    # pandas' own reader would take a gloss NULL for nothing
+    text = pd.DataFrame([row.cells for row in found], lines, columns, dtype=str)
     rows = text.copy()
     for name in numbers:
         rows[name] = pd.to_numeric(text[name].where(text[name] != "", "nan"), errors="coerce").astype(float)
         wrong = rows[name].isna() & ~text[name].str.lower().isin(["", "nan"])
         wrong |= ~rows[name].between(0, 1) & rows[name].notna() if name in SHARES else rows[name].abs() == math.inf
         if wrong.any():
-            line, value = wrong.idxmax() + 2, text[name][wrong.idxmax()]
+            line = wrong.idxmax()
             kind = "a fraction between 0 and 1" if name in SHARES else "a number"
-            raise UserError(f"Row {line} of {path.name}: {name} is “{value}”, not {kind}. {again}.")
+            raise UserError(f"{path.name}: {name} in line {line} is “{text[name][line]}”, not {kind}: {again}.")
     return Table(text, rows)
 
 
@@ -116,7 +109,7 @@ def results(folder: Path) -> Table:
         raise UserError(f"results.csv has two rows for {row}. Delete it, then run {COMMAND} again.")
     broken = measured(table.rows)[["n", "top1_instance", "top1_instance_lo", "top1_instance_hi"]].isna().any(axis=1)
     if broken.any():
-        raise UserError(f"Row {broken.idxmax() + 2} of results.csv is “ok” but lacks its accuracy, its interval or n.")
+        raise UserError(f"Line {broken.idxmax()} of results.csv is “ok” but lacks its accuracy, its interval or n.")
     return table
 
 

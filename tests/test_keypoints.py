@@ -161,6 +161,16 @@ def test_pose_formats_holistic_files_are_mapped_by_name(tmp_path):
     assert pose.keypoints[1, INDEX["right_hand_root"]].any()
 
 
+def test_the_first_person_who_was_seen_is_taken(tmp_path):
+    path = write_holistic(tmp_path / "a.pose", people=3)
+    file = PoseFile.read(path.read_bytes())
+    file.body.confidence[:, 0] = 0
+    file.body.data[:, 1] += 100
+    with path.open("wb") as out:
+        file.write(out)
+    assert Pose.load(path).keypoints[0, INDEX["nose"]].tolist() == [100, 100, 0.5]
+
+
 @pytest.mark.parametrize("ending", ["npz", "pose"])
 @pytest.mark.parametrize("content", ["empty", "text", "random", "cut"])
 def test_bad_files_are_refused_in_one_sentence(tmp_path, ending, content):

@@ -2,6 +2,7 @@
 
 import json
 import math
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -9,7 +10,18 @@ from helpers.oracle import ORACLE, arrays, needs_oracle
 from scipy.special import log_softmax
 from sklearn import metrics as sk
 
-from dsta.metrics import calibration_error, cluster_bootstrap, figures, fit_fusion, hits, log_loss, topk, wilson
+from dsta.metrics import (
+    calibration_error,
+    class_order,
+    cluster_bootstrap,
+    figures,
+    fit_fusion,
+    hits,
+    log_loss,
+    renamed_hits,
+    topk,
+    wilson,
+)
 from dsta.streams import fuse
 
 STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
@@ -172,6 +184,28 @@ def test_fuse_by_hand():
 def test_fuse_refuses_what_it_cannot_do(weights):
     with pytest.raises(ValueError, match=r"bone|more than zero"):
         fuse({"joint": np.zeros((1, 2))}, weights)
+
+
+# --- classes in another order
+
+
+def test_the_order_is_the_best_of_all():
+    rng = np.random.default_rng(7)
+    scores, labels = rng.normal(0, 2, (30, 5)), rng.integers(0, 4, 30)
+    p = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    best = max(permutations(range(5), 4), key=lambda columns: sum(p[i, columns[y]] for i, y in enumerate(labels)))
+    assert class_order(scores, labels) == {column: label for label, column in enumerate(best)}
+
+
+def test_an_order_is_judged_on_clips_it_was_not_learned_on():
+    """Scores without any meaning fit half of the clips well, and the other half at chance."""
+    rng = np.random.default_rng(0)
+    scores, labels = rng.normal(0, 5, (2000, 500)), rng.permutation(np.arange(2000) % 500)
+    meant = class_order(scores, labels)
+    learned_on = np.mean([meant.get(int(p)) == y for p, y in zip(scores.argmax(1), labels, strict=True)])
+    assert learned_on > 0.1 and renamed_hits(scores, labels).mean() < 0.01
+    order = rng.permutation(500)
+    assert renamed_hits(np.eye(500)[order[labels]] * 9, labels).all()
 
 
 def test_takes_that_fall_together_are_one_piece_of_evidence():

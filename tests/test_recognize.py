@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from helpers.benchmarks import network
+from helpers.clips import signer
 from helpers.scores import logits
 
 from dsta.checkpoint import Checkpoint
@@ -136,7 +137,32 @@ def test_quality_progress_and_what_was_seen(weights, keypoints):
 def test_poor_clips_are_answered_with_a_note(weights, keypoints, lost, fps, word):
     keypoints[lost] = 0
     quality = Recognizer.load(weights).recognize(pose_of(keypoints, fps=fps)).quality
-    assert quality["confident"] is False and len(quality["notes"]) == 1 and word in quality["notes"][0]
+    assert quality["confident"] is False and len(quality["notes"]) == (2 if fps < 5 else 1)
+    assert word in quality["notes"][-1]
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps", "words"), [(2, 1, "only 2 frames, 1 a second"), (7, 15, "only 7 frames"), (30, 15, "")]
+)
+def test_little_evidence_is_said(weights, keypoints, frames, fps, words):
+    notes = Recognizer.load(weights).recognize(pose_of(keypoints[:frames], fps=fps)).quality["notes"]
+    assert len(notes) == bool(words) and words in "".join(notes)
+
+
+def test_exchanged_hands_are_said(weights):
+    for exchanged in (False, True):
+        notes = Recognizer.load(weights).recognize(signer(exchanged=exchanged)).quality["notes"]
+        assert len(notes) == exchanged and ("other one's wrist" in "".join(notes)) == exchanged
+
+
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [((1 / 1280, 1 / 720, 1), "sign.npz holds no pixels of a 1280×720"), ((0, 0, 0), "sign.npz shows nobody")],
+)
+def test_joints_that_cannot_be_a_persons_are_refused(weights, keypoints, tmp_path, scale, words):
+    pose_of(keypoints * np.float32(scale)).save(tmp_path / "sign.npz")
+    with pytest.raises(UserError, match=words):
+        Recognizer.load(weights).recognize(tmp_path / "sign.npz")
 
 
 @pytest.mark.parametrize(("margin", "confident"), [(-0.01, True), (0.01, False)])
@@ -151,6 +177,9 @@ def test_a_clip_without_hands_and_joints_of_another_estimator_are_refused(weight
     recognizer = Recognizer.load(weights)
     with pytest.raises(UserError, match=r"hrnet-wholebody.*mediapipe-holistic"):
         recognizer.recognize(pose_of(keypoints, "hrnet-wholebody"))
+    keypoints[1:, LEFT_HAND + RIGHT_HAND] = 0
+    with pytest.raises(UserError, match="only 1 of 30 frames"):
+        recognizer.recognize(pose_of(keypoints))
     keypoints[:, LEFT_HAND + RIGHT_HAND] = 0
     with pytest.raises(UserError, match="No hand"):
         recognizer.recognize(pose_of(keypoints))

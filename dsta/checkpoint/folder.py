@@ -60,7 +60,7 @@ class Checkpoint:
             "glosses": list(self.glosses),
         }
         text = json.dumps(config, indent=1, ensure_ascii=False) + "\n"
-        replace_files({**files, folder / CONFIG_FILE: text.encode()})
+        replace_files({**files, folder / CONFIG_FILE: text.encode(errors="replace")})
         if not self.seen:
             (folder / SEEN_FILE).unlink(missing_ok=True)
 

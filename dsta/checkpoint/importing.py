@@ -16,7 +16,7 @@ import torch
 
 from dsta.checkpoint.folder import CONFIG_FILE, WEIGHTS_FILE, Checkpoint
 from dsta.checkpoint.upstream import from_upstream, read_upstream
-from dsta.common import UserError, file_sha256, replace_file, replace_files
+from dsta.common import UserError, file_sha256, read_json, replace_file, replace_files
 from dsta.data import benchmark, official
 from dsta.skeleton import NUM_JOINTS
 from dsta.streams import BoneRule, Recipe, Stream
@@ -106,24 +106,16 @@ def write_order(path: str | Path, classes: Mapping[int, int], num_classes: int) 
 
 def read_order(path: str | Path, num_classes: int) -> tuple[int | None, ...]:
     """The data's class of each of the network's `num_classes`, None where unknown. Raises UserError."""
-    try:
-        pairs = json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=tuple)
-        fault = _fault(pairs, num_classes)
-        if fault:
-            fault = f"is not an order of the network's {num_classes} classes, {fault}"
-    except OSError as error:
-        fault = f"cannot be read ({error.strerror})"
-    except (ValueError, RecursionError) as error:
-        fault = f"is not JSON ({error})"
+    advice = "have python -m dsta.identify write it with --order"
+    pairs = read_json(path, tuple, advice, object_pairs_hook=tuple)
+    fault = _fault(pairs, num_classes)
     if fault:
-        raise UserError(f"{path} {fault}: have python -m dsta.identify write it with --order.")
+        raise UserError(f"{path} is not an order of the network's {num_classes} classes, {fault}: {advice}.")
     return tuple(dict(pairs)[str(own)] for own in range(num_classes))
 
 
-def _fault(pairs: Any, num_classes: int) -> str:
-    """What is wrong with a file's content, a tuple of (key, value) where it holds an object; empty if nothing is."""
-    if not isinstance(pairs, tuple):
-        return "it holds no JSON object"
+def _fault(pairs: tuple[tuple[str, Any], ...], num_classes: int) -> str:
+    """What is wrong with the entries of a file, (key, value) of each; empty if nothing is."""
     if len(pairs) != num_classes:
         return f"it has {len(pairs)} entries"
     if {key for key, _ in pairs} != set(map(str, range(num_classes))):

@@ -1,7 +1,8 @@
 """Upstream's checkpoints: files read as the data that they are, then names and shapes translated into ours.
 
 What upstream has saved (`main.py`): a state dict alone; or {"weights": state dict, "optimizer": …, "lr": numpy scalar},
-in either of torch's two formats, the names with DataParallel's `module.` or without.
+in either of torch's two formats, the names with DataParallel's `module.` or without. What others have made of it is
+understood too: the state dict under another name, and `model.`, `_orig_mod.` (torch.compile) before every name.
 """
 
 import re
@@ -19,6 +20,7 @@ from dsta.common import UserError
 from dsta.common.unpickle import STAND_INS, refuse_programs
 from dsta.model import DSTA, ModelConfig
 
+_WRAPPINGS = ("weights", "state_dict", "model_state_dict", "model", "network", "net")
 _MOST = 2 * 2**30  # bytes that a file may hold; upstream's largest, with its optimiser's state, has 0.07 GB
 
 
@@ -40,8 +42,8 @@ def read_upstream(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
         raise UserError(f"{path} cannot be read as weights ({reason}): it is damaged; copy it again.") from error
     if not isinstance(content, Mapping):
         raise UserError(f"{path} is not a DSTA-SLR checkpoint: it holds no tensors by name.")
-    wrapped = isinstance(content.get("weights"), Mapping)
-    state = dict(content["weights"] if wrapped else content)
+    state = _state_in(content)
+    wrapped = state is not content
     beside = {str(name): value for name, value in content.items() if type(value) in (int, float, str)}
     tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
     if sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) > size:
@@ -52,7 +54,7 @@ def read_upstream(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
             f"{path} holds NaN or infinity in {len(broken)} tensors, {broken[0]} among them: its training diverged or "
             "the file is damaged; take another."
         )
-    return state, beside if wrapped else {}
+    return dict(state), beside if wrapped else {}
 
 
 def _head(path: Path) -> bytes:
@@ -95,7 +97,8 @@ def _content(path: Path, head: bytes) -> tuple[Any, int]:
                     refuse_programs(path, file)
         if not pickles:
             with np.load(path, allow_pickle=False) as arrays:
-                return {name: torch.from_numpy(arrays[name]) for name in arrays.files}, size
+                read = {name: arrays[name] for name in arrays.files}
+            return {name: str(a) if a.dtype.kind in "SU" else torch.from_numpy(a) for name, a in read.items()}, size
     elif head[8:9] == b"{":
         return load_file(path), path.stat().st_size
     else:
@@ -141,20 +144,20 @@ _RENAMES: list[tuple[str, Any]] = [
 
 
 def from_upstream(state: Mapping[str, Any]) -> DSTA:
-    """The network of an upstream state dict, or of its checkpoint dict {"weights": …}; tensors or numpy arrays.
+    """The network of an upstream state dict, or of a checkpoint dict {"weights": …}; tensors or numpy arrays.
 
     Returns a DSTA in float32 and evaluation mode; `.double()` works.
     Raises UserError that names every missing, unexpected or misshapen tensor.
     """
-    if isinstance(state.get("weights"), Mapping):
-        state = state["weights"]
-    state = {str(name).removeprefix("module."): value for name, value in state.items()}
-    odd = sorted(name for name, value in state.items() if not isinstance(value, Tensor | np.ndarray | np.generic))
+    state = _without_prefix({str(name): value for name, value in _state_in(state).items()})
+    odd = sorted(name for name, value in state.items() if not _is_numbers(value))
     if odd:
         raise UserError(f"This is not a DSTA-SLR checkpoint: it holds entries that are no tensors, {', '.join(odd)}.")
     # The adjacency is left out: the reference uses it in DropBlock only, and it is known.
     taken = [name for name in state if not re.fullmatch(r"layers\.\d\.A", name)]
     renamed = {_renamed(name): (name, _converted(name, state[name])) for name in taken}
+    if "classifier.weight" in state:
+        raise UserError("These weights have this project's own names: use their folder as it is, without an import.")
     _, classifier = renamed.get("classifier.weight", ("", torch.empty(0)))
     if classifier.ndim != 2:
         raise UserError("This is not a DSTA-SLR checkpoint: it has no classifier (fc.weight).")
@@ -173,6 +176,30 @@ def from_upstream(state: Mapping[str, Any]) -> DSTA:
     own = {name: tensor.reshape(mine.shape) for name, (_, tensor, mine) in common.items()}
     model.load_state_dict(own, strict=True)
     return model.eval()
+
+
+def _state_in(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The state dict in a checkpoint, which may be the whole, or lie two levels down."""
+    for _ in range(2):
+        content = next((content[name] for name in _WRAPPINGS if isinstance(content.get(name), Mapping)), content)
+    return content
+
+
+def _without_prefix(state: dict[str, Any]) -> dict[str, Any]:
+    """The state dict with what stands before every name of the network, such as `module.`, taken off.
+
+    Raises UserError where it holds several networks.
+    """
+    prefixes = [name.removesuffix("fc.weight") for name in state if re.fullmatch(r"(.*\.)?fc\.weight", name)]
+    prefixes = [prefix for prefix in prefixes if f"{prefix}data_bn.weight" in state]
+    if len(prefixes) > 1:
+        names = " and ".join(f"{prefix}fc.weight" for prefix in prefixes)
+        raise UserError(f"This file holds several networks ({names}): save the state dict of one alone.")
+    return {name.removeprefix(prefixes[0] if prefixes else ""): value for name, value in state.items()}
+
+
+def _is_numbers(value: Any) -> bool:
+    return isinstance(value, Tensor) or (isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biuf")
 
 
 def _renamed(name: str) -> str:

@@ -2,15 +2,11 @@
 
 import hashlib
 import io
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-
-from dsta.common.errors import UserError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 WEIGHTS = next((path for path in (_PACKAGE / "weights", _PACKAGE.parent / "weights") if path.is_dir()), _PACKAGE)
@@ -47,16 +43,3 @@ def file_sha256(path: str | Path) -> str:
     """sha256 of a file's content, as `sha256sum` prints it."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file. Raises UserError when it is missing or not one."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: is {path.parent} a folder with weights?") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not JSON ({error}): restore it.") from error
-    if not isinstance(value, dict):
-        raise UserError(f"{path} must hold a JSON object: restore it.")
-    return value

@@ -11,9 +11,9 @@ from dsta.data.benchmarks import (
     official,
 )
 from dsta.data.clips import Clip, ClipSet, SelectedClips
-from dsta.data.read import read_clip_set, read_skeletons
+from dsta.data.read import MissingSplit, read_clip_set, read_skeletons
 
 __all__ = [
-    "BENCHMARKS", "SMALL_SETS", "Clip", "ClipSet", "DatasetSpec", "SelectedClips", "benchmark", "clip_key", "dataset",
-    "find_spec", "official", "read_clip_set", "read_skeletons",
+    "BENCHMARKS", "SMALL_SETS", "Clip", "ClipSet", "DatasetSpec", "MissingSplit", "SelectedClips", "benchmark",
+    "clip_key", "dataset", "find_spec", "official", "read_clip_set", "read_skeletons",
 ]  # fmt: skip

@@ -12,7 +12,7 @@ from dsta.common import UserError
 
 FACTS = Path(__file__).parent / "facts"
 _SUFFIXES = ("mp4", "avi", "mkv", "webm", "npy", "npz", "pose", "json", "pkl")
-Protocol = Literal["test", "val+test", "folds"]
+Protocol = Literal["test", "test-clean", "val", "val+test", "folds"]
 FusionWeights = tuple[float, float, float, float]
 """Of joint, bone, joint motion and bone motion."""
 
@@ -42,7 +42,7 @@ class DatasetSpec:
         _, val, test = self.sizes
         if protocol == "val+test":
             return val + test if val is not None and test is not None else None
-        return test
+        return {"val": val, "test": test, "folds": test}.get(protocol)
 
 
 def _american(family: str, k: int, sizes: tuple[int, int, int], *fusion: *FusionWeights) -> DatasetSpec:

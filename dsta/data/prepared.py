@@ -15,8 +15,6 @@ that finds a finished `.new/` moves the rest of it first. So a folder killed at 
 new one.
 """
 
-import csv
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +23,7 @@ from typing import Any, TypeVar, get_type_hints
 
 import numpy as np
 
-from dsta.common import UserError
+from dsta.common import UserError, number_in, read_csv, read_json
 from dsta.skeleton import NUM_JOINTS
 
 FORMAT = 1
@@ -168,33 +166,26 @@ def map_array(path: Path) -> np.ndarray:
 
 def read_about(path: Path) -> dict[str, Any]:
     """What a `dataset.json` says, its estimator and glosses checked. Raises UserError."""
-    try:
-        about = json.loads(path.read_text(encoding="utf-8"))
-        known = about["format"] == FORMAT and isinstance(about["estimator"], str)
-        if not (known and isinstance(about["glosses"], list) and all(isinstance(g, str) for g in about["glosses"])):
-            raise ValueError(f"its format is not {FORMAT}")
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: {_RESTORE}.") from error
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{path} does not describe a prepared folder ({error}): {_RESTORE}.") from error
+    about: dict[str, Any] = read_json(path, advice=_RESTORE)
+    glosses = about.get("glosses")
+    named = isinstance(glosses, list) and all(isinstance(gloss, str) for gloss in glosses)
+    if about.get("format") != FORMAT or not isinstance(about.get("estimator"), str) or not named:
+        raise UserError(f"{path} does not describe a prepared folder of the format {FORMAT}: {_RESTORE}.")
     return about
 
 
 def read_index(path: Path, row_type: type[AnyRow]) -> tuple[AnyRow, ...]:
     """The rows of an index, at least one. Raises UserError."""
     columns = get_type_hints(row_type)
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            table = list(csv.DictReader(file))
-        if any(None in row.values() for row in table):
-            raise ValueError("a row is cut off")
-        rows = [row_type(**{name: convert(row[name]) for name, convert in columns.items()}) for row in table]
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: {_RESTORE}.") from error
-    except KeyError as error:
-        raise UserError(f"{path} lacks the column {error}: {_RESTORE}.") from error
-    except (OSError, ValueError, TypeError, csv.Error) as error:
-        raise UserError(f"{path} is not the index of a prepared folder ({error}): {_RESTORE}.") from error
+    rows = []
+    for line, cells in read_csv(path, tuple(columns), _RESTORE):
+        values: dict[str, Any] = {}
+        for name, kind in columns.items():
+            try:
+                values[name] = cells[name] if kind is str else number_in(cells[name], kind)
+            except ValueError as error:
+                raise UserError(f"{path}: {name} in line {line} {error}: {_RESTORE}.") from error
+        rows.append(row_type(**values))
     if not rows:
         raise UserError(f"{path} has no rows: {_RESTORE}.")
     return tuple(rows)

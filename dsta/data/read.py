@@ -1,6 +1,5 @@
 """Datasets on disk, and the logits of their clips."""
 
-import csv
 import zipfile
 import zlib
 from collections import Counter
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dsta.common import UserError
+from dsta.common import UserError, composed, read_csv
 from dsta.common.unpickle import read_labels
 from dsta.data.clips import Clip, ClipSet, JoinedClips
 from dsta.data.prepared import DATASET_FILE, INDEX_FILE, JOINTS_FILE, Prepared, map_array, read_about
@@ -20,6 +19,10 @@ from dsta.skeleton import CANVAS, NUM_JOINTS
 UNKNOWN_ASPECT = 4 / 3  # skeleton sets do not say how wide their pictures were
 _COLUMNS = ("clip", "gloss", "source")
 _DAMAGED = (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, NotImplementedError, RuntimeError)
+
+
+class MissingSplit(UserError):
+    """The data set is whole, but has no clip of the split that is asked for."""
 
 
 def read_skeletons(folder: str | Path) -> list[Clip]:
@@ -34,10 +37,11 @@ def read_skeletons(folder: str | Path) -> list[Clip]:
     try:
         rows = _read_index(folder / "index.csv")
         with np.load(path, allow_pickle=False) as arrays:
-            missing = [row["clip"] for row in rows if row["clip"] not in arrays]
+            stored = {composed(name): name for name in arrays.files}
+            missing = [row["clip"] for row in rows if row["clip"] not in stored]
             if missing:
                 raise UserError(f"{path} lacks {len(missing)} of the clips in index.csv, such as {missing[0]}.")
-            return [_clip(row, arrays[row["clip"]], folder.name) for row in rows]
+            return [_clip(row, arrays[stored[row["clip"]]], folder.name) for row in rows]
     except FileNotFoundError as error:
         sentence = f"{error.filename} is missing: a skeleton set is a folder with clips.npz and index.csv."
         raise UserError(sentence) from error
@@ -48,19 +52,21 @@ def read_skeletons(folder: str | Path) -> list[Clip]:
 
 
 def _read_index(path: Path) -> list[dict[str, str]]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path} is not a table in UTF-8 ({error}): save it as CSV again.") from error
-    if not rows or any(row.get(column) is None for row in rows for column in _COLUMNS):
-        raise UserError(f"{path} must have rows with the columns {', '.join(_COLUMNS)}.")
-    if "fold" in rows[0] and not all((row["fold"] or "").isdigit() for row in rows):
-        raise UserError(f"{path} must have a whole number from 0 in the column fold of every row, or no such column.")
-    name, count = Counter(row["clip"] for row in rows).most_common(1)[0]
+    rows = read_csv(path, _COLUMNS)
+    if not rows:
+        raise UserError(f"{path} has no rows: write one for each clip.")
+    for line, cells in rows:
+        fold = cells.get("fold", "0")
+        if not (fold.isdecimal() and fold.isascii()):
+            what = f"the fold {fold!r}" if fold else "no fold"
+            raise UserError(f"{path} has {what} in line {line}: it must be a whole number from 0, or no such column.")
+        if not (cells["clip"] and cells["gloss"]):
+            lacking = "clip" if not cells["clip"] else "gloss"
+            raise UserError(f"{path} has no {lacking} in line {line}: fill it in, or take the line out.")
+    name, count = Counter(cells["clip"] for _, cells in rows).most_common(1)[0]
     if count > 1:
         raise UserError(f"{path} names the clip {name} {count} times: each name must be there once.")
-    return rows
+    return [cells for _, cells in rows]
 
 
 def _clip(row: dict[str, str], fractions: np.ndarray, dataset: str) -> Clip:
@@ -77,8 +83,8 @@ def read_clip_set(folder: str | Path, split: str = "val") -> ClipSet:
     `{split}_label.pkl`; all, of a skeleton set.
 
     split: `train`, `val` or `test`, or `val+test` for all that is held out: upstream's released `val` is that, and
-    where a `test` lies beside it, both. Arrays stay on disk and are mapped. Raises UserError when there is no data set
-    or no clip of that split, or a file cannot be read.
+    where a `test` lies beside it, both. Arrays stay on disk and are mapped. Raises MissingSplit when there is no clip
+    of that split, and UserError when there is no data set or a file cannot be read.
     """
     folder = Path(folder)
     if (folder / JOINTS_FILE).exists() or all((folder / name).exists() for name in (DATASET_FILE, INDEX_FILE)):
@@ -87,6 +93,11 @@ def read_clip_set(folder: str | Path, split: str = "val") -> ClipSet:
     if found:
         return _joined([_held_arrays(folder, part) for part in found])
     if not (folder / "index.csv").exists():
+        there = [part for part in ("train", "val", "test") if (folder / _upstream_files(part)[0]).exists()]
+        if there:
+            raise MissingSplit(
+                f"{folder} has no clip of the split {split}, only of {', '.join(there)}: add its arrays."
+            )
         raise UserError(
             f"{folder} holds no data set: neither {split.partition('+')[0]}_data_joint.npy with its _label.pkl, nor "
             "joints.npy or clips.npz with index.csv."
@@ -112,7 +123,7 @@ def _held_prepared(folder: Path, split: str) -> ClipSet:
     rows = [row for row in prepared.rows if row.split in split.split("+")]
     if not rows:
         there = ", ".join(sorted({row.split for row in prepared.rows}))
-        raise UserError(f"{folder} has no clip of the split {split}, only of {there}: change its labels.")
+        raise MissingSplit(f"{folder} has no clip of the split {split}, only of {there}: change its labels.")
     signers = tuple(row.signer for row in rows)
     return ClipSet(
         folder,
@@ -162,8 +173,16 @@ def _held_arrays(folder: Path, split: str) -> ClipSet:
     return ClipSet(folder, names, labels, clips, glosses, folds, (), estimator, (array_file, label_file))
 
 
+def estimator_of(folder: Path) -> str:
+    """What found the keypoints in a folder of clips, read from its description alone. Raises UserError."""
+    if (folder / DATASET_FILE).exists():
+        return str(read_about(folder / DATASET_FILE)["estimator"])
+    return "mediapipe-holistic" if (folder / "clips.npz").exists() else "hrnet-wholebody"
+
+
 class ArrayClips(Sequence[np.ndarray]):
-    """The clips of upstream's array (N, 3, T, 27[, persons]), each (T, 27, 3) of the first person; mapped, not read."""
+    """The clips of upstream's array (N, 3, T, 27[, persons]), each (T, 27, 3) of the first person who was seen; mapped,
+    not read."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._array = path, map_array(path)
@@ -181,4 +200,6 @@ class ArrayClips(Sequence[np.ndarray]):
 
     def __getitem__(self, i: Any) -> Any:
         clip = self._array[int(i)]
-        return np.ascontiguousarray((clip[..., 0] if clip.ndim == 4 else clip).transpose(1, 2, 0))
+        if clip.ndim == 4:
+            clip = clip[..., int((clip[2] > 0).any((0, 1)).argmax())]
+        return np.ascontiguousarray(clip.transpose(1, 2, 0))

@@ -42,13 +42,13 @@ def _describe(summary: BuildSummary) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    result = argparse.ArgumentParser(prog="python -m dsta.prepare", description="Videos → a data set of joints.")
+    result = argparse.ArgumentParser(prog="python -m dsta.prepare", description="Make a data set out of videos.")
     add = result.add_argument
     add("videos", type=Path, metavar="VIDEOS", help="the folder with the videos, or .npz and .pose keypoint files")
     lists = result.add_mutually_exclusive_group(required=True)
     lists.add_argument("--labels", type=Path, metavar="CSV", help="columns file,gloss,split[,signer[,source]]")
     lists.add_argument("--wlasl", type=Path, metavar="JSON", help="WLASL_v0.3.json; with --subset")
-    lists.add_argument("--msasl", type=Path, metavar="DIR", help="the folder with MSASL_train.json …; with --subset")
+    lists.add_argument("--msasl", type=Path, metavar="DIR", help="the folder with MSASL_train.json etc.; with --subset")
     add("--subset", type=int, metavar="N", help="glosses: 100, 300, 1000, 2000 of WLASL; 100, 200, 500, 1000 of MS-ASL")
     add("--out", type=Path, required=True, metavar="DIR", help="the data set; if begun, completed to the list")
     add("--format", choices=["prepared", "upstream"], default="prepared", help="upstream: write DIR/upstream/ as well")

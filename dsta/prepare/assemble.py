@@ -18,11 +18,12 @@ from dsta.data.prepared import (
     Prepared,
 )
 from dsta.keypoints import Pose
+from dsta.plausible import hands_exchanged, misfit
 from dsta.prepare.cache import JointsCache, cache_key
 from dsta.prepare.earlier import EarlierClips, claim_folder
 from dsta.prepare.library import NO_FILE, SPLITS, ListedClip, Listing
 from dsta.prepare.write import write_prepared, write_report, write_upstream
-from dsta.skeleton import INDEX, LEFT_HAND, RIGHT_HAND
+from dsta.skeleton import CANVAS, INDEX, LEFT_HAND, RIGHT_HAND
 from dsta.streams import seen
 
 CACHE_FOLDER = ".parts"
@@ -153,6 +154,21 @@ def _measures(pose: Pose) -> dict[str, Any]:
         "body": round(float(body), 4),
         "hands": round(float(hands), 4),
     }
+
+
+def content_warnings(prepared: Prepared) -> Iterator[str]:
+    """What looks wrong in the clips themselves."""
+    pairs = zip(prepared.rows, prepared.clips(prepared.rows), strict=True)
+    looked = [(row, misfit(clip, CANVAS, CANVAS), hands_exchanged(clip)) for row, clip in pairs]
+    misfits = [f"{row.clip} {why}" for row, why, _ in looked if why]  # joints found by earlier versions may be such
+    if misfits:
+        yield f"In {len(misfits)} clips the joints cannot be a person's: {misfits[0]}"
+    exchanged = [row.clip for row, _, so in looked if so]
+    if exchanged:
+        yield (
+            f"In {len(exchanged)} clips each hand lies at the other one's wrist, such as {exchanged[0]}: left and "
+            "right were exchanged where the joints were found."
+        )
 
 
 def overlap_warnings(prepared: Prepared) -> Iterator[str]:

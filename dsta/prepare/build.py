@@ -27,7 +27,7 @@ from dsta.common import UserError
 from dsta.common.machine import cores
 from dsta.data.prepared import Prepared
 from dsta.keypoints import Pose
-from dsta.prepare.assemble import DatasetBuild, Problem, overlap_warnings
+from dsta.prepare.assemble import DatasetBuild, Problem, content_warnings, overlap_warnings
 from dsta.prepare.joints import find_joints
 from dsta.prepare.library import ListedClip, Listing
 from dsta.prepare.workers import WorkerLost, WorkResult, run_on_workers
@@ -99,7 +99,7 @@ def build_dataset(
     build = DatasetBuild(listing, Path(out), fps)
     speed = _find_missing(build, partial(find, fps=fps), workers or cores(), scheduler)
     prepared, problems, notes = build.finish(upstream)
-    return BuildSummary(prepared, problems, [*notes, *overlap_warnings(prepared)], speed)
+    return BuildSummary(prepared, problems, [*notes, *content_warnings(prepared), *overlap_warnings(prepared)], speed)
 
 
 def _find_missing(build: DatasetBuild, work: Callable[[ListedClip], Pose], workers: int, scheduler: str) -> PoseSpeed:

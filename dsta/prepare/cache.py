@@ -34,7 +34,7 @@ class JointsCache:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if pose is None:
-                replace_file(self.folder / f"{key}.txt", problem.encode())
+                replace_file(self.folder / f"{key}.txt", problem.encode(errors="replace"))
             else:
                 pose.save(self.folder / f"{key}.npz")
         except OSError as error:

@@ -5,11 +5,13 @@ from math import inf
 
 from dsta.common import UserError
 from dsta.keypoints import Pose
+from dsta.plausible import misfit
 from dsta.prepare.library import KEYPOINT_ENDINGS, ListedClip
 from dsta.video import extract
 from dsta.video.read import VideoInfo, probe
 
 _CUT_TOLERANCE = 0.25  # seconds: a file that is longer than a part by no more than that is the part
+_RATES = (5.0, 240.0)  # frames a second that keypoint files of signs may have
 _MARGIN = 0.2  # of the box's width and height is left on each side of it, for the hands
 _LARGEST_CROP = 0.7  # of the picture: a larger crop is not worth its edges
 _SMALLEST_CROP = 64  # pixels of a crop's longer side
@@ -17,17 +19,36 @@ _SMALLEST_CROP = 64  # pixels of a crop's longer side
 
 def find_joints(clip: ListedClip, fps: float) -> Pose:
     """The joints of a clip, at most `fps` frames a second of a video: found in its part and box, or, from a keypoint
-    file, read. Raises UserError."""
+    file, read. Raises UserError, also where they cannot be a person's."""
+    pose = _read_or_find(clip, fps)
+    fault = misfit(pose.keypoints, pose.width, pose.height)
+    if fault:
+        raise UserError(f"{clip.file.name} {fault}")
+    return pose
+
+
+def _read_or_find(clip: ListedClip, fps: float) -> Pose:
     if clip.file.suffix.lower() in KEYPOINT_ENDINGS:
         pose = Pose.load(clip.file)
+        if clip.start or clip.end is not None:
+            _check_rate(pose, clip.file.name)
         start, end = _part_to_read(clip, len(pose.keypoints) / pose.fps)
         kept = pose.keypoints[round(start * pose.fps) : None if end is None else round(end * pose.fps)]
         if len(kept) < 2:
             raise UserError(f"{clip.file.name} has {len(kept)} frames from {start:g} s on; a sign needs several.")
         return replace(pose, keypoints=kept)
-    info = probe(clip.file, max_seconds=inf)
+    info = probe(clip.file, max_seconds=inf, start=clip.start, end=clip.end)
     start, end = _part_to_read(clip, info.duration)
     return extract(clip.file, fps=fps, start=start, end=end, box=crop_box(clip, info), info=info)
+
+
+def _check_rate(pose: Pose, name: str) -> None:
+    """Raises UserError for a frame rate by which no part can be found."""
+    if not _RATES[0] <= pose.fps <= _RATES[1]:
+        raise UserError(
+            f"{name} claims {pose.fps:g} frames a second, by which the part that is the sign cannot be found: "
+            "write the video's rate into it."
+        )
 
 
 def _part_to_read(clip: ListedClip, duration: float | None) -> tuple[float, float | None]:

@@ -1,21 +1,23 @@
 """What a list asks for, `ListedClip` and `Listing`; and the files that there are, `Library`."""
 
-import os
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from dsta.common import UserError
+from dsta.common import UserError, composed
 
 SPLITS = ("train", "val", "test")
-VIDEO_ENDINGS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v")
 KEYPOINT_ENDINGS = (".npz", ".pose")
+VIDEO_ENDINGS = (".mp4", ".mov", ".webm", ".mkv", ".avi", ".m4v", ".3gp", ".3g2", ".qt")
+OTHER_ENDINGS = (".mts", ".m2ts", ".ts", ".mpg", ".mpeg", ".wmv", ".flv", ".f4v", ".ogv", ".vob", ".gif")
+"""Of files that are videos, though mostly none that can be read: a clip of one gets its own sentence."""
 NO_FILE = "No video or keypoint file of that name is in the folder."
 
-_ENDINGS = VIDEO_ENDINGS + KEYPOINT_ENDINGS
+_RANKS = {ending: rank for rank, kind in enumerate((KEYPOINT_ENDINGS, VIDEO_ENDINGS, OTHER_ENDINGS)) for ending in kind}
 _DOWNLOADED = re.compile(r"\[([\w-]{11})\]$")  # yt-dlp's default name ends so
 
 ListedBox = tuple[float, float, float, float]
@@ -69,53 +71,81 @@ class Listing:
 
 
 class Library:
-    """The videos and keypoint files in a folder and those below it, by name. Raises UserError when there are none."""
+    """The files in a folder and those below it, links followed, by name; names are composed, as those of lists are.
+
+    Raises UserError when there are none.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.used = folder, set[Path]()
         if not self.folder.is_dir():
             raise UserError(f"There is no folder {self.folder}: give the one that holds the videos.")
-        self.files: dict[str, Path] = {}
+        self._paths: dict[str, Path] = {}
+        self._names: dict[str, list[Path]] = defaultdict(list)
         self._stems: dict[str, list[Path]] = defaultdict(list)
-        for root, folders, names in os.walk(self.folder):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            for path in (Path(root) / name for name in sorted(names) if not name.startswith(".")):
-                if path.suffix.lower() in _ENDINGS and path.is_file():
-                    self.files[path.relative_to(folder).as_posix()] = path
-                    downloaded = _DOWNLOADED.search(path.stem)
-                    for stem in (path.stem, *(downloaded.groups() if downloaded else ())):
-                        self._stems[stem].append(path)
-        if not self.files:
-            endings = ", ".join(_ENDINGS)
-            raise UserError(f"{self.folder} holds no video and no keypoint file ({endings}): give another folder.")
+        for path in _files_below(self.folder):
+            self._paths[composed(path.relative_to(folder).as_posix())] = path
+            self._names[composed(path.name)].append(path)
+            if path.suffix.lower() in _RANKS:
+                downloaded = _DOWNLOADED.search(path.stem)
+                for stem in (composed(path.stem), *(downloaded.groups() if downloaded else ())):
+                    self._stems[stem].append(path)
+        if not self._paths:
+            raise UserError(f"{self.folder} holds no files: give the folder with the videos.")
 
     def find(self, name: str) -> Path:
         """The file that a label table calls `name`: that path, or the only one of that name, whatever its ending.
 
         Raises UserError when there is none, or several.
         """
-        wanted = Path(name.replace("\\", "/"))
-        stem = wanted.stem if wanted.suffix.lower() in _ENDINGS else wanted.name
-        found = self.files.get(wanted.as_posix()) or self.find_stem(stem, wanted.parent.parts)
-        if found is None:
-            raise UserError(NO_FILE)
-        self.used.add(found)
-        return found
+        wanted = PurePosixPath(composed(name).replace("\\", "/"))
+        stem = wanted.stem if wanted.suffix.lower() in _RANKS else wanted.name
+        exact = [path for path in (self._paths.get(wanted.as_posix()),) if path]
+        for found, folders in (
+            (exact, ()),
+            (self._names.get(wanted.name, ()), wanted.parent.parts),
+            (self._stems.get(stem, ()), wanted.parent.parts),
+        ):
+            if only := self._only(found, folders):
+                return only
+        raise UserError(NO_FILE)
 
-    def find_stem(self, stem: str, folders: tuple[str, ...] = ()) -> Path | None:
-        """The file of that name without its ending, in folders of these names; keypoints go before videos. None where
-        there is none. Raises UserError when there are several."""
-        found = self._stems.get(stem, [])
+    def find_stem(self, stem: str) -> Path | None:
+        """The file of that name without its ending; None where there is none. Raises UserError for several."""
+        return self._only(self._stems.get(stem, ()))
+
+    def _only(self, found: Sequence[Path], folders: tuple[str, ...] = ()) -> Path | None:
+        """Of files, the one in folders of these names; keypoints go before videos. A file and a link to it are one."""
         if folders:
-            found = [path for path in found if path.parent.parts[-len(folders) :] == folders]
-        best = [path for path in found if path.suffix.lower() in KEYPOINT_ENDINGS] or found
+            found = [path for path in found if tuple(map(composed, path.parent.parts[-len(folders) :])) == folders]
+        first = min((_rank(path) for path in found), default=0)
+        best = {path.resolve(): path for path in found if _rank(path) == first}
         if len(best) > 1:
-            names = " and ".join(path.relative_to(self.folder).as_posix() for path in best[:2])
+            names = " and ".join(path.relative_to(self.folder).as_posix() for path in list(best.values())[:2])
             raise UserError(f"Several files have that name, such as {names}: name one with its folder and ending.")
-        self.used.update(found)
-        return best[0] if best else None
+        self.used.update(path.resolve() for path in found)
+        return next(iter(best.values()), None)
 
     @property
     def unlabelled(self) -> int:
-        """Files that nothing asked for."""
-        return len(set(self.files.values()) - self.used)
+        """Videos and keypoint files that nothing asked for."""
+        held = {path.resolve() for path in self._paths.values() if path.suffix.lower() in _RANKS}
+        return len(held - self.used)
+
+
+def _rank(path: Path) -> int:
+    """Which of several files of one name is taken: the lowest."""
+    return _RANKS.get(path.suffix.lower(), len(_RANKS))
+
+
+def _files_below(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
+    """The files in a folder and those below it, sorted; hidden ones are left out, and links to a folder above."""
+    above = (*above, folder.resolve())
+    with suppress(PermissionError):  # such as lost+found
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith("."):
+                continue
+            if path.is_file():
+                yield path
+            elif path.is_dir() and path.resolve() not in above:
+                yield from _files_below(path, above)

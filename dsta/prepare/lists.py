@@ -12,21 +12,22 @@ the YouTube video, `YOUTUBE_ID.mp4`. MS-ASL: `YOUTUBE_ID.mp4`, or a clip that is
 files (`.npz` of `Pose.save`, `.pose`) of these names serve as well, and before videos.
 """
 
-import csv
-import json
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dsta.common import UserError
+from dsta.common import UserError, lookalikes_note, read_csv, read_json
 from dsta.prepare.library import NO_FILE, SPLITS, Library, ListedBox, ListedClip, Listing
 
 SUBSETS = {"WLASL": (100, 300, 1000, 2000), "MSASL": (100, 200, 500, 1000)}
 
 _COLUMNS = ("file", "gloss", "split")
+_AS_TABLE = "save it as CSV in UTF-8 whose first line is file,gloss,split[,signer[,source]]"
+_OFFICIAL = "download the official list again"
 _YOUTUBE = re.compile(r"(?:v=|youtu\.be/|/embed/|/v/)([\w-]{11})")
 
 
@@ -37,65 +38,66 @@ def read_table(path: str | Path, library: Library) -> Listing:
     itself.
     """
     path = Path(path)
-    rows, again = _table_rows(path)
-    clips = []
-    for row in rows:
-        file, problem = _file_or_problem(partial(library.find, row["file"]))
-        clips.append(
-            ListedClip(row["file"], row["gloss"], row["split"], file, row["signer"], row["source"], problem=problem)
-        )
-    notes = [f"{path.name} names {again} files twice, with the same labels: they count once."] if again else []
-    glosses = sorted({row["gloss"] for row in rows})
-    return Listing(clips, glosses, library.unlabelled, notes=notes)
-
-
-def _table_rows(path: Path) -> tuple[list[dict[str, str]], int]:
-    """The rows, each file once, and how many were repeated."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            rows = [{key: (value or "").strip() for key, value in row.items() if key} for row in reader]
-            columns = tuple(reader.fieldnames or ())
-    except (UnicodeDecodeError, csv.Error, OSError) as error:
-        raise UserError(f"{path} cannot be read as a table ({error}): save it as CSV in UTF-8.") from error
-    lacking = [column for column in _COLUMNS if column not in columns]
-    if lacking:
-        raise UserError(
-            f"{path} lacks the column {' and '.join(lacking)}: its first line must be "
-            "file,gloss,split[,signer[,source]]."
-        )
-    seen: dict[str, dict[str, str]] = {}
+    clips: dict[Path | str, ListedClip] = {}  # by file, however its name is written; by name where there is none
     again = 0
-    for line, row in enumerate(rows, 2):
-        row = {column: row.get(column, "") for column in (*_COLUMNS, "signer", "source")}
+    for line, row in _table_rows(path):
+        name, labels = row["file"], (row["gloss"], row["split"], row["signer"], row["source"])
+        file, problem = _file_or_problem(partial(library.find, name))
+        which = name if problem else file.resolve()
+        again += which in clips
+        first = clips.setdefault(which, ListedClip(name, *labels[:2], file, *labels[2:], problem=problem))
+        if (first.gloss, first.split, first.signer, first.source) != labels:
+            spelt = "" if first.clip == name else f", as {first.clip} too"
+            raise UserError(f"{path} labels {name} twice, and differently (line {line}{spelt}): keep one of the lines.")
+    notes = [f"{path.name} names {again} files twice, with the same labels: they count once."] if again else []
+    glosses = sorted({clip.gloss for clip in clips.values()})
+    notes += [note for note in (lookalikes_note(glosses),) if note]
+    return Listing(list(clips.values()), glosses, library.unlabelled, notes=notes)
+
+
+def _table_rows(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """The line and the cells of each row, those of the columns that are understood."""
+    lines = read_csv(path, _COLUMNS, _AS_TABLE)
+    if not lines:
+        raise UserError(f"{path} has no rows: write one for each video.")
+    for line, cells in lines:
+        row = {column: cells.get(column, "") for column in (*_COLUMNS, "signer", "source")}
         empty = next((column for column in _COLUMNS if not row[column]), None)
         if empty:
             raise UserError(f"{path} has no {empty} in line {line}: fill it in, or take the line out.")
         if row["split"] not in SPLITS:
             raise UserError(f"{path} has the split {row['split']!r} in line {line}: it must be train, val or test.")
-        if seen.get(row["file"], row) != row:
-            raise UserError(f"{path} labels {row['file']} twice, and differently (line {line}): keep one of the lines.")
-        again += row["file"] in seen
-        seen[row["file"]] = row
-    if not seen:
-        raise UserError(f"{path} has no rows: write one for each video.")
-    return list(seen.values()), again
+        yield line, row
 
 
 def read_wlasl(path: str | Path, subset: int, library: Library) -> Listing:
     """The clips of WLASL{subset}. Raises UserError for a list that is none, or a subset that there is not."""
     path = Path(path)
     _check_subset("WLASL", subset)
-    entries = _read_json(path)
-    if not isinstance(entries, list) or len(entries) < subset:
+    entries = read_json(path, list, _OFFICIAL)
+    if len(entries) < subset:
         raise UserError(f"{path} is no list of {subset} glosses: WLASL{subset} is made from WLASL_v0.3.json.")
-    try:
-        glosses = [str(entry["gloss"]) for entry in entries[:subset]]
-        pairs = zip(glosses, entries[:subset], strict=True)
-        clips = [_wlasl_clip(gloss, instance, library) for gloss, entry in pairs for instance in entry["instances"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is not in the format of WLASL_v0.3.json ({error!r}): download it again.") from error
+    clips: list[ListedClip] = []
+    for place, entry in enumerate(entries[:subset], 1):
+        with _in_the_format("WLASL_v0.3.json", path, f"gloss {place}"):
+            gloss, instances = str(entry["gloss"]), list(entry["instances"])
+        for i, instance in enumerate(instances, 1):
+            with _in_the_format("WLASL_v0.3.json", path, f"clip {i} of the gloss {gloss}"):
+                clips.append(_wlasl_clip(gloss, instance, library))
+    glosses = [str(entry["gloss"]) for entry in entries[:subset]]
     return Listing(clips, glosses, library.unlabelled, f"WLASL{subset}")
+
+
+@contextmanager
+def _in_the_format(name: str, path: Path, entry: str) -> Iterator[None]:
+    """Tells which entry of an official list is not as all are."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        if isinstance(error, UserError):
+            raise
+        why = f"it lacks {error}" if isinstance(error, KeyError) else error
+        raise UserError(f"{path} is not in the format of {name} ({entry}: {why}): {_OFFICIAL}.") from error
 
 
 def _wlasl_clip(gloss: str, instance: dict[str, Any], library: Library) -> ListedClip:
@@ -103,7 +105,11 @@ def _wlasl_clip(gloss: str, instance: dict[str, Any], library: Library) -> Liste
     first, last = int(instance["frame_start"]), int(instance["frame_end"])
     file, problem = _file_or_problem(lambda: library.find_stem(name) or library.find_stem(_youtube_id(instance)))
     if instance["split"] not in SPLITS:
-        raise ValueError(f"the split {instance['split']!r}")
+        raise ValueError(f"its split is {instance['split']!r}")
+    if not 1 <= fps <= 240:
+        raise ValueError(f"its fps is {fps:g}")
+    if 0 < last < max(1, first):
+        raise ValueError(f"it ends with frame {last}, before it begins with frame {first}")
     box = instance.get("bbox")
     return ListedClip(
         clip=name,
@@ -131,15 +137,13 @@ def read_msasl(folder: str | Path, subset: int, library: Library) -> Listing:
     names: dict[int, str] = {}
     for split in SPLITS:
         path = folder / f"MSASL_{split}.json"
-        entries = _read_json(path)
-        try:
-            for entry in entries:
+        entries = read_json(path, list, _OFFICIAL)
+        for i, entry in enumerate(entries, 1):
+            with _in_the_format("MS-ASL", path, f"entry {i}"):
                 label = int(entry["label"])
                 if label < subset:
                     gloss = names.setdefault(label, str(entry["text"]))
                     clips.append(_msasl_clip(gloss, split, entry, library))
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise UserError(f"{path} is not in the format of MS-ASL ({error!r}): download it again.") from error
     glosses = _msasl_glosses(folder / "MSASL_classes.json", names, subset)
     again = sum(count - 1 for count in Counter(clip.clip for clip in clips if not clip.problem).values())
     notes = [f"The lists hold {again} clips twice; they stay so, as in the official counts."] if again else []
@@ -174,17 +178,21 @@ def _msasl_clip(gloss: str, split: str, entry: dict[str, Any], library: Library)
 def _msasl_times(entry: dict[str, Any]) -> tuple[float, float] | None:
     """The seconds of the YouTube video from and to which the sign goes; None where the list does not tell."""
     start, end = entry.get("start_time"), entry.get("end_time")
-    if start is not None and end is not None:
-        return float(start), float(end)
     fps = float(entry.get("fps") or 0)
-    return (int(entry["start"]) / fps, int(entry["end"]) / fps) if fps else None
+    if start is None or end is None:
+        if not fps:
+            return None
+        start, end = int(entry["start"]) / fps, int(entry["end"]) / fps
+    if not 0 <= float(start) < float(end):
+        raise ValueError(f"it goes from {start} to {end} s")
+    return float(start), float(end)
 
 
 def _msasl_glosses(path: Path, names: dict[int, str], subset: int) -> list[str]:
     """The names of the classes: those that the clips have; of a class without clips, that in the list of classes."""
     if len(names) < subset:
-        classes = _read_json(path)
-        if not isinstance(classes, list) or len(classes) < subset:
+        classes = read_json(path, list, _OFFICIAL)
+        if len(classes) < subset:
             raise UserError(f"{path} is no list of {subset} glosses: download it again.")
         names = dict(enumerate(map(str, classes[:subset]))) | names
     return [names[label] for label in range(subset)]
@@ -202,15 +210,6 @@ def _file_or_problem(find: Callable[[], Path | None]) -> tuple[Path, str]:
 def _check_subset(family: str, subset: int) -> None:
     if subset not in SUBSETS[family]:
         raise UserError(f"There is no {family}{subset}: --subset is one of {', '.join(map(str, SUBSETS[family]))}.")
-
-
-def _read_json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise UserError(f"{path} is missing: download the official list.") from error
-    except (OSError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read ({error}): download the official list again.") from error
 
 
 def _youtube_id(entry: dict[str, Any]) -> str:

@@ -108,7 +108,7 @@ def _write_npy_header(file: Any, shape: tuple[int, ...]) -> None:
 def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([columns, *rows])
-    return text.getvalue().encode()
+    return text.getvalue().encode(errors="replace")  # a file's name may be in no encoding at all
 
 
 def _write_about(folder: Path, about: dict[str, Any]) -> None:

@@ -99,7 +99,7 @@ def train_side_by_side(
         with telling_disk_errors(run.out):
             run.out.mkdir(parents=True, exist_ok=True)
     shared = _shared_batches(runs)
-    networks = [BesideNetwork(run, device, compiled) for run in runs]
+    networks = [RecordedNetwork(run, device, compiled) for run in runs]
     draws = _draws(shared, workers, pin=device.type == "cuda")
     for step in tqdm(range(max(run.end for run in runs)), unit="step", disable=not progress):
         for group in shared:
@@ -146,7 +146,7 @@ def _finish(run: NetworkRun, model: DSTA, told: np.ndarray) -> None:
         run.at_end(checkpoint)
 
 
-class BesideNetwork:
+class RecordedNetwork:
     """A network with its optimiser. On a GPU its step is recorded, and replayed on a stream of its own.
 
     told: (steps, 2) mean loss and accuracy of each step that was done.

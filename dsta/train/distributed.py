@@ -19,9 +19,7 @@ from torch import Tensor, nn
 from dsta.common import UserError
 from dsta.model import ChannelNorm, DropBlock
 
-GROUP_PATIENCE = datetime.timedelta(
-    minutes=30
-)  # reading a large data set on one machine may take longer than on another
+GROUP_PATIENCE = datetime.timedelta(minutes=30)  # one machine may read a large data set more slowly than another
 
 
 @dataclass(frozen=True)
@@ -91,6 +89,17 @@ def synchronise(model: nn.Module, group: Group) -> None:
                 setattr(parent, name, SyncedDropBlock(child, group))
 
 
+def compiled(network: nn.Module) -> Any:
+    """The network through torch.compile, but for what talks to the other processes.
+
+    That is not marked by a decorator, which would import the compiler, for a second, wherever training is imported.
+    """
+    for module in network.modules():
+        if isinstance(module, SyncedNorm | SyncedDropBlock):
+            module.forward = torch.compiler.disable(module.forward)  # type: ignore[method-assign]
+    return torch.compile(network, dynamic=False)
+
+
 class SyncedNorm(nn.BatchNorm1d):
     """Batch normalisation over the batches of all processes, of (N, C, T), or (..., C) as ChannelNorm has it."""
 
@@ -102,7 +111,6 @@ class SyncedNorm(nn.BatchNorm1d):
         self.num_batches_tracked = norm.num_batches_tracked
         self.train(norm.training)
 
-    @torch.compiler.disable
     def forward(self, x: Tensor) -> Tensor:
         y = x if self.channels_last else x.transpose(1, 2)
         flat = y.reshape(-1, self.num_features)
@@ -161,10 +169,6 @@ class SyncedDropBlock(DropBlock):
         super().__init__()
         self.graph, self.group = drop.graph, group
         self.train(drop.training)
-
-    @torch.compiler.disable
-    def forward(self, x: Tensor, keep: float | Tensor) -> Tensor:
-        return super().forward(x, keep)
 
     def batch_mean(self, x: Tensor) -> Tensor:
         return self.group.total(x.mean()) / self.group.size

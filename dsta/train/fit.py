@@ -99,6 +99,8 @@ def fit(
     A finished run is not trained again. Raises UserError when `out` holds a finished network of another run.
     """
     out, compute, clips = Path(out), compute or Compute(), training.clips
+    if len(clips.glosses) < 2:
+        raise UserError(f"All clips are of one gloss, {clips.glosses[0]}: a network needs several to tell apart.")
     finished = compute.group.from_leader(finished_network(training, out) if compute.group.leads else None)
     if finished:
         if compute.group.leads and compute.progress:

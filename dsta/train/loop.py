@@ -27,7 +27,7 @@ from dsta.score import NetworkInputs, score_inputs
 from dsta.skeleton import NUM_JOINTS
 from dsta.streams import Recipe, Stream
 from dsta.train.config import AnyConfig, ReferenceConfig
-from dsta.train.distributed import Group, synchronise
+from dsta.train.distributed import Group, compiled, synchronise
 from dsta.train.state import EpochLog, RunFiles, best_epoch, quality, telling_disk_errors
 
 SCORED_AT_ONCE = 64  # network inputs
@@ -129,7 +129,7 @@ class Loop:
         self.history: list[EpochLog] = []
         self._resume()
         self.wrapped = self._wrapped()
-        self.stepped: Any = torch.compile(self.wrapped, dynamic=False) if self.compute.compiled else self.wrapped
+        self.stepped: Any = compiled(self.wrapped) if self.compute.compiled else self.wrapped
 
     @property
     def result(self) -> DSTA:

@@ -22,6 +22,7 @@ from dsta.data import (
     Clip,
     ClipSet,
     DatasetSpec,
+    MissingSplit,
     SelectedClips,
     clip_key,
     find_spec,
@@ -201,7 +202,7 @@ def _from_held(folder: Path, request: Request, alone: bool) -> TrainingClips:
             f"best top-1 on {how}, held out of training",
         )
     kept_back = fingerprints(val)
-    with suppress(UserError):  # where the folder has none
+    with suppress(MissingSplit):
         kept_back |= read_clip_set(folder, "val+test").fingerprints
     clips = SelectedClips(train, positions, glosses)
     return TrainingClips(clips, val, glosses, train.estimator, selection, kept_back=kept_back)
@@ -216,7 +217,7 @@ def _given_validation(
     """
     try:
         held = read_clip_set(folder, request.val_split)
-    except UserError:
+    except MissingSplit:
         if request.val_split != "val":
             raise
         return None
@@ -267,7 +268,7 @@ def _test_names(folder: Path, spec: DatasetSpec | None, known: dict[str, Any]) -
     """Keys of the folder's test clips: its split test, or those of upstream's "val" that are test clips."""
     try:
         held = read_clip_set(folder, "val+test")
-    except UserError:
+    except MissingSplit:
         return set()
     keys = [clip_key(name) for name in held.names]
     if held.splits:

@@ -63,7 +63,7 @@ def extract(
     Raises UserError for a file that is no readable video (see `video.read_frames`) and for one without a person.
     """
     path = Path(path)
-    info = info or probe(path, max_seconds=inf if start or end is not None else max_seconds)
+    info = info or probe(path, max_seconds=max_seconds, start=start, end=end)
     seconds = min(info.duration or inf, inf if end is None else end) - start
     left, top, right, bottom = box or (0, 0, info.width, info.height)
     progress = progress or (lambda step, share: None)

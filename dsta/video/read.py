@@ -6,9 +6,7 @@ or in the picture, can be read alone.
 """
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from math import ceil, inf
 from pathlib import Path
 
@@ -19,6 +17,8 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dsta.common import UserError
+from dsta.video.clock import RATES, Clock, measure_video
+from dsta.video.container import decoded, open_video
 from dsta.video.upright import orientation, square_pixels, upright
 
 FPS = 25.0
@@ -29,13 +29,7 @@ MAX_SIDE = 1280
 
 _LARGEST, _SMALLEST = 8192, 64  # longest side of a video's frame in pixels: beyond is refused
 _SLACK = 0.5  # seconds over the limit that are let pass: containers round durations up
-_MAX_GAP = 5.0  # seconds between two frames; a longer gap is a jump of the clock, not a pause
-_RATES = (1.0, 240.0)  # believable frame rates; MediaRecorder's webm says 1000 when it means "unknown"
-# Only demuxers of plain files: FFmpeg would also follow playlists, which name other files and web addresses.
-_FORMATS = "mov,mp4,matroska,webm,avi"
 _LEAD = 1.0  # seconds before a part at which decoding begins: a key frame's own time may lie a little later
-
-av.logging.set_level(None)  # FFmpeg's own lines must not reach stderr
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,39 +42,48 @@ class Frame:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a video says about itself: upright `width`, `height` in square pixels; `duration` in seconds and
-    `rate` in frames per second, None where unknown; `codec` as FFmpeg names it."""
+    """What a video is: upright `width`, `height` in square pixels; `duration` in seconds and `rate` in frames per
+    second, as claimed or measured, None where unknown; `codec` as FFmpeg names it; `steady`, whether its clock is known
+    not to jump, or nobody looked."""
 
     width: int
     height: int
     duration: float | None
     rate: float | None
     codec: str
+    steady: bool = True
 
 
-def probe(path: str | Path, *, max_seconds: float = MAX_SECONDS) -> VideoInfo:
-    """Look at a video without reading it all: its header, and its first frame for the orientation.
+def probe(
+    path: str | Path, *, max_seconds: float = MAX_SECONDS, start: float = 0.0, end: float | None = None
+) -> VideoInfo:
+    """Look at a video without decoding it all: its header, and its first frame for the orientation.
 
+    What the header says of duration and rate is not believed where it is missing or longer than `max_seconds`: then
+    the packets' stamps are looked at. So they are where a part is asked for, from `start` to `end` (seconds), up to a
+    second beyond it; `max_seconds` does not count then.
     Raises UserError for anything that `read_frames` could not read, and for a video that is too long.
     """
     path = Path(path)
-    with _opened(path) as (container, stream):
+    with open_video(path) as (container, stream):
         codec, rate = stream.codec_context.name, _believable_rate(stream)
-        duration = _duration(container, stream)
-        if duration is not None:
-            _check_length(path, duration, max_seconds)
+        duration = _claimed_duration(container, stream)
         _check_size(path, stream.codec_context.width, stream.codec_context.height)
-        frame = next(_decoded(container, stream), None)
+        frame = next(decoded(container, stream), (None, None))[1]
         if frame is None:
             raise UserError(f"{path.name} is damaged: none of its pictures can be decoded; copy or record it again.")
         _check_size(path, frame.width, frame.height)
         width, height = square_pixels(frame, stream)
         if orientation(frame)[0]:
             width, height = height, width
-    if duration is None:
-        duration = _measured_duration(path, max_seconds)
-        _check_length(path, duration, max_seconds)
-    return VideoInfo(width, height, duration or None, rate, codec)
+    steady, part = True, start > 0 or end is not None
+    if part or duration is None or duration > max_seconds + _SLACK:
+        until = max_seconds + 2 * _SLACK if not part else inf if end is None else end + _LEAD
+        measured = measure_video(path, until)
+        if not part:
+            _check_length(path, measured.seconds if duration is None else measured.span, max_seconds)
+        duration, rate, steady = measured.seconds, measured.rate or rate, measured.steady
+    return VideoInfo(width, height, duration or None, rate, codec, steady)
 
 
 Box = tuple[int, int, int, int]
@@ -113,31 +116,31 @@ def read_frames(
     of a part, its own length counts.
     """
     path, part = Path(path), (start, inf if end is None else end)
-    info = info or probe(path, max_seconds=max_seconds if part == (0, inf) else inf)
+    info = info or probe(path, max_seconds=max_seconds, start=start, end=end)
     if info.duration is not None and start >= info.duration:
         raise UserError(f"{path.name} ends before {start:g} s, where the sign is said to begin: get the full video.")
-    return _pictures(_picked(path, info.rate or fps, fps, max_seconds, part), info, max_side, box)
+    return _pictures(_picked(path, info, fps, max_seconds, part), info, max_side, box)
 
 
 def _picked(
-    path: Path, rate: float, fps: float, max_seconds: float, part: tuple[float, float]
+    path: Path, info: VideoInfo, fps: float, max_seconds: float, part: tuple[float, float]
 ) -> Iterator[tuple[float, VideoFrame]]:
-    """The time and frame shown in the middle of each step of 1/fps; of a part of a video of `rate` frames a second."""
+    """The time and frame shown in the middle of each step of 1/fps; of a part of a video."""
 
     def steps(time: float) -> int:  # how many middles of steps lie before this time
         return ceil(time * fps - 0.5 - 1e-6)
 
-    given, shown, since, clock = 0, None, 0.0, _Clock(rate)
-    with _opened(path) as (container, stream):
-        for frame in _part(container, stream, rate, *part):
-            time = clock.read(frame)
-            _check_length(path, time, max_seconds)
+    rate, most = info.rate or fps, (max_seconds + _SLACK) * RATES[1]
+    given, shown, since = 0, None, 0.0
+    with open_video(path) as (container, stream):
+        for count, (time, frame) in enumerate(_part(container, stream, rate, info.steady, part)):
+            _check_length(path, time if count < most else inf, max_seconds)
             _check_size(path, frame.width, frame.height)
             if shown is not None and steps(time) > steps(since):
                 yield since, shown
                 given += 1
             shown, since = frame, time
-        if shown is not None and (steps(since + clock.step) > steps(since) or given == 1):
+        if shown is not None and (steps(since + 1 / rate) > steps(since) or given == 1):
             yield since, shown
             given += 1
     if given < 2:
@@ -160,154 +163,52 @@ def _pictures(
 
 
 def _part(
-    container: InputContainer, stream: VideoStream, rate: float, start: float, end: float
-) -> Iterator[VideoFrame]:
-    """The frames from `start` on, up to before `end`, to the nearest frame."""
-    frames = _decoded(container, stream)
-    if start == 0 and end == inf:
-        yield from frames
-        return
-    first = next(frames, None)
-    origin = first.time if first is not None and first.time is not None else 0.0
-    if start > _LEAD:
-        frames = _sought(container, stream, origin + start - _LEAD)
-    elif first is not None:
-        frames = chain([first], frames)
-    now = -1 / rate
-    for frame in frames:
-        now = frame.time - origin if frame.time is not None else now + 1 / rate
-        if now >= end - 0.5 / rate:
+    container: InputContainer, stream: VideoStream, rate: float, steady: bool, part: tuple[float, float]
+) -> Iterator[tuple[float, VideoFrame]]:
+    """The frames from the part's start on, up to before its end, to the nearest frame; and the seconds since the first
+    of them."""
+    (start, end), half = part, 0.5 / rate
+    frames, clock, begun = decoded(container, stream), Clock(rate), None
+    if start > _LEAD and steady:
+        first = next(frames, (None, None))[0] or 0.0
+        frames, clock = _sought(container, stream, first + start - _LEAD), Clock(rate, first)
+    for stamp, frame in frames:
+        now = clock.read(stamp)
+        if now >= end - half:
             return
-        if now >= start - 0.5 / rate:
-            yield frame
+        if now >= start - half:
+            begun = now if begun is None else begun
+            yield now - begun, frame
 
 
-def _sought(container: InputContainer, stream: VideoStream, stamp: float) -> Iterator[VideoFrame]:
+def _sought(container: InputContainer, stream: VideoStream, stamp: float) -> Iterator[tuple[float | None, VideoFrame]]:
     """Frames from the last key frame before a timestamp on; from the first one where the file cannot be sought."""
     assert stream.time_base is not None  # FFmpeg gives each stream of pictures one
     try:
         container.seek(round(stamp / stream.time_base), stream=stream)
-        frames = _decoded(container, stream)
+        frames = decoded(container, stream, sought=True)
         first = next(frames, None)
     except av.error.FFmpegError:
         first = None
-    if first is not None and first.time is not None and first.time <= stamp + _LEAD / 2:
+    if first is not None and first[0] is not None and first[0] <= stamp + _LEAD / 2:
         yield first
         yield from frames
         return
     container.seek(0)
-    yield from _decoded(container, stream)
-
-
-class _Clock:
-    """Seconds since the first frame, always rising, whatever the container's timestamps do.
-
-    Timestamps that are missing, stand still, run back or jump (concatenated or live-recorded files) count as one
-    frame at the usual rate.
-    """
-
-    def __init__(self, rate: float) -> None:
-        self.step = 1 / rate
-        self._now = -self.step
-        self._stamp: float | None = None
-
-    def read(self, frame: VideoFrame) -> float:
-        stamp = frame.time
-        passed = stamp - self._stamp if stamp is not None and self._stamp is not None else 0.0
-        # A smaller step than the fastest believable rate is no time either: it would let a file never end.
-        self._now += passed if 1 / _RATES[1] / 2 < passed <= _MAX_GAP else self.step
-        self._stamp = stamp
-        return self._now
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its picture stream; every way in which a file is no video becomes a UserError."""
-    _check_file(path)
-    try:
-        # "file:" keeps a name such as "concat:a|b" or "http:…" from being taken for another protocol.
-        options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
-        container = av.open(f"file:{path}", options=options, metadata_errors="replace")
-    except av.error.FFmpegError as error:
-        raise UserError(_why_unreadable(path)) from error
-    with container:
-        stream = next((s for s in container.streams.video if not s.disposition & s.disposition.attached_pic), None)
-        if stream is None:
-            raise UserError(f"{path.name} has no pictures, only sound or data; record it with the camera on.")
-        if stream.codec_context is None:
-            raise UserError(f"{path.name} uses a codec that cannot be read; convert it to mp4 with H.264.")
-        stream.codec_context.thread_count = 1  # each more holds frames; MediaPipe is the slow part
-        yield container, stream
-
-
-def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise UserError(f"{path.name or path} is a folder; name a video file in it.")
-    if not path.is_file():
-        raise UserError(f"{path.name} was not found; check the path.")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path.name} is empty (0 bytes); copy or record it again.")
-
-
-def _why_unreadable(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            head = file.read(12)
-    except OSError as error:
-        return f"{path.name} cannot be opened ({error.strerror}); check its permissions."
-    if head[4:8] == b"ftyp" or head[:4] in (b"\x1aE\xdf\xa3", b"RIFF"):  # mp4 and mov, webm and mkv, avi
-        return f"{path.name} is cut off or damaged, its index is missing; copy or record it again."
-    return f"{path.name} is not a video that can be read; use an mp4, mov, webm, mkv or avi file."
-
-
-def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
-    """Every frame that can be decoded; damaged packets are skipped, and a damaged end is the end."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)  # the last packet is an empty one that makes the decoder hand out the rest
-        except av.error.FFmpegError:
-            packet = None
-        try:
-            yield from stream.codec_context.decode(packet)
-        except av.error.EOFError:
-            return
-        except av.error.FFmpegError:
-            pass
-        if packet is None:
-            return
+    yield from decoded(container, stream)
 
 
 def _believable_rate(stream: VideoStream) -> float | None:
     rates = (float(rate) for rate in (stream.average_rate, stream.guessed_rate) if rate)
-    return next((rate for rate in rates if _RATES[0] <= rate <= _RATES[1]), None)
+    return next((rate for rate in rates if RATES[0] <= rate <= RATES[1]), None)
 
 
-def _duration(container: InputContainer, stream: VideoStream) -> float | None:
+def _claimed_duration(container: InputContainer, stream: VideoStream) -> float | None:
     if stream.duration is not None and stream.time_base is not None and stream.duration > 0:
         return float(stream.duration * stream.time_base)
     if container.duration is not None and container.duration > 0:
         return container.duration / av.time_base
     return None
-
-
-def _measured_duration(path: Path, max_seconds: float) -> float:
-    """Seconds from the first to the last timestamp: a browser's webm has no duration. Nothing is decoded."""
-    seconds, last = 0.0, None
-    with _opened(path) as (container, stream):
-        packets = container.demux(stream)
-        while seconds <= max_seconds + _SLACK:
-            try:
-                packet = next(packets)
-            except (StopIteration, av.error.FFmpegError):
-                break
-            if packet.pts is None or packet.time_base is None:
-                continue
-            now = float(packet.pts * packet.time_base)
-            if last is not None and abs(now - last) <= _MAX_GAP:  # B-frames step back and forth, and add up right
-                seconds += now - last
-            last = now
-    return seconds
 
 
 def _check_length(path: Path, seconds: float, max_seconds: float) -> None:

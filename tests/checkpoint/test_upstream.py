@@ -50,8 +50,12 @@ def test_the_oracles_weights_are_the_references():
         lambda state: {f"module.{name}": value for name, value in state.items()},
         lambda state: {"weights": {f"module.{name}": value.astype(np.float64) for name, value in state.items()}},
         lambda state: dict(reversed(state.items())),
+        lambda state: {f"_orig_mod.{name}": value for name, value in state.items()},
+        lambda state: {f"module._orig_mod.{name}": value for name, value in state.items()},
+        lambda state: {"state_dict": {f"model.{name}": value for name, value in state.items()}, "epoch": 3},
+        lambda state: {"model": {"state_dict": state}},
     ],
-    ids=["tensors", "weights", "module", "float64", "order"],
+    ids=["tensors", "weights", "module", "float64", "order", "compiled", "both", "lightning", "nested"],
 )
 def test_every_form_of_a_checkpoint_gives_the_same_network_in_float32_and_evaluation_mode(state, wrap):
     expected, model = from_upstream(state).state_dict(), from_upstream(wrap(state))
@@ -88,6 +92,21 @@ def test_missing_unexpected_and_misshapen_tensors_are_each_named(state):
 def test_other_networks_are_refused(other):
     with pytest.raises(UserError, match="not a DSTA-SLR checkpoint"):
         from_upstream(other)
+
+
+def test_a_keypoint_file_is_no_damaged_checkpoint(tmp_path):
+    np.savez(tmp_path / "a.npz", keypoints=np.zeros((3, 27, 3)), fps=25.0, estimator="mediapipe-holistic")
+    with pytest.raises(UserError, match=r"not a DSTA-SLR checkpoint: .* no tensors, estimator"):
+        from_upstream(read_upstream(tmp_path / "a.npz")[0])
+
+
+def test_several_networks_and_our_own_names_are_told(state):
+    with pytest.raises(UserError, match=r"several networks \(fc\.weight and ema\.fc\.weight\)"):
+        from_upstream({**state, **{f"ema.{name}": value for name, value in state.items()}})
+    with pytest.raises(UserError, match="own names"):
+        from_upstream(from_upstream(state).state_dict())
+    with pytest.raises(UserError, match=r"unexpected criterion\.weight"):
+        from_upstream({"criterion.weight": np.zeros(3), **{f"model.{name}": value for name, value in state.items()}})
 
 
 @pytest.mark.parametrize("entry", [{"optimizer": {"lr": 0.1}}, {"config": "joint"}])

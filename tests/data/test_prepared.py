@@ -3,7 +3,7 @@
 import hashlib
 import json
 import pickle
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 
 import numpy as np
 import pytest
@@ -99,6 +99,27 @@ def test_a_damaged_or_missing_file_is_told(folder, name, content):
         (folder / name).write_bytes(content)
     with pytest.raises(UserError, match=name):
         read_clip_set(folder)
+
+
+def test_an_index_that_went_through_a_spreadsheet_is_read(folder):
+    whole = (folder / "index.csv").read_bytes()
+    (folder / "index.csv").write_bytes(b"\xef\xbb\xbf" + whole.replace(b"\n", b"\r\n") + b"," * 13 + b"\r\n")
+    assert Prepared.read(folder).rows == replaced_starts(ROWS)
+
+
+def replaced_starts(rows):
+    starts = np.cumsum([0, *(row.frames for row in rows[:-1])]).tolist()
+    return tuple(replace(row, start=start) for row, start in zip(rows, starts, strict=True))
+
+
+@pytest.mark.parametrize(("old", "new"), [(",25.0,", ",nan,"), (",25.0,", ",,"), (",640,", ",640.5,"), (",", ";")])
+def test_a_number_that_is_none_is_told_with_its_line(folder, old, new):
+    lines = (folder / "index.csv").read_text().splitlines(keepends=True)
+    place = slice(0, None) if new == ";" else slice(2, 3)
+    lines[place] = [line.replace(old, new) for line in lines[place]]
+    (folder / "index.csv").write_text("".join(lines))
+    with pytest.raises(UserError, match="semicolons" if new == ";" else r"(fps|width) in line 3 is "):
+        Prepared.read(folder)
 
 
 def test_an_index_that_speaks_of_other_frames_or_glosses_is_told(folder):

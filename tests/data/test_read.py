@@ -38,6 +38,13 @@ def test_fractions_become_pixels_of_a_four_to_three_picture(folder, arrays):
         assert np.abs(clip.joints - arrays[clip.name].astype(np.float64) * [512, 384, 1]).max() < 1e-3
 
 
+def test_an_index_that_went_through_a_spreadsheet_is_read(folder, arrays):
+    content = (folder / "index.csv").read_text(encoding="utf-8").replace("c3", "cafe\u0301").replace("où", "ou\u0300")
+    (folder / "index.csv").write_text(f"\ufeff{content}\n,,,\n", encoding="utf-8")
+    np.savez(folder / "clips.npz", **{"caf\u00e9" if name == "c3" else name: array for name, array in arrays.items()})
+    assert [(c.name, c.gloss) for c in read_skeletons(folder)][2:] == [("c2", "thanks"), ("caf\u00e9", "où")]
+
+
 def test_a_clip_that_is_not_there_is_named(folder, arrays):
     del arrays["c2"]
     np.savez(folder / "clips.npz", **arrays)
@@ -88,6 +95,9 @@ def test_a_training_or_validation_clip_of_upstream_with_nan_is_named(tmp_path, s
         ("index.csv", b"clip,gloss,fold\nc0,hello,0\n"),
         ("index.csv", b"clip,gloss,source,fold\nc0,hello,s,first\n"),
         ("index.csv", b"clip,gloss,source,fold\nc0,hello\n"),
+        ("index.csv", b"clip,gloss,source,fold\nc0,hello,s,\n"),
+        ("index.csv", b"clip;gloss;source;fold\nc0;hello;s;0\n"),
+        ("index.csv", b"clip,gloss,source,fold\nc0,,s,0\n"),
         ("index.csv", b"clip,gloss,source,fold\nc0,h\xe9,s,0\n"),
         ("index.csv", None),
         ("clips.npz", b""),

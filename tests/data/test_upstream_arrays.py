@@ -140,3 +140,18 @@ def test_a_skeleton_set_is_held_with_folds_and_groups(tmp_path):
 def test_a_folder_without_data_is_told(tmp_path):
     with pytest.raises(UserError, match="neither"):
         read_clip_set(tmp_path)
+
+
+def test_a_split_without_arrays_is_told_from_a_folder_without_any(tmp_path):
+    upstream_set(tmp_path / "mine", ["x"], [0])
+    with pytest.raises(UserError, match="no clip of the split train, only of val"):
+        read_clip_set(tmp_path / "mine", "train")
+    with pytest.raises(UserError, match="holds no data set"):
+        read_clip_set(tmp_path, "train")
+
+
+def test_of_several_people_the_first_who_was_seen_is_taken(tmp_path):
+    array = np.zeros((2, 3, 4, 27, 2), np.float32)
+    array[0, ..., 1], array[1, ..., 0], array[1, ..., 1] = 5, 6, 7
+    np.save(tmp_path / "a.npy", array)
+    assert [np.unique(clip).tolist() for clip in ArrayClips(tmp_path / "a.npy")] == [[5], [6]]

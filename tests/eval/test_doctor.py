@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from helpers.benchmarks import skeleton_set, upstream_set, wlasl100
+from helpers.clips import signer
 
 from dsta.data import BENCHMARKS, SMALL_SETS, official, read_clip_set
 from eval.doctor import examine, find_folder, main, verdict
@@ -54,6 +55,23 @@ def test_missing_hands_are_measured(folder):
     assert "No hand was seen in 50.0% of the frames, and in 50.0% of the clips none" in said(
         folder, "WLASL100", "warning"
     )
+
+
+def test_joints_that_cannot_be_a_signers_are_told(folder):
+    path, array = arrays(folder)
+    array[:, :, :, :, 0] = signer(array.shape[2]).transpose(2, 0, 1)
+    for i in (7, 9):
+        array[i, ..., 0] = signer(array.shape[2], exchanged=True).transpose(2, 0, 1)
+    array[11, :2] /= 512
+    np.save(path, array)
+    text = said(folder, "WLASL100", "warning")
+    assert "In 1 of 200 clips the joints cannot be a person's: " in text and "no pixels of a 512×512" in text
+    assert "In 2 of 200 clips each hand lies at the other one's wrist" in text
+
+
+def test_glosses_that_look_alike_are_told(tmp_path):
+    folder = skeleton_set(tmp_path / "wlasl50", ("Book", "book", "deaf"))
+    assert "'Book', 'book' differ in case" in said(folder, "wlasl50", "warning")
 
 
 def test_names_that_are_not_official_allow_no_test_protocol(tmp_path):

@@ -6,14 +6,19 @@ import json
 import numpy as np
 import pytest
 import torch
+from helpers import tables
+from helpers.benchmarks import STREAMS, network, wlasl100
 from helpers.tables import ALL, row
 from scipy.special import softmax
 
 from dsta.checkpoint import Checkpoint
 from dsta.common import UserError, read_json
-from dsta.data import read_clip_set
+from dsta.data import official, read_clip_set
+from dsta.data.clips import PickedClips
+from dsta.metrics import fit_fusion
 from dsta.model import DSTA, ModelConfig
 from dsta.recognize import Recognizer
+from dsta.score import score
 from dsta.streams import Recipe, Stream
 from dsta.train.runs import Choice, CrossValidation
 from eval import publish
@@ -176,3 +181,33 @@ def test_the_ensembles_figures_are_the_measured_ones(published):
     figures = read_json(published / "ensemble.json")["figures"]["tiny"]
     assert figures.pop("top1_instance_95") == [MEASURED["top1_instance_lo"], MEASURED["top1_instance_hi"]]
     assert figures.items() <= MEASURED.items() and len(figures) == 8
+
+
+@pytest.mark.slow
+def test_a_benchmarks_networks_are_fitted_on_validation_and_shown_with_their_rows(tmp_path):
+    data = wlasl100(tmp_path / "data", split=("val", "test"))
+    named = {entry.label: entry.gloss for entry in official("WLASL100").values()}
+    glosses = [named[label] for label in range(100)]
+    for i, stream in enumerate(STREAMS):
+        network(tmp_path / "weights" / "WLASL100" / stream, glosses, stream, seed=i)
+    (tmp_path / "card.md").write_text("$figures\n")
+    folder = tmp_path / "weights" / "WLASL100"
+    given = [folder, "--data", data, "--out", folder, "--card", tmp_path / "card.md", "--results", tmp_path / "out"]
+    assert publish.main([*map(str, given)]) == 2  # nothing was measured
+    assert tables.run(tmp_path, datasets=("WLASL100",)) == 0
+    assert publish.main([*map(str, given)]) == 0
+    written = read_json(folder / "ensemble.json")
+    val = read_clip_set(data, "val")
+    chosen = [i for i, name in enumerate(val.names) if official("WLASL100")[name].split == "val"]
+    logits = {}
+    for stream in STREAMS:
+        checkpoint = Checkpoint.load(folder / stream)
+        logits[stream] = score(checkpoint.model, PickedClips(val.joints, chosen), stream, checkpoint.recipe).logits
+    weights, temperature = fit_fusion(logits, val.labels[chosen])
+    assert written["fusion"] == {stream: round(weight, 4) for stream, weight in weights.items()}
+    assert written["temperature"] == round(temperature, 4) and "100 validation clips" in written["fitted_on"]
+    row = tables.table(tmp_path)["WLASL100", "test", ALL, "fitted"]
+    assert written["figures"]["WLASL100 test"]["top1_instance"] == float(row["top1_instance"])
+    card = (folder / "README.md").read_text()
+    assert f"| WLASL100 test | fused | {row['n']} / 100 | {float(row['top1_instance']):.1%} " in card
+    assert "| WLASL100 val | joint |" in card and "| WLASL100 val+test | fused |" in card

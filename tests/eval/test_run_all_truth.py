@@ -12,11 +12,14 @@ from helpers.scores import logits
 import eval.clock
 import eval.scoring
 from dsta.checkpoint import Checkpoint, Seen
-from dsta.data import benchmarks
+from dsta.data import benchmarks, read_clip_set
 from dsta.data.overlap import Fingerprints
 from dsta.data.prepared import IndexRow
 from dsta.prepare.write import write_prepared
+from dsta.skeleton import INDEX
 from dsta.streams import fuse
+from eval.plan import DatasetPlan
+from eval.protocols import protocol_clips
 from leaderboard.results import GLOSS_COLUMNS, read_rows
 from leaderboard.table import results as shown
 
@@ -107,6 +110,36 @@ def test_a_network_that_has_seen_the_clips_under_another_name_is_refused(tiny5, 
     assert run(place, name="TINY5") == (status != "ok")
     row = table(place)["joint", "none"]
     assert row["status"] == status and says in row["note"] + row["reason"] + row["selection"]
+
+
+def test_validation_is_a_protocol_and_test_clips_with_a_twin_in_training_are_left_out_of_another(tmp_path, monkeypatch):
+    rng, rows, clips = np.random.default_rng(3), [], {}
+    for i, split in enumerate(["train"] * 6 + ["val"] * 3 + ["test"] * 5):
+        clips[f"c{i}"] = clip = rng.uniform(100, 400, (20, 27, 3)).astype(np.float32)
+        clip[..., 2] = 1
+        clip[:, INDEX["nose"], 1], clip[:, [INDEX["left_shoulder"], INDEX["right_shoulder"]], 1] = 100, 200
+        about = (f"c{i}", ("bee", "dog")[i % 2], split, "", "web", 0, 20, 25.0, 640, 480)
+        rows.append(IndexRow(*about, "mediapipe-holistic", 1.0, 1.0, str(i)))
+    clips["c10"], clips["c12"] = (
+        clips["c1"],
+        clips["c2"] + np.array([20, 10, 0], np.float32),
+    )  # twins, one of them moved
+    about = {"estimator": "mediapipe-holistic", "glosses": ["bee", "dog"]}
+    write_prepared(tmp_path / "TINY", rows, lambda row: clips[row.clip], about, [])
+    held = read_clip_set(tmp_path / "TINY", "val+test")
+    spec = benchmarks.DatasetSpec("TINY", 2, "Made-up")
+    monkeypatch.setitem(benchmarks.BENCHMARKS, "TINY", spec)
+    plan = DatasetPlan(spec, held, None, [])
+    protocols, val = protocol_clips(plan)
+    found = {each.name: {held.names[i] for i in each.positions} for each in protocols}
+    test = {f"c{i}" for i in range(9, 14)}
+    assert found == {
+        "test": test,
+        "test-clean": test - {"c10", "c12"},
+        "val": {"c6", "c7", "c8"},
+        "val+test": test | {"c6", "c7", "c8"},
+    }
+    assert {held.names[i] for i in val} == found["val"]
 
 
 def test_a_lone_test_array_is_the_test_split_whatever_its_clips_are_called(tmp_path):

@@ -10,6 +10,7 @@ os.environ.setdefault("SVT_LOG", "0")  # the AV1 encoder talks to stderr
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 
 _OPTIONS = {
     "libx264": {"preset": "ultrafast", "qp": "10"},
@@ -17,6 +18,7 @@ _OPTIONS = {
     "libvpx": {"deadline": "realtime", "cpu-used": "8"},
     "libvpx-vp9": {"deadline": "realtime", "cpu-used": "8"},
     "libsvtav1": {"preset": "12"},
+    "mpeg4": {"qmin": "1", "qmax": "2"},
 }
 
 
@@ -47,6 +49,7 @@ def write_video(
     hflip: bool = False,
     pixel_shape: Fraction | None = None,
     options: dict[str, str] | None = None,
+    b_frames: int = 0,
 ) -> Path:
     """Write `images` at `fps`, or at `times` in milliseconds. `rotation` is the display matrix's, counter-clockwise.
 
@@ -58,7 +61,8 @@ def write_video(
         pytest.skip(f"this av wheel has no encoder {codec}")
     images = list(images)
     with av.open(str(path), "w", options=options or {}) as container:
-        stream = container.add_stream(codec, rate=fps, options=_OPTIONS.get(codec, {}))
+        more = {"bf": str(b_frames), "b_strategy": "0"} if b_frames else {}
+        stream = container.add_stream(codec, rate=fps, options=_OPTIONS.get(codec, {}) | more)
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         if pixel_shape is not None:
@@ -71,6 +75,33 @@ def write_video(
             frame.pts, frame.time_base = (times[i] if times else i), stream.codec_context.time_base
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    return path
+
+
+def write_streams(path: Path, *streams: tuple[str, list[np.ndarray], int, Disposition]) -> Path:
+    """Several streams of pictures in one file, each of (codec, images, fps, disposition)."""
+    with av.open(str(path), "w") as container:
+        made = []
+        for codec, images, fps, disposition in streams:
+            stream = container.add_stream(codec, rate=fps, options=_OPTIONS.get(codec, {}))
+            stream.height, stream.width = images[0].shape[:2]
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            stream.disposition = disposition
+            made.append((stream, images))
+        for stream, images in made:
+            for image in images:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+            container.mux(stream.encode(None))
+    return path
+
+
+def claim_seconds(path: Path, seconds: float) -> Path:
+    """Changes what an mp4's track header says of its duration."""
+    data = bytearray(path.read_bytes())
+    place = data.index(b"mdhd") + 16  # after version and two dates: ticks a second, and their number
+    ticks = int.from_bytes(data[place : place + 4])
+    data[place + 4 : place + 8] = round(seconds * ticks).to_bytes(4)
+    path.write_bytes(data)
     return path
 
 

@@ -45,7 +45,7 @@ def test_with_no_results_it_says_what_to_run_and_shows_what_others_published(tmp
 def test_a_results_file_that_cannot_be_read_is_a_sentence_on_the_page(tmp_path):
     (tmp_path / "results.csv").write_text(f"a,{HOSTILE}\n1\n")
     shown = view(tmp_path)
-    assert "Row 2 of results.csv has not as many cells" in shown["status"] and shown["measured"].visible is False
+    assert "lacks the column dataset" in shown["status"] and shown["measured"].visible is False
 
 
 def test_overview_has_the_best_of_each_and_a_dataset_has_all_of_its_rows(folder):

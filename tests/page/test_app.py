@@ -135,12 +135,14 @@ def test_answer_and_its_download(video, answers):
 
 @pytest.fixture
 def found_by_brightness(monkeypatch):
-    """Instead of MediaPipe's: frame n of helpers.media.numbered has its left hand at (0.1 + 0.05 n, 0.5)."""
+    """Instead of MediaPipe's: frame n of helpers.media.numbered has its left hand at (0.1 + 0.05 n, 0.5), below the
+    nose."""
 
     def find(frame):
         mark = SimpleNamespace(x=0.1 + 0.05 * number_of(frame.image), y=0.5, visibility=1.0)
         away = SimpleNamespace(x=0.0, y=0.0, visibility=0.0)
-        body = [mark if i == 15 else away for i in range(33)]  # MediaPipe's number of the left wrist
+        above = SimpleNamespace(x=mark.x, y=0.1, visibility=1.0)
+        body = [{15: mark, 0: above}.get(i, away) for i in range(33)]  # MediaPipe's numbers of left wrist and nose
         return SimpleNamespace(pose_landmarks=body, left_hand_landmarks=[mark] * 21, right_hand_landmarks=[])
 
     @contextmanager

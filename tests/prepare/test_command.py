@@ -2,16 +2,19 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.clips import signer
 from helpers.finders import pose_of
 from helpers.media import numbered, write_sound, write_video
 
 from dsta.common import UserError
 from dsta.data import read_clip_set
 from dsta.data.prepared import Prepared
+from dsta.keypoints import Pose
 from dsta.prepare import measure
 from dsta.prepare.__main__ import main
 
@@ -44,6 +47,12 @@ def test_the_command_line_prepares_and_says_what_it_did(keypoints, capsys):
     assert "1 files in" in err
     assert "1 signer is both in train and in test" in err
     assert np.array_equal(read_clip_set(keypoints / "out", "val").joints[0], pose_of("c").clip())
+
+
+def test_clips_whose_hands_were_exchanged_are_said(keypoints, capsys):
+    Pose(signer(exchanged=True), 25.0, 512, 512, "mediapipe-holistic").save(keypoints / "videos" / "b.npz")
+    assert call(keypoints) == 0
+    assert "In 1 clips each hand lies at the other one's wrist, such as b.npz" in capsys.readouterr().err
 
 
 def test_upstreams_form_is_written_and_kept_up_to_date(keypoints, capsys):
@@ -88,11 +97,20 @@ def test_wrong_options_are_told(keypoints, capsys, option):
 
 def test_wrong_files_are_told(keypoints, capsys):
     assert call(keypoints, labels="none.csv") == 2
-    assert "none.csv cannot be read" in capsys.readouterr().err
+    assert "none.csv is missing" in capsys.readouterr().err
     (keypoints / "other.csv").write_text("file,gloss,split\nz.mp4,yes,val\n")
     assert call(keypoints, labels="other.csv") == 2
     assert "None of the 1 clips in the list has a file" in capsys.readouterr().err
     assert not (keypoints / "out").exists()
+
+
+def test_a_file_whose_name_is_in_no_encoding_is_a_row_of_the_report(keypoints):
+    (keypoints / "videos" / os.fsdecode(b"\xe9t\xe9 [abcdefghijk].mp4")).write_text("no video")
+    (keypoints / "labels.csv").write_text("file,gloss,split\na,yes,train\nabcdefghijk,yes,train\n")
+    assert call(keypoints) == 2
+    assert "abcdefghijk,?t? [abcdefghijk].mp4 is not a video" in (keypoints / "out" / "report.csv").read_text().replace(
+        '"', ""
+    )
 
 
 def test_wlasl_is_understood(keypoints, capsys):

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.clips import signer
 from helpers.finders import pose_of
-from helpers.media import numbered, write_video
+from helpers.media import claim_seconds, numbered, write_video
 
 from dsta.common import UserError
 from dsta.keypoints import Pose
@@ -66,9 +67,19 @@ def test_a_keypoint_file_is_read_and_cut(tmp_path):
         find_joints(listed(tmp_path / "a.npz", start=90.0), 25)
 
 
+@pytest.mark.parametrize(
+    ("scale", "words"),
+    [((1 / 640, 1 / 480, 1), "a.npz holds no pixels of a 640×480"), ((9, 9, 1), "far outside"), ((0, 0, 0), "nobody")],
+)
+def test_joints_that_cannot_be_a_persons_are_a_problem(tmp_path, scale, words):
+    Pose(signer() * np.float32(scale), 30.0, 640, 480, "hrnet-wholebody").save(tmp_path / "a.npz")
+    with pytest.raises(UserError, match=words):
+        find_joints(listed(tmp_path / "a.npz"), 25)
+
+
 def test_the_part_of_a_video_is_asked_for(tmp_path, monkeypatch):
     asked = {}
-    monkeypatch.setattr("dsta.prepare.joints.extract", lambda path, **how: asked.update(how))
+    monkeypatch.setattr("dsta.prepare.joints.extract", lambda path, **how: asked.update(how) or pose_of("a"))
     video = write_video(tmp_path / "a.mp4", numbered(50))
     find_joints(listed(video, start=0.4, end=1.2, box=(0.0, 0.0, 0.4, 1.0)), 12)
     assert asked.pop("info").width == 96
@@ -77,6 +88,25 @@ def test_the_part_of_a_video_is_asked_for(tmp_path, monkeypatch):
     assert asked["start"] == 9.0
     find_joints(listed(video, start=9.0, end=11.0), 12)
     assert (asked["start"], asked["end"]) == (0.0, None)
+
+
+@pytest.mark.parametrize("claimed", [0.2, 2.0, 60.0])
+def test_a_part_is_cut_by_the_time_that_was_measured(tmp_path, monkeypatch, claimed):
+    asked = {}
+    monkeypatch.setattr("dsta.prepare.joints.extract", lambda path, **how: asked.update(how) or pose_of("a"))
+    video = claim_seconds(write_video(tmp_path / "a.mp4", numbered(50)), claimed)
+    find_joints(listed(video, start=0.4, end=1.2), 12)
+    assert (asked["start"], asked["end"]) == (0.4, 1.2)
+    find_joints(listed(video, start=9.0, end=11.0), 12)
+    assert (asked["start"], asked["end"]) == (0.0, None)
+
+
+@pytest.mark.parametrize("rate", [0.5, 1e6])
+def test_a_rate_by_which_no_part_can_be_found_is_told(tmp_path, rate):
+    Pose(pose_of("a").keypoints, rate, 640, 480, "hrnet-wholebody").save(tmp_path / "a.npz")
+    find_joints(listed(tmp_path / "a.npz"), 25)
+    with pytest.raises(UserError, match="frames a second, by which the part"):
+        find_joints(listed(tmp_path / "a.npz", start=0.5, end=1.5), 25)
 
 
 def test_the_key_tells_files_parts_boxes_and_rates_apart(tmp_path):

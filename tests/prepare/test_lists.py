@@ -57,7 +57,7 @@ def test_a_file_is_found_by_name_in_any_folder_and_with_another_ending(tmp_path,
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (None, "cannot be read"),
+        (None, "is missing"),
         ("file,gloss\na.mp4,g\n", "lacks the column split"),
         ("", "lacks the column file and gloss and split"),
         ("file,gloss,split\n", "no rows"),
@@ -65,16 +65,55 @@ def test_a_file_is_found_by_name_in_any_folder_and_with_another_ending(tmp_path,
         ("file,gloss,split\na.mp4,g,train\nb.mp4,g,dev\n", "'dev' in line 3"),
         ("file,gloss,split\na.mp4,g,train\na.mp4,h,train\n", "labels a.mp4 twice"),
         (b"file,gloss,split\na.mp4,o\xf9,train\n", "cannot be read"),
+        ("file;gloss;split\na.mp4;g;train\n", "separated by semicolons"),
+        ("file,gloss,split\n\na.mp4,,train\n", "no gloss in line 3"),
+        ("file,gloss,split\na.mp4,g,train\n./a.mp4,h,train\n", r"labels \./a\.mp4 twice.* \(line 3, as a\.mp4 too\)"),
+        ("file,gloss,split\na,g,train\na.mp4,g,test\n", r"labels a\.mp4 twice"),
+        ("file,gloss,split\na.mp4,g,train\nlink.mp4,h,train\n", r"labels link\.mp4 twice"),
     ],
 )
 def test_a_table_that_cannot_be_meant_is_told(tmp_path, videos, text, words):
     path = tmp_path / "none.csv" if text is None else table(tmp_path, text)
+    videos("a.mp4", "b.mp4")
+    (tmp_path / "videos" / "link.mp4").symlink_to("a.mp4")
     with pytest.raises(UserError, match=words):
-        read_table(path, videos("a.mp4", "b.mp4"))
+        read_table(path, Library(tmp_path / "videos"))
+
+
+def test_one_word_in_two_forms_of_unicode_is_one(tmp_path, videos):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    rows = f"file,gloss,split\n{composed}.mp4,{composed},train\nsub/{composed}.mp4,{decomposed},train\n"
+    listing = read_table(table(tmp_path, rows), videos(f"{decomposed}.mp4", f"sub/{decomposed}.mp4"))
+    assert len(listing.available) == 2 and listing.glosses == [composed]
+
+
+def test_files_of_any_ending_are_found_and_known_ones_go_first(tmp_path, videos):
+    library = videos("a.mts", "b.3gp", "c.wmv", "c.mp4", "h", "n.txt", "n.json", "o.bin")
+    rows = "".join(f"{name},g,train\n" for name in ("a", "b", "c", "h", "n", "o.bin"))
+    listing = read_table(table(tmp_path, f"file,gloss,split\n{rows}"), library)
+    assert [clip.file.name for clip in listing.available] == ["a.mts", "b.3gp", "c.mp4", "h", "o.bin"]
+    assert [clip.clip for clip in listing.missing] == ["n"] and listing.unlabelled == 0
+
+
+def test_linked_folders_are_searched_and_circles_are_none(tmp_path, videos):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "b.mp4").touch()
+    videos("a.mp4")
+    (tmp_path / "videos" / "all").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "videos" / "all" / "back").symlink_to(tmp_path / "videos")
+    rows = "file,gloss,split\nb.mp4,g,train\nall/b.mp4,g,train\na.mp4,g,train\n"
+    listing = read_table(table(tmp_path, rows), Library(tmp_path / "videos"))
+    assert [clip.clip for clip in listing.available] == ["b.mp4", "a.mp4"] and listing.unlabelled == 0
+
+
+def test_glosses_that_look_alike_are_said(tmp_path, videos):
+    rows = "file,gloss,split\na.mp4,Hello,train\nb.mp4,hello,train\nc.mp4,thank  you,train\nd.mp4,thank you,train\n"
+    (note,) = read_table(table(tmp_path, rows), videos("a.mp4", "b.mp4", "c.mp4", "d.mp4")).notes
+    assert "'Hello', 'hello'; 'thank  you', 'thank you'" in note
 
 
 def test_the_same_line_twice_counts_once_and_is_said(tmp_path, videos):
-    rows = "file,gloss,split\na.mp4,g,train\na.mp4,g,train\n"
+    rows = "file,gloss,split\na.mp4,g,train\n./a.mp4,g,train\n"
     listing = read_table(table(tmp_path, rows), videos("a.mp4"))
     assert len(listing.available) == 1
     assert "1 files twice" in listing.notes[0]
@@ -83,8 +122,7 @@ def test_the_same_line_twice_counts_once_and_is_said(tmp_path, videos):
 def test_a_folder_that_is_not_there_or_holds_nothing_is_told(tmp_path):
     with pytest.raises(UserError, match="no folder"):
         Library(tmp_path / "none")
-    (tmp_path / "a.txt").touch()
-    with pytest.raises(UserError, match="no video"):
+    with pytest.raises(UserError, match="holds no files"):
         Library(tmp_path)
 
 
@@ -133,8 +171,9 @@ def test_wlasl(tmp_path, videos):
     [
         (50, None, "no WLASL50"),
         (300, None, "no list of 300 glosses"),
-        (100, "{}", "no list of 100"),
-        (100, "[", "cannot be read"),
+        (100, "{}", "must hold a list"),
+        (100, "[]", "no list of 100"),
+        (100, "[", "is not JSON"),
         (100, json.dumps([{"gloss": "g"}] * 100), "not in the format"),
         (100, json.dumps([{"gloss": "g", "instances": [{"video_id": "1"}]}] * 100), "not in the format"),
     ],
@@ -145,6 +184,28 @@ def test_a_list_that_is_not_wlasl_is_told(tmp_path, videos, subset, text, words)
         path.write_text(text)
     with pytest.raises(UserError, match=words):
         read_wlasl(path, subset, videos("a.mp4"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"fps": float("nan")}, "fps is NaN"),
+        ({"fps": -25}, "clip 2 of the gloss g3: its fps is -25"),
+        ({"frame_start": ""}, "clip 2 of the gloss g3: invalid"),
+        ({"frame_start": 51, "frame_end": 40}, "ends with frame 40, before it begins with frame 51"),
+        ({"split": "dev"}, "its split is 'dev'"),
+        ({"bbox": [1, 2, 3]}, "clip 2 of the gloss g3"),
+    ],
+)
+def test_an_entry_that_cannot_be_meant_is_named(tmp_path, videos, changes, words):
+    with pytest.raises(UserError, match=words):
+        read_wlasl(wlasl(tmp_path, **changes), 100, videos("a.mp4"))
+
+
+@pytest.mark.parametrize("times", [{"end_time": 2.5}, {"start_time": -1}, {"start_time": None, "start": 130}])
+def test_a_clip_of_msasl_that_ends_before_it_begins_is_named(msasl, videos, times):
+    with pytest.raises(UserError, match=r"MSASL_val\.json .* \(entry 2: it goes from"):
+        read_msasl(msasl(val=[{}, times]), 100, videos("aaaaaaaaaaa.mp4"))
 
 
 def test_msasl(msasl, videos):

@@ -12,7 +12,7 @@ from dsta.common import UserError
 from dsta.streams import Recipe, Stream
 from dsta.train import TrainConfig, TrainingRun, fit
 from dsta.train import beside as module
-from dsta.train.beside import BesideNetwork, NetworkRun, train_side_by_side
+from dsta.train.beside import NetworkRun, RecordedNetwork, train_side_by_side
 from dsta.train.splits import TrainingClips
 from dsta.train.state import LOG_FILE, RESUME_FILE, is_finished
 
@@ -114,7 +114,7 @@ def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
 def test_recorded_steps_are_the_steps(tmp_path):
     """On streams side by side; what the warm-up has changed is put back."""
     runs = [NetworkRun(t, tmp_path / str(i)) for i, t in enumerate(varied_tasks())]
-    on_cpu, on_gpu = ([BesideNetwork(run, torch.device(device)) for run in runs] for device in ("cpu", "cuda"))
+    on_cpu, on_gpu = ([RecordedNetwork(run, torch.device(device)) for run in runs] for device in ("cpu", "cuda"))
     for step in range(2):
         for run, a, b in zip(runs, on_cpu, on_gpu, strict=True):
             x, y = next(iter(run.batches.epoch(step)))

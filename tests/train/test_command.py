@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers.benchmarks import network, upstream_set, wlasl100
-from helpers.training import PATIENCE, log, picture_clip, same
+from helpers.training import PATIENCE, QUIET, log, picture_clip, same
 
 from dsta.checkpoint import Checkpoint
 from dsta.data import official, read_skeletons
+from dsta.skeleton import LEFT_HAND
 from dsta.streams import Recipe, Stream
 from dsta.train import ReferenceConfig, TrainConfig, fit, record
 from dsta.train import __main__ as module
@@ -149,6 +150,24 @@ def test_which_recipe_and_what_is_changed_of_it(tmp_path, asked, kind, expected)
         given = ["--data", str(tmp_path / name), "--stream", "joint", "--out", "o", *asked]
         config = module._config(module._parser().parse_args(given))
         assert isinstance(config, kind) and {key: getattr(config, key) for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "says"),
+    [([], TrainConfig, "the recipe for small sets, which masks them"), (["reference"], ReferenceConfig, "at (0, 0)")],
+)
+def test_a_benchmark_of_an_estimator_that_leaves_joints_unseen(tmp_path, asked, kind, says):
+    folder = benchmark(tmp_path)
+    (folder / "dataset.json").write_text('{"format": 1, "estimator": "mediapipe-holistic", "glosses": []}')
+    array = np.load(folder / "train_data_joint.npy")
+    array[:, 2, :, LEFT_HAND] = 0
+    np.save(folder / "train_data_joint.npy", array)
+    given = ["--data", str(folder), "--stream", "joint", "--out", "o"]
+    args = module._parser().parse_args([*given, *(["--recipe", *asked] if asked else [])])
+    task = module.training_runs(args, QUIET)[Path("o")]
+    assert isinstance(task.config, kind) and "official validation part" in task.clips.selection
+    (note,) = module._unseen_joints(args, task)
+    assert note.startswith("50% of the hands' joints") and says in note
 
 
 @pytest.mark.parametrize(

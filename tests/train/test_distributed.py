@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,7 @@ from dsta.checkpoint import Checkpoint
 from dsta.common import UserError
 from dsta.model import DSTA, DropBlock, ModelConfig
 from dsta.train.__main__ import main
-from dsta.train.distributed import Group, SyncedDropBlock, SyncedNorm, joined, synchronise
+from dsta.train.distributed import Group, SyncedDropBlock, SyncedNorm, compiled, joined, synchronise
 from dsta.train.state import LOG_FILE, RESUME_FILE
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -176,6 +177,16 @@ def test_in_evaluation_the_synchronised_network_is_the_same():
     before = model(x)
     synchronise(model, Group(0, 2))
     assert torch.equal(model(x), before)
+
+
+def test_what_talks_to_the_others_is_not_compiled(monkeypatch):
+    traced = []
+    monkeypatch.setattr(SyncedNorm, "_over_all", lambda self, x: traced.append(torch.compiler.is_compiling()) or x)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    model = torch.nn.Sequential(torch.nn.BatchNorm1d(3))
+    synchronise(model, Group())
+    compiled(model)(torch.randn(4, 3, 2))
+    assert traced == [False]
 
 
 def test_parts_make_up_the_batch():

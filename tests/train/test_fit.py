@@ -87,3 +87,10 @@ def test_weights_that_somebody_else_made_are_not_overwritten(tmp_path):
     )
     with pytest.raises(UserError, match="finished network"):
         run(tmp_path / "b", task())
+
+
+def test_clips_of_one_gloss_are_refused(tmp_path):
+    given = task([replace(clip, gloss="a") for clip in clips()])
+    with pytest.raises(UserError, match="of one gloss, a:"):
+        run(tmp_path / "out", replace(given, clips=replace(given.clips, glosses=("a",))))
+    assert not (tmp_path / "out").exists()

@@ -55,6 +55,14 @@ def test_a_training_clip_that_is_a_test_clip_by_name_is_refused_and_one_by_conte
         read_training_clips(Request((folder,), "val"))
 
 
+def test_a_damaged_validation_part_is_told_and_not_taken_for_none(tmp_path):
+    folder = wlasl(tmp_path, names_of("train", 6), names_of("val", 3))
+    (folder / "val_label.pkl").write_bytes(b"half")
+    for choose in ("val", "last"):
+        with pytest.raises(UserError, match=r"val_label\.pkl"):
+            read_training_clips(Request((folder,), choose))
+
+
 def test_joined_folders_of_several_kinds_leave_the_benchmarks_held_out_clips_out(tmp_path):
     """The clip that is held out by its official number is told from another that only bears the same number."""
     benchmark = wlasl(tmp_path, names_of("train", 4), names_of("val", 3))

@@ -2,15 +2,16 @@
 
 import os
 from fractions import Fraction
-from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
-from helpers.media import corners, number_of, numbered, write_sound, write_video
+from av.stream import Disposition
+from helpers.media import claim_seconds, corners, number_of, numbered, write_sound, write_streams, write_video
 
 from dsta.common import UserError
 from dsta.video import read, read_frames
+from dsta.video.clock import Clock
 from dsta.video.read import probe
 
 KINDS = [(ending, "libx264") for ending in ("mp4", "mov", "mkv", "avi")]
@@ -92,11 +93,87 @@ def test_webm_as_browsers_record_it(tmp_path):
     assert probe(path).duration == pytest.approx(11 * 0.033, abs=0.04)
 
 
-def test_the_clock_rises_whatever_the_stamps_do():
-    clock = read._Clock(25.0)
-    stamps = [5.0, 5.04, 5.02, None, None, 5.1, 900.0, 900.04, 0.0, 0.04, 0.04]
-    times = [clock.read(SimpleNamespace(time=stamp)) for stamp in stamps]
-    assert times == pytest.approx(np.arange(11) * 0.04)
+@pytest.mark.parametrize(
+    ("stamps", "times"),
+    [
+        ([5.0, 5.04, 900.0, 900.04, 0.0, 0.04], [0, 0.04, 0.08, 0.12, 0.16, 0.2]),  # jumps, and a clock begun anew
+        ([None, None, None], [0, 0.04, 0.08]),
+        ([0, 0, 0, 0], [0, 0.04, 0.08, 0.12]),
+        ([0, 0, 0.08, 0.08, 0.16, 0.16, 0.24], [0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24]),  # stalls are repaid
+        ([0, None, None, 0.12], [0, 0.04, 0.08, 0.12]),
+        ([0, 0.001, 0.08, 0.081, 0.16], [0, 0.001, 0.08, 0.081, 0.16]),  # bursts
+        ([0, 0, 0, 0.02, 0.04, 0.06, 0.2], [0, 0.04, 0.08, 0.09, 0.1, 0.11, 0.2]),  # ahead, it goes slower
+        ([0, 0.04, 0.02, 0.12], [0, 0.04, 0.08, 0.12]),
+        ([0, 0.001, 0.002, 0.12, 0.121, 0.122], [0, 0.001, 0.041, 0.12, 0.121, 0.161]),  # bursts of three
+        ([0, 0.001, 0.002, 0.003, 0.004], [0, 0.001, 0.041, 0.081, 0.121]),  # stamps that are no time at all
+    ],
+)
+def test_the_clock_rises_whatever_the_stamps_do_and_agrees_with_them_in_the_end(stamps, times):
+    clock = Clock(25.0)
+    assert [clock.read(stamp) for stamp in stamps] == pytest.approx(times)
+
+
+B_FRAMES = [("avi", "mpeg4"), ("avi", "libx264"), ("mp4", "libx264"), ("mkv", "libx264")]
+
+
+@pytest.mark.parametrize(("ending", "codec"), B_FRAMES)
+def test_frames_that_were_stored_out_of_order_are_shown_in_order_and_take_their_time(tmp_path, ending, codec):
+    path = write_video(tmp_path / f"a.{ending}", numbered(60), codec=codec, b_frames=2)
+    frames = list(read_frames(path))
+    assert [number_of(frame.image) for frame in frames] == [i % 15 for i in range(len(frames))]
+    assert 58 <= len(frames) <= 60
+    assert np.diff([frame.time for frame in frames]) == pytest.approx(0.04, abs=0.041)
+    assert frames[-1].time == pytest.approx(0.04 * (len(frames) - 1), abs=0.09)
+    part = list(read_frames(path, start=1.2, end=2.0))
+    assert [number_of(frame.image) for frame in part] == pytest.approx([i % 15 for i in range(30, 50)])
+    assert np.ptp([frame.time for frame in part]) == pytest.approx(0.76, abs=0.09)
+    assert len(list(read_frames(path, max_seconds=2.5))) == len(frames)
+
+
+def test_pictures_in_bursts_take_the_time_that_their_stamps_say(tmp_path):
+    times = [80 * (i // 2) + i % 2 for i in range(30)]
+    path = write_video(tmp_path / "a.webm", numbered(30), times=times, codec="libvpx")
+    frames = list(read_frames(path, fps=12.5))
+    assert frames[-1].time == pytest.approx(1.12, abs=0.01) and len(frames) in (14, 15)
+    assert probe(path, end=1.0).duration == pytest.approx(1.16, abs=0.05)
+
+
+MAIN, SMALL, BLACK = numbered(12, 128, 96), numbered(12, 64, 48), [np.zeros((96, 128, 3), np.uint8)] * 12
+NO, DEFAULT = Disposition(0), Disposition.default
+NO, DEFAULT = Disposition(0), Disposition.default
+STREAMS = {
+    "a cover": ("mp4", ("mjpeg", numbered(2, 256, 192), 25, NO), ("libx264", MAIN, 25, DEFAULT)),
+    "a default cover": ("mov", ("mjpeg", BLACK[:2], 1, DEFAULT), ("libx264", MAIN, 25, NO)),
+    "a preview": ("mov", ("libx264", numbered(12, 32, 24), 25, DEFAULT), ("libx264", MAIN, 25, NO)),
+    "a second default": ("mkv", ("libx264", BLACK, 25, NO), ("libx264", MAIN, 25, DEFAULT)),
+    "a smaller one": ("mkv", ("libx264", SMALL, 25, NO), ("libx264", MAIN, 25, NO)),
+    "none": ("mp4", ("libx264", MAIN, 25, DEFAULT)),
+}
+
+
+@pytest.mark.parametrize("before", STREAMS)
+def test_the_main_stream_is_read_whatever_comes_before_it(tmp_path, before):
+    ending, *streams = STREAMS[before]
+    frames = list(read_frames(write_streams(tmp_path / f"a.{ending}", *streams)))
+    assert [number_of(frame.image) for frame in frames] == list(range(12)) and frames[0].image.shape == (96, 128, 3)
+
+
+@pytest.mark.parametrize("claimed", [0.1, 7200.0])
+def test_what_the_header_claims_of_the_duration_is_not_believed(tmp_path, claimed):
+    path = claim_seconds(write_video(tmp_path / "a.mp4", numbered(100)), claimed)
+    assert len(list(read_frames(path))) == 100
+    part = list(read_frames(path, start=1.2, end=2.0))
+    assert [number_of(frame.image) for frame in part] == [i % 15 for i in range(30, 50)]
+    with pytest.raises(UserError, match=r"ends before 5 s"):
+        read_frames(path, start=5)
+
+
+def test_a_part_of_a_video_whose_clock_begins_anew_is_where_a_viewer_sees_it(tmp_path):
+    times = [40 * i for i in range(50)] + [900_000 + 40 * i for i in range(100)]
+    path = write_video(tmp_path / "a.mkv", numbered(150), times=times)
+    part = list(read_frames(path, start=3.0, end=3.4))
+    assert [number_of(frame.image) for frame in part] == [i % 15 for i in range(75, 85)]
+    assert probe(path, start=1).duration == pytest.approx(6, abs=0.05)
 
 
 def test_frames_are_streamed_and_refusals_come_at_the_call(tmp_path):
@@ -174,6 +251,11 @@ BAD = {
     "concat list": (_file(b"ffconcat version 1.0\nfile real.mp4\n"), "not a video"),
     "mp4 without index": (lambda d: _cut(write_video(d / "a.mp4", _moving(40)), 0.6), "cut off or damaged"),
     "webm header only": (lambda d: _cut(write_video(d / "a.webm", _moving(40), codec="libvpx"), 0.01), "is damaged"),
+    "sound in RIFF": (_file(b"RIFF\x24\x08\x00\x00WAVEfmt " + bytes(200)), "only sound"),
+    "picture in RIFF": (_file(b"RIFF\x24\x08\x00\x00WEBPVP8 " + bytes(200)), "is a picture"),
+    "picture of a phone": (_file(b"\x00\x00\x00\x18ftypheic" + bytes(200)), "is a picture"),
+    "another RIFF": (_file(b"RIFF\x24\x08\x00\x00RMIDdata" + bytes(200)), "not a video"),
+    "half an avi": (_file(b"RIFF\x24\x08\x00\x00AVI LIST" + bytes(200)), "cut off or damaged"),
     "sound only": (lambda d: write_sound(d / "a.mp4"), "no pictures"),
     "one frame": (lambda d: write_video(d / "a.mp4", numbered(1)), "several frames"),
     "tiny": (lambda d: write_video(d / "a.mp4", numbered(5, 16, 16)), "only 16×16 pixels"),
@@ -199,7 +281,7 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path, capfd, case):
 
 def test_a_duration_that_lies_does_not_help(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mkv", numbered(10), times=[1000 * i for i in range(10)])
-    monkeypatch.setattr(read, "_duration", lambda *_: 1.0)
+    monkeypatch.setattr(read, "_claimed_duration", lambda *_: 1.0)
     frames = read_frames(path, max_seconds=5)
     with pytest.raises(UserError, match="longer than 5 seconds"):
         list(frames)
@@ -211,12 +293,13 @@ def test_a_name_is_never_taken_for_an_address(tmp_path, monkeypatch):
     assert len(list(read_frames("pipe:0"))) == 3
 
 
-PARTS = [*(kind for kind in KINDS if kind[1] not in ("libx265", "libsvtav1")), ("webm", "live")]
+PARTS = [*(kind for kind in KINDS if kind[1] not in ("libx265", "libsvtav1")), ("webm", "live"), ("avi", "B")]
 
 
 @pytest.mark.parametrize(("ending", "codec"), PARTS)
 def test_a_part_is_read_to_the_frame_wherever_it_lies(tmp_path, ending, codec):
-    how = {"codec": "libvpx", "options": LIVE} if codec == "live" else {"codec": codec}
+    odd = {"live": {"codec": "libvpx", "options": LIVE}, "B": {"codec": "mpeg4", "b_frames": 2}}
+    how = odd.get(codec, {"codec": codec})
     path = write_video(tmp_path / f"a.{ending}", numbered(400), **how)
     for first, end in [(0, 5), (3, 9), (120, 140), (251, 300), (390, 400), (395, 999)]:
         frames = list(read_frames(path, start=first / 25, end=end / 25))
@@ -227,14 +310,14 @@ def test_a_part_is_read_to_the_frame_wherever_it_lies(tmp_path, ending, codec):
 
 def test_of_an_hour_a_part_is_read_without_decoding_the_rest(tmp_path, monkeypatch):
     path = write_video(tmp_path / "a.mp4", numbered(3600), fps=1)
-    decoded, real = [], read._decoded
+    decoded, real = [], read.decoded
 
-    def counted(*args):
-        for frame in real(*args):
+    def counted(*args, **how):
+        for frame in real(*args, **how):
             decoded.append(frame)
             yield frame
 
-    monkeypatch.setattr(read, "_decoded", counted)
+    monkeypatch.setattr(read, "decoded", counted)
     frames = list(read_frames(path, start=3000, end=3010))
     assert [number_of(frame.image) for frame in frames] == [i % 15 for i in range(3000, 3010)]
     assert len(decoded) < 300

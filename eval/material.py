@@ -1,0 +1,197 @@
+"""What a weights folder is published from: networks, their scores of clips they never saw, their measured rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dsta.checkpoint import Checkpoint
+from dsta.common import UserError
+from dsta.data import Clip, dataset, read_clip_set, read_skeletons
+from dsta.data.clips import PickedClips
+from dsta.metrics import figures, ranks
+from dsta.score import score
+from dsta.streams import Stream, fuse
+from dsta.train.runs import CrossValidation, HeldOut, held_out
+from eval.plan import DatasetPlan, Network, fold_network, networks_sha256
+from eval.protocols import protocol_clips
+from eval.rows import gloss_names
+from leaderboard.results import PROTOCOLS, RESULTS_FILE, STREAMS, Row, key, read_rows, streams_name
+
+Keys = tuple[tuple[str, ...], str]
+"""Of a measured row: its key, and the hash of its weights."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """held: what the networks say of clips that they never saw, by which they are fused; fitted_on: these, in words.
+    systems: set -> system -> figures. headline: set -> the figures that stand for it. among_all: the same where all
+    glosses may be answered. networks: stream -> the folder that is published."""
+
+    held: HeldOut
+    fitted_on: str
+    systems: dict[str, dict[str, Mapping[str, Any]]]
+    headline: dict[str, Mapping[str, Any]]
+    networks: dict[str, Path]
+    among_all: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+# ---- a cross-validation ----------------------------------------------------------------------------------------------
+
+
+def of_crossvalidation(folder: Path, data: Sequence[Path], results: Path) -> Material:
+    """The networks trained on all folds, with the figures of those that were trained without one. Raises UserError."""
+    run = CrossValidation(folder)
+    measured = measured_rows(run, data, results)
+    clips = [clip for place in data for clip in read_skeletons(place)]
+    own = {name: [clip for clip in clips if clip.dataset == name] for name in measured}
+    among = {name: figures_among_all(run, clips, name) for name in measured}
+    systems: dict[str, dict[str, Mapping[str, Any]]] = {
+        name: {**rows, **among[name], **figures_of_folds(run, own[name])} for name, rows in measured.items()
+    }
+    return Material(
+        pooled_scores(run, clips),
+        "held-out scores of all folds, the sets weighted equally, over the joint vocabulary",
+        systems,
+        {name: rows["fused"] for name, rows in measured.items()},
+        {str(stream): run.network((), stream) for stream in Stream},
+        {name: row for name, wider in among.items() for row in wider.values()},
+    )
+
+
+def pooled_scores(run: CrossValidation, clips: Sequence[Clip]) -> HeldOut:
+    """The kept scores of all folds, over the joint vocabulary."""
+    folds = [held_out(run.networks((fold,)), choice.epoch, clips, fold) for fold, choice in run.choices().items()]
+    logits = {stream: np.concatenate([fold.logits[stream] for fold in folds]) for stream in STREAMS}
+    names, labels = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("names", "labels"))
+    return HeldOut(names, labels, logits, folds[0].glosses, np.ones(len(names)))
+
+
+def measured_rows(run: CrossValidation, data: Sequence[Path], results: Path) -> dict[str, dict[str, Row]]:
+    """Set -> system -> the row that was measured with the networks of this run. Raises UserError where one is not."""
+    measured = [row for row in read_rows(results / RESULTS_FILE) if row["status"] == "ok"]
+    rows = {(key(row), row["weights_sha256"]): row for row in measured}
+    folders = {folder.name: folder for folder in sorted(data, key=lambda folder: folder.name)}
+    wanted = {name: _keys_of_systems(run, folder) for name, folder in folders.items()}
+    try:
+        return {name: {system: rows[row] for system, row in of_set.items()} for name, of_set in wanted.items()}
+    except KeyError as error:
+        names, places = " ".join(folders), " ".join(map(str, folders.values()))
+        raise UserError(
+            f"{results / RESULTS_FILE} lacks rows that were measured with the networks in {run.folder}: run python "
+            f"eval/run_all.py --datasets {names} --data {places} --runs {run.folder} --out {results} first."
+        ) from error
+
+
+def _keys_of_systems(run: CrossValidation, folder: Path) -> dict[str, tuple[tuple[str, ...], str]]:
+    """System on the card -> key and weights of its row in the results of a set."""
+    clips = read_clip_set(folder)
+    folds = np.unique(clips.folds).tolist()
+    networks = {stream: [fold_network(run, stream, fold, clips) for fold in folds] for stream in STREAMS}
+    fitted = "fitted" if any(choice.inner_fold is not None for choice in run.choices().values()) else "equal"
+
+    def row(streams: Sequence[str], fusion: str) -> tuple[tuple[str, ...], str]:
+        sha256 = networks_sha256(network for stream in streams for network in networks[stream])
+        return (folder.name, "folds", streams_name(streams), fusion), sha256
+
+    fused = {"fused": row(STREAMS, fitted), "fused, equal weights": row(STREAMS, "equal")}
+    return fused | {stream: row([stream], "none") for stream in STREAMS}
+
+
+def figures_of_folds(run: CrossValidation, clips: Sequence[Clip]) -> dict[str, dict[str, Any]]:
+    """System -> figures on each fold of a set, fused as was chosen for it, by the scores that the run kept."""
+    found, choices, dataset = {}, run.choices(), clips[0].dataset
+    for fold in sorted({clip.fold for clip in clips}):
+        held = held_out(run.networks((fold,)), choices[fold].epoch, clips, fold)
+        fused = fuse(held.logits, choices[fold].fusion[dataset]) / choices[fold].temperature[dataset]
+        found[f"fused, fold {fold}"] = _figures(fused, held.labels, held.names, clips)
+    return found
+
+
+def figures_among_all(run: CrossValidation, clips: Sequence[Clip], dataset: str) -> dict[str, dict[str, Any]]:
+    """What a set's clips get where all glosses of the vocabulary may be answered, as the recogniser does, and not the
+    set's alone; fused as was chosen for each fold. Nothing where there are no others. clips: of all sets."""
+    fused, labels, names, choices = [], [], [], run.choices()
+    for fold in sorted({clip.fold for clip in clips if clip.dataset == dataset}):
+        held = held_out(run.networks((fold,)), choices[fold].epoch, clips, fold)
+        own = held.sets == dataset
+        scores = fuse({stream: logits[own] for stream, logits in held.logits.items()}, choices[fold].fusion[dataset])
+        fused.append(scores / choices[fold].temperature[dataset])
+        labels.append(held.labels[own])
+        names.append(held.names[own])
+    every = len(held.glosses)
+    if every == len({clip.gloss for clip in clips if clip.dataset == dataset}):
+        return {}
+    whole, right, of = (np.concatenate(parts) for parts in (fused, labels, names))
+    return {f"fused, among all {every} glosses": _figures(whole, right, of, clips)}
+
+
+def _figures(fused: np.ndarray, labels: np.ndarray, names: np.ndarray, clips: Sequence[Clip]) -> dict[str, Any]:
+    """Figures of some clips, by their names, with intervals over their sources where several are known."""
+    source_of = {f"{clip.dataset}/{clip.name}": clip.source for clip in clips}
+    sources = np.array([source_of[name] for name in names])
+    known = len(np.unique(sources)) > 1 and (sources != "").all()
+    return figures(fused, labels, ranks(fused, labels), sources if known else None)
+
+
+# ---- a benchmark -----------------------------------------------------------------------------------------------------
+
+
+def of_benchmark(folder: Path, data: Sequence[Path], results: Path) -> Material:
+    """The networks `folder/STREAM` of a benchmark, with the rows that were measured with them. Raises UserError."""
+    if len(data) > 1:
+        raise UserError(f"{folder} holds the networks of one benchmark: give one --data folder.")
+    plan = DatasetPlan(dataset(data[0].resolve().name), read_clip_set(data[0], "val+test"), None, [])
+    for stream in STREAMS:
+        plan.add_networks(stream, folder.parent)
+    name, networks = plan.spec.name, {stream: networks[0] for stream, networks in plan.networks.items()}
+    _, val = protocol_clips(plan)
+    if not len(val):
+        raise UserError(f"{data[0]} has no validation clips, by which the streams could be fused.")
+    glosses = gloss_names(plan)
+    logits = {}
+    for stream, network in networks.items():
+        checkpoint = Checkpoint.load(network.folder)
+        if list(checkpoint.glosses) != glosses:
+            raise UserError(f"{network.folder} has its glosses in another order than the other streams.")
+        some = PickedClips(plan.clips.joints, val.tolist())
+        logits[stream] = score(checkpoint.model, some, stream, checkpoint.recipe).logits
+    names = np.array([f"{name}/{plan.clips.names[i]}" for i in val])
+    held = HeldOut(names, plan.clips.labels[val], logits, glosses, np.ones(len(val)))
+    systems = _measured_systems(name, networks, results)
+    return Material(
+        held,
+        f"the {len(val)} validation clips",
+        systems,
+        {of: rows["fused"] for of, rows in systems.items()},
+        {stream: network.folder for stream, network in networks.items()},
+    )
+
+
+def _measured_systems(
+    name: str, networks: Mapping[str, Network], results: Path
+) -> dict[str, dict[str, Mapping[str, Any]]]:
+    """Set and protocol -> system -> its row. Raises UserError where nothing was measured with these networks."""
+    measured = {(key(r), r["weights_sha256"]): r for r in read_rows(results / RESULTS_FILE) if r["status"] == "ok"}
+
+    def row(protocol: str, streams: Sequence[str], fusion: str) -> Row | None:
+        sha256 = networks_sha256(networks[stream] for stream in streams)
+        return measured.get(((name, protocol, streams_name(streams), fusion), sha256))
+
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for protocol in PROTOCOLS:
+        fused = {fusion: row(protocol, STREAMS, fusion) for fusion in ("fitted", "equal", "published")}
+        first = next((fusion for fusion, r in fused.items() if r), None)
+        own = {"fused" if fusion == first else f"fused, {fusion} weights": r for fusion, r in fused.items()}
+        own |= {stream: row(protocol, [stream], "none") for stream in STREAMS}
+        there: dict[str, Mapping[str, Any]] = {system: r for system, r in own.items() if r}
+        if first:
+            found[f"{name} {protocol}"] = there
+    if not found:
+        raise UserError(
+            f"{results / RESULTS_FILE} has no row that was measured with these networks: run python eval/run_all.py "
+            f"--datasets {name} first."
+        )
+    return found
