@@ -49,7 +49,7 @@ def result_row(plan: DatasetPlan, fused: FusedScores, scores: Mapping[str, Strea
         **_key(plan, fused, scores),
         "status": "ok",
         "reason": "",
-        **_figures(plan, fused),
+        **row_figures(plan, fused),
         "clips_per_second": len(plan.clips) / seconds,
         "peak_memory_mb": largest(part.peak_memory_mb for part in every),
         "parameters": sum(each[0].parameters for each in parts.values()),
@@ -69,7 +69,7 @@ def result_row(plan: DatasetPlan, fused: FusedScores, scores: Mapping[str, Strea
     }
 
 
-def _figures(plan: DatasetPlan, fused: FusedScores) -> Record:
+def row_figures(plan: DatasetPlan, fused: FusedScores) -> Record:
     """The accuracies with their intervals, and how these were found."""
     clusters, kind = plan.clips.clusters
     of_clips = clusters[fused.protocol.positions] if kind else clusters

@@ -28,15 +28,17 @@ import torch
 from tqdm import tqdm
 
 from dsta.checkpoint import ENSEMBLE_FILE, Ensemble, git_commit
-from dsta.common import UserError, at_least, exit_code, file_sha256, write_npz
+from dsta.common import UserError, at_least, exit_code, file_sha256, read_json, write_npz
 from dsta.common.machine import cores, cpu_name, peak_mb
 from dsta.data import ClipSet, dataset, read_clip_set
 from dsta.data.clips import PickedClips
-from dsta.metrics import figures, mcnemar, ranks
+from dsta.metrics import mcnemar, ranks
 from dsta.recognize import Recognizer
 from dsta.score import score_streams
 from dsta.streams import fuse
-from eval.plan import in_classes_of, networks_sha256, read_network
+from eval import rows
+from eval.plan import DatasetPlan, in_classes_of, read_network
+from eval.protocols import FusedScores, FusionRule, ProtocolClips
 from leaderboard import results
 from leaderboard.results import OUT, check_writable, hash_lines, streams_name
 
@@ -103,30 +105,47 @@ def clips_with_videos(folder: Path, data: Path, split: str) -> tuple[ClipSet, li
     return picked, [folder / name for name in picked.names]
 
 
-def row_of(clips: ClipSet, of_all: int, found: Sequence[Recognised], weights: Path, split: str) -> dict[str, Any]:
-    """The row. clips: in the classes of the weights; of_all: clips of the split."""
-    ensemble = Ensemble.load(weights)
+def fused_of(plan: DatasetPlan, found: Sequence[Recognised], weights: Path, split: str) -> FusedScores:
+    """What the recogniser says of the videos, as a fusion of the weights' streams; a video that failed is wrong."""
+    ensemble, every = Ensemble.load(weights), np.arange(len(plan.clips))
     known = len(ensemble.glosses)
     scores = np.array([each.scores if len(each.scores) else np.full(known, NOTHING) for each in found])
     failed = np.array([len(each.scores) == 0 for each in found])
-    rank = np.where(failed, known - 1, ranks(scores, clips.labels))
-    clusters, _ = clips.clusters
-    from_joints = fuse({s: said.logits for s, said in score_streams(ensemble, clips.joints).items()}, ensemble.fusion)
-    fused = "fitted" if (weights / ENSEMBLE_FILE).exists() else "equal"
+    rank = np.where(failed, known - 1, ranks(scores, plan.clips.labels))
+    rule = FusionRule("equal" if len(ensemble.fusion) > 1 else "none", [(every, ensemble.fusion, 1.0)])
+    fitted = weights / ENSEMBLE_FILE
+    if fitted.exists():
+        told = read_json(fitted).get("fitted_on", "clips that are not named")
+        rule = FusionRule("fitted", rule.segments, f"on {told}")
+    return FusedScores(ProtocolClips(f"{split}-videos", every), rule, scores, plan.clips.labels, rank, scores.argmax(1))
+
+
+def row_of(
+    plan: DatasetPlan, fused: FusedScores, of_all: int, found: Sequence[Recognised], weights: Path
+) -> dict[str, Any]:
+    """The row. of_all: clips of the split."""
+    ensemble, streams = Ensemble.load(weights), tuple(fused.rule.weights)
+    from_joints = score_streams(ensemble, plan.clips.joints)
+    joints = fuse({stream: said.logits for stream, said in from_joints.items()}, ensemble.fusion)
     return {
-        "protocol": f"{split}-videos",
-        "streams": streams_name(ensemble.fusion),
-        "fusion": fused if len(ensemble.fusion) > 1 else "none",
+        "dataset": plan.spec.name,
+        "protocol": fused.protocol.name,
+        "streams": streams_name(streams),
+        "fusion": fused.rule.name,
         "status": "ok",
-        **figures(scores, clips.labels, rank, clusters if len(np.unique(clusters)) > 1 else None),
+        "reason": "",
+        **rows.row_figures(plan, fused),
         "peak_memory_mb": max(each.peak_mb for each in found),
+        "parameters": sum(p.numel() for c in ensemble.checkpoints.values() for p in c.model.parameters()),
         "latency_ms": 1e3 * float(np.median([each.took for each in found if each.took])),
-        "fusion_weights": json.dumps(ensemble.fusion),
-        "note": " ".join(_notes(found, rank < 1, ranks(from_joints, clips.labels) < 1, of_all)),
+        "fusion_weights": json.dumps(fused.rule.weights),
+        "selection": plan.selection(streams, fused.protocol.positions, fused.rule.chosen),
+        "note": " ".join(_notes(found, fused.rank < 1, ranks(joints, plan.clips.labels) < 1, of_all)),
         "dtype": "fp32",
         "torch": torch.__version__,
         "device": cpu_name(),
         "recipe": json.dumps(ensemble.first.recipe.to_dict()),
+        **rows.weights_hash(plan, streams),
     }
 
 
@@ -144,35 +163,35 @@ def _notes(found: Sequence[Recognised], hit: np.ndarray, hit_from_joints: np.nda
     yield f"The same clips from the data set's joints: top-1 {hit_from_joints.mean():.1%} ({apart})."
 
 
+def planned(clips: ClipSet, weights: Path) -> DatasetPlan:
+    """The clips with the weights' networks. Raises Unscored where they do not fit."""
+    plan = DatasetPlan(dataset(clips.folder.resolve().name), clips, None, [])
+    for stream in Ensemble.load(weights).fusion:
+        folder = weights / stream if (weights / stream).is_dir() else weights
+        plan.networks[stream] = [read_network(folder, stream, stream, clips.estimator)]
+    plan.clips = in_classes_of(next(iter(plan.networks.values()))[0], clips)
+    return plan
+
+
 def measure_videos(args: argparse.Namespace, command: str) -> None:
     """Recognises the videos and writes the row."""
     check_writable(args.out)
-    spec = dataset(args.data.resolve().name)
-    weights = args.weights or Path("weights") / spec.name
+    weights = args.weights or Path("weights") / args.data.resolve().name
     clips, videos = clips_with_videos(args.videos, args.data, args.split)
-    of_all = len(read_clip_set(args.data, args.split))
-    streams = list(Ensemble.load(weights).fusion)
-    places = {stream: weights / stream if (weights / stream).is_dir() else weights for stream in streams}
-    networks = [read_network(folder, stream, stream, clips.estimator) for stream, folder in places.items()]
-    clips = in_classes_of(networks[0], clips)
-    weights_sha256 = networks_sha256(networks)
-    kept = args.cache / weights_sha256[:16]
-    commit = git_commit()
+    plan, commit = planned(clips, weights), git_commit()
+    kept = args.cache / rows.weights_hash(plan, tuple(plan.networks))["weights_sha256"][:16]
     with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
         work = pool.map(partial(recognised, weights.resolve(), kept), videos)
         found = list(tqdm(work, total=len(videos), unit="video", file=sys.stderr))
-    row = row_of(clips, of_all, found, weights, args.split)
+    fused = fused_of(plan, found, weights, args.split)
+    row = row_of(plan, fused, len(read_clip_set(args.data, args.split)), found, weights)
     row |= {
-        "dataset": spec.name,
-        "reason": "",
-        "parameters": sum(p.numel() for c in Ensemble.load(weights).checkpoints.values() for p in c.model.parameters()),
-        "weights_sha256": weights_sha256,
         "data_sha256": hash_lines({video.name: file_sha256(video) for video in videos}),
         "command": command,
         **results.made_by(commit, results.now()),
     }
-    results.write_dataset(args.out, [row], [])
-    print(f"{spec.name} {row['protocol']}: top-1 {row['top1_instance']:.1%}, n = {row['n']}. {row['note']}")
+    results.write_dataset(args.out, [row], rows.gloss_rows(plan, fused, tuple(plan.networks)))
+    print(f"{row['dataset']} {row['protocol']}: top-1 {row['top1_instance']:.1%}, n = {row['n']}. {row['note']}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -42,9 +42,12 @@ def test_the_row_counts_what_failed_as_wrong_and_says_how_long_it_took(place):
     right = np.log(np.eye(4) * 0.9 + 0.025)
     found = [Recognised(right[i % 4], 2.0, 1.0 + i, 500.0) for i in range(4)]  # all right, at 0.5 to 2 s a second
     found += [Recognised(right[2], 2.0, 1.0, 400.0), Recognised(np.array([]), 0.0, 0.0, 0.0, "No hand was seen.")]
-    row = videos.row_of(clips, 8, found, place / "weights" / "TINY4", "val")
+    weights = place / "weights" / "TINY4"
+    plan = videos.planned(clips, weights)
+    row = videos.row_of(plan, videos.fused_of(plan, found, weights, "val"), 8, found, weights)
     assert (row["protocol"], row["streams"], row["fusion"]) == ("val-videos", "joint", "none")
     assert (row["n"], row["top1_instance"], row["top5_instance"]) == (6, pytest.approx(4 / 6), 1)
+    assert row["interval"].startswith("bootstrap over 3 signers") and row["selection"].startswith("epoch: ")
     assert row["latency_ms"] == 2000 and row["peak_memory_mb"] == 500
     for part in (
         "6 of the split's 8 clips",
