@@ -31,8 +31,9 @@ hence a little flattering: open a dataset to see all of its rows.</p>"""
 NO_ROW = '<p class="note">No measured row fits these filters.</p>'
 PUBLISHED_TEXT = """### Published elsewhere – not measured here
 What others report of their own methods: listed by dataset and method, not ranked, never mixed with the table above.
-*read*: in the source itself; *second-hand*: quoted by someone else. Figures under another protocol, or an unknown one,
-cannot be compared; the protocol chosen above does not filter them."""
+*read*: in the source itself; *second-hand*: quoted by someone else; struck through and *withdrawn*: taken back by its
+authors. Figures under another protocol, or an unknown one, cannot be compared; *not possible at n=*: no number of hits
+among that many clips gives the figure. The protocol chosen above does not filter them."""
 PICK = '<p class="quiet small">Select a row of the table: its command, origin and glosses appear here.</p>'
 
 

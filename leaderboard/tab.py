@@ -17,6 +17,7 @@ from gradio.utils import get_upload_folder
 from dsta.common import UserError
 from leaderboard import panels, table
 from leaderboard.chart import SERIES
+from leaderboard.published import PUBLISHED_COLUMNS, published
 from leaderboard.results import OUT
 
 STYLE = Path(__file__).with_name("style.css")
@@ -28,7 +29,7 @@ def names(folder: Path) -> list[str]:
     """What the choice of dataset offers: the overview, all, and each dataset that was measured or published."""
     found = panels.status_html(folder)[1]
     measured = [] if found is None else [found.rows["dataset"]]
-    return [table.OVERVIEW, table.EVERYTHING, *table.dataset_names(*measured, table.published()["benchmark"])]
+    return [table.OVERVIEW, table.EVERYTHING, *table.dataset_names(*measured, published()["benchmark"])]
 
 
 def view(
@@ -36,10 +37,10 @@ def view(
 ) -> dict[str, Any]:
     """All that the filters decide: panel -> its new content."""
     status, found = panels.status_html(folder)
-    foreign = table.filtered(table.published(), dataset, search=search)
+    foreign = table.filtered(published(), dataset, search=search)
     said: dict[str, Any] = {
         "status": status,
-        "foreign": table.sheet(foreign, table.PUBLISHED_COLUMNS),
+        "foreign": table.sheet(foreign, PUBLISHED_COLUMNS),
         "measured": gr.Column(visible=found is not None),
     }
     if found is None:
@@ -61,7 +62,7 @@ def view(
 def layout(shape: Sequence[table.Column]) -> dict[str, Any]:
     return {
         "headers": [column.title for column in shape],
-        "datatype": ["number" if column.numeric else "str" for column in shape],
+        "datatype": [column.kind for column in shape],
         "column_widths": [column.width for column in shape],
     }
 
@@ -118,7 +119,7 @@ def build_tab(folder: Path = OUT) -> None:
             parts["missing"] = gr.HTML()
         gr.Markdown(panels.PUBLISHED_TEXT)
         parts["foreign"] = gr.Dataframe(
-            **layout(table.PUBLISHED_COLUMNS), **sheet, label="Published elsewhere", max_height=380
+            **layout(PUBLISHED_COLUMNS), **sheet, label="Published elsewhere", max_height=380
         )
     _react(folder, tab, [parts["dataset"], protocol, search, by, chosen, axis], parts)
 

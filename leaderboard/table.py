@@ -1,7 +1,6 @@
 """Results on disk -> the rows that people see: read, checked, chosen, ranked, worded. Never torch, never gradio.
 
-Fractions in the files, percent on screen. What was measured here and what others published are read, ordered and
-shown apart.
+Fractions in the files, percent on screen.
 """
 
 import functools
@@ -9,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -17,7 +16,6 @@ from dsta.common import UserError, read_csv
 from dsta.data import BENCHMARKS
 from leaderboard.results import COLUMNS, GLOSSES_FILE, KEY, RATES, RESULTS_FILE, ROBUSTNESS_FILE
 
-PUBLISHED = Path(__file__).parent / "published.csv"
 COMMAND = "python eval/run_all.py"
 
 SHARES = tuple(rate + end for rate in RATES for end in ("", "_lo", "_hi"))
@@ -26,7 +24,6 @@ NUMBERS = ("n", "num_classes", *SHARES, *COSTS)
 TEXTS = tuple(name for name in COLUMNS if name not in NUMBERS)
 GLOSS = ("gloss", "confused_with"), ("n", "hits1", "hits5", "confused_count")
 DISTURBED = ("disturbance", "level"), ("n", *SHARES[:3])
-FIGURES = ("method", "modality", "benchmark", "metric", "protocol", "reading", "source"), ("value",)
 
 INITIALS = "J joint, B bone, JM and BM their motion"
 OVERVIEW, EVERYTHING, ANY = "Best of each", "All datasets", "any"
@@ -121,16 +118,10 @@ def robustness(folder: Path) -> pd.DataFrame:
     return read(folder / ROBUSTNESS_FILE, (*KEY, *DISTURBED[0]), DISTURBED[1]).rows
 
 
-def published(path: Path = PUBLISHED) -> pd.DataFrame:
-    """Figures that others published, in percent, as each was read: by dataset and method, never by value."""
-    rows = read(path, *FIGURES).rows
-    return rows.sort_values(["benchmark", "method", "metric"], key=_dataset_order, kind="stable")
-
-
 # ---- choosing and ranking --------------------------------------------------------------------------------------------
 
 
-def _dataset_order(column: pd.Series) -> pd.Series:
+def dataset_order(column: pd.Series) -> pd.Series:
     """A sort key: benchmarks in the registry's order, then everything else by name, upper case as lower."""
     rank = {name: f"{index:03}" for index, name in enumerate(BENCHMARKS)}
     return column.map(lambda name: rank.get(name, f"~{str(name).casefold()}"))
@@ -139,7 +130,7 @@ def _dataset_order(column: pd.Series) -> pd.Series:
 def dataset_names(*columns: pd.Series) -> list[str]:
     """Every name in these columns once, benchmarks first, in the registry's order."""
     names = pd.concat(columns, ignore_index=True).drop_duplicates()
-    return list(names.loc[_dataset_order(names).sort_values(kind="stable").index])
+    return list(names.loc[dataset_order(names).sort_values(kind="stable").index])
 
 
 def measured(rows: pd.DataFrame) -> pd.DataFrame:
@@ -148,7 +139,7 @@ def measured(rows: pd.DataFrame) -> pd.DataFrame:
 
 def ranked(rows: pd.DataFrame) -> pd.DataFrame:
     """By dataset and protocol; in each the best first: top-1 per instance, then per class, then fewer streams."""
-    rows = rows.assign(_dataset=_dataset_order(rows["dataset"]), _few=rows["streams"].str.count(r"\+"))
+    rows = rows.assign(_dataset=dataset_order(rows["dataset"]), _few=rows["streams"].str.count(r"\+"))
     order = ["_dataset", "protocol", "top1_instance", "top1_class", "_few", "streams", "fusion"]
     falling = [name.startswith("top1") for name in order]
     rows = rows.sort_values(order, ascending=[not down for down in falling], kind="stable")
@@ -190,7 +181,7 @@ def find(rows: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
 
 def missing(rows: pd.DataFrame) -> pd.DataFrame:
     """What was not measured, summed up: dataset, status, reason and how many rows say so."""
-    rows = rows[rows["status"] != "ok"].sort_values(["dataset"], key=_dataset_order, kind="stable")
+    rows = rows[rows["status"] != "ok"].sort_values(["dataset"], key=dataset_order, kind="stable")
     return rows.groupby(["dataset", "status", "reason"], sort=False).size().rename("rows").reset_index()
 
 
@@ -242,19 +233,23 @@ def number(value: float, digits: int = 0) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """A column on screen. `cell`: a row -> its value (a number stays one, so that it sorts) and how it is written."""
+    """A column on screen.
+
+    cell: a row -> its value (a number stays one, so that it sorts) and how it is written.
+    kind: how the page's table takes what is written; `html` it does not escape, so `cell` must.
+    """
 
     title: str
     cell: Callable[[Any], tuple[Any, str]]
     width: int
-    numeric: bool = True
+    kind: Literal["number", "str", "html"] = "number"
 
 
-def _text(title: str, name: str, width: int, word: Callable[[str], str] = str) -> Column:
-    return Column(title, lambda row: (word(getattr(row, name)),) * 2, width, numeric=False)
+def text_column(title: str, name: str, width: int, word: Callable[[str], str] = str) -> Column:
+    return Column(title, lambda row: (word(getattr(row, name)),) * 2, width, "str")
 
 
-def _number(title: str, name: str, width: int, digits: int = 0, scale: float = 1.0) -> Column:
+def number_column(title: str, name: str, width: int, digits: int = 0, scale: float = 1.0) -> Column:
     def cell(row: Any) -> tuple[Any, str]:
         value = getattr(row, name) * scale
         return (None, "–") if math.isnan(value) else (value, number(value, digits))
@@ -267,44 +262,34 @@ def _rate(name: str, width: int = 78) -> tuple[Column, Column]:
         return (interval(getattr(row, f"{name}_lo"), getattr(row, f"{name}_hi")) or "–",) * 2
 
     title = f"{MEASURES[name]} %"
-    return _number(title, name, width, 1, 100), Column("95 %", bounds, 106, numeric=False)
+    return number_column(title, name, width, 1, 100), Column("95 %", bounds, 106, "str")
 
 
 WHO = (
-    _text("Streams", "streams", 142, stream_label),
-    _text("Fusion", "fusion", 88),
-    _text("Protocol", "protocol", 84),
-    _number("Clips", "n", 70),
+    text_column("Streams", "streams", 142, stream_label),
+    text_column("Fusion", "fusion", 88),
+    text_column("Protocol", "protocol", 84),
+    number_column("Clips", "n", 70),
 )
-FIXED = (_text("Dataset", "dataset", 118), *_rate("top1_instance"), *WHO)
+FIXED = (text_column("Dataset", "dataset", 118), *_rate("top1_instance"), *WHO)
 KEY_CELLS = (0, 5, 3, 4)  # where FIXED has the dataset, protocol, streams and fusion
 CHOICES: dict[str, tuple[Column, ...]] = {
     **{MEASURES[rate]: _rate(rate) for rate in RATES[1:]},
-    "Latency": (_number("ms", "latency_ms", 80, 1),),
-    "Parameters": (_number("M param.", "parameters", 96, 2, 1e-6),),
-    "Clips per second": (_number("Clips/s", "clips_per_second", 90),),
-    "Memory": (_number("Peak MB", "peak_memory_mb", 96),),
-    "Log-loss": (_number("Log-loss", "log_loss", 90, 3),),
-    "Calibration error": (_number("ECE", "ece", 80, 3),),
-    "Chosen by": (_text("Chosen by", "selection", 320),),
-    "Intervals": (_text("Intervals", "interval", 170),),
-    "Glosses": (_number("Glosses", "num_classes", 90),),
-    "Device": (_text("Device", "device", 130),),
-    "Number type": (_text("Type", "dtype", 90),),
-    "Date": (_text("Date", "date", 110, lambda date: date[:10]),),
-    "Commit": (_text("Commit", "commit", 95, lambda commit: commit[:8]),),
+    "Latency": (number_column("ms", "latency_ms", 80, 1),),
+    "Parameters": (number_column("M param.", "parameters", 96, 2, 1e-6),),
+    "Clips per second": (number_column("Clips/s", "clips_per_second", 90),),
+    "Memory": (number_column("Peak MB", "peak_memory_mb", 96),),
+    "Log-loss": (number_column("Log-loss", "log_loss", 90, 3),),
+    "Calibration error": (number_column("ECE", "ece", 80, 3),),
+    "Chosen by": (text_column("Chosen by", "selection", 320),),
+    "Intervals": (text_column("Intervals", "interval", 170),),
+    "Glosses": (number_column("Glosses", "num_classes", 90),),
+    "Device": (text_column("Device", "device", 130),),
+    "Number type": (text_column("Type", "dtype", 90),),
+    "Date": (text_column("Date", "date", 110, lambda date: date[:10]),),
+    "Commit": (text_column("Commit", "commit", 95, lambda commit: commit[:8]),),
 }
 SHOWN = ("Top-5", "Top-1 / class")
-PUBLISHED_COLUMNS = (
-    _text("Dataset", "benchmark", 104),
-    _text("Method", "method", 164),
-    _text("Input", "modality", 92),
-    _text("Measure", "metric", 108, lambda metric: MEASURES.get(metric, metric)),
-    Column("Published %", lambda row: (row.value, f"{row.value:g}"), 104),
-    _text("Protocol", "protocol", 124),
-    _text("How we read it", "reading", 116),
-    _text("Source", "source", 222),
-)
 
 
 def columns(choices: Sequence[str]) -> list[Column]:

@@ -5,7 +5,6 @@ import pytest
 from helpers.results import absent, row, write
 
 from dsta.common import UserError
-from dsta.data import BENCHMARKS
 from leaderboard import table
 from leaderboard.results import COLUMNS
 
@@ -192,27 +191,6 @@ def test_hardest_glosses_and_most_confused_pairs(tmp_path):
     pairs = table.confused(rows)[["gloss", "confused_with"]]
     assert list(pairs.itertuples(index=False, name=None)) == [("null", "NA"), ("B", "A"), ("NA", "null"), ("A", "B")]
     assert list(table.hardest(rows, limit=1)["gloss"]) == ["null"]
-
-
-def test_published_figures_are_complete_named_and_never_ranked():
-    rows = table.published()
-    assert len(rows) == 71 and set(rows["benchmark"]) <= set(BENCHMARKS) and set(rows["metric"]) <= set(table.RATES)
-    assert rows["value"].between(1, 100).all() and set(rows["reading"]) == {"read", "second-hand"}
-    assert (rows[["method", "protocol", "source"]] != "").all(axis=None)
-    first = rows[rows["benchmark"] == "WLASL100"]
-    assert list(first["method"])[:2] == ["BEST", "DSLNet"]  # by name, although DSLNet's figure is the higher one
-    own = rows[(rows["method"] == "DSTA-SLR (4 streams)") & (rows["benchmark"] == "WLASL2000")]
-    assert list(own["value"]) == [53.70] and list(own["reading"]) == ["second-hand"]
-
-
-def test_a_published_share_that_no_count_of_clips_gives_is_marked():
-    for figure in table.read(table.PUBLISHED, *table.FIGURES).text.itertuples():
-        protocol, _, marked = figure.protocol.partition(", not possible")
-        n = BENCHMARKS[figure.benchmark].size(protocol) if protocol in ("test", "val+test") else None
-        if n and figure.metric.endswith("instance"):
-            digits = len(figure.value.partition(".")[2])
-            possible = float(figure.value) in {round(100 * k / n, digits) for k in range(n + 1)}
-            assert possible == (not marked), figure
 
 
 def test_words():
