@@ -11,10 +11,10 @@ from html import escape
 # A protocol's shape, the same shape as a letter, its colour.
 SERIES = {
     "test": ("circle", "●", "var(--lb-1)"),
-    "test-clean": ("circle", "○", "var(--lb-1)"),
-    "test-videos": ("circle", "◉", "var(--lb-1)"),
-    "val": ("square", "□", "var(--lb-2)"),
-    "val-videos": ("square", "▣", "var(--lb-2)"),
+    "test-clean": ("ring", "○", "var(--lb-1)"),
+    "test-videos": ("triangle", "▲", "var(--lb-1)"),
+    "val": ("frame", "□", "var(--lb-2)"),
+    "val-videos": ("triangle", "▲", "var(--lb-2)"),
     "val+test": ("square", "■", "var(--lb-2)"),
     "folds": ("diamond", "◆", "var(--lb-3)"),
 }
@@ -84,7 +84,10 @@ def mark(frame: PlotArea, point: Point, shift: float = 0) -> str:
     low, high = frame.down(point.low), frame.down(point.high)
     drawn = {
         "circle": f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"/>',
+        "ring": f'<circle class="open" cx="{x:.1f}" cy="{y:.1f}" r="4"/>',
         "square": f'<rect x="{x - 3.5:.1f}" y="{y - 3.5:.1f}" width="7" height="7"/>',
+        "frame": f'<rect class="open" x="{x - 3.5:.1f}" y="{y - 3.5:.1f}" width="7" height="7"/>',
+        "triangle": f'<path d="M{x:.1f},{y - 5:.1f}l5,9h-10z"/>',
         "diamond": f'<path d="M{x:.1f},{y - 5:.1f}l5,5l-5,5l-5,-5z"/>',
     }[shape]
     return (
