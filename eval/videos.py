@@ -127,6 +127,7 @@ def row_of(
     ensemble, streams = Ensemble.load(weights), tuple(fused.rule.weights)
     from_joints = score_streams(ensemble, plan.clips.joints)
     joints = fuse({stream: said.logits for stream, said in from_joints.items()}, ensemble.fusion)
+    took = sum(each.took for each in found)
     return {
         "dataset": plan.spec.name,
         "protocol": fused.protocol.name,
@@ -135,6 +136,8 @@ def row_of(
         "status": "ok",
         "reason": "",
         **rows.row_figures(plan, fused),
+        "clips_per_second": len(found) / took,
+        "seconds": took,
         "peak_memory_mb": max(each.peak_mb for each in found),
         "parameters": sum(p.numel() for c in ensemble.checkpoints.values() for p in c.model.parameters()),
         "latency_ms": 1e3 * float(np.median([each.took for each in found if each.took])),

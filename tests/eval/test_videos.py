@@ -48,7 +48,7 @@ def test_the_row_counts_what_failed_as_wrong_and_says_how_long_it_took(place):
     assert (row["protocol"], row["streams"], row["fusion"]) == ("val-videos", "joint", "none")
     assert (row["n"], row["top1_instance"], row["top5_instance"]) == (6, pytest.approx(4 / 6), 1)
     assert row["interval"].startswith("bootstrap over 3 signers") and row["selection"].startswith("epoch: ")
-    assert row["latency_ms"] == 2000 and row["peak_memory_mb"] == 500
+    assert row["seconds"] == 11 and row["latency_ms"] == 2000 and row["peak_memory_mb"] == 500
     for part in (
         "6 of the split's 8 clips",
         "1 videos could not",
