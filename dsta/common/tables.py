@@ -83,7 +83,8 @@ def _check_head(head: Sequence[str], columns: Sequence[str]) -> None:
         raise _TableFault(f"has its cells separated by {separator}, not by commas")
     if lacking:
         there = f" (its first line: {', '.join(head)[:80]})" if any(head) else ""
-        raise _TableFault(f"lacks the column {' and '.join(lacking)}{there}")
+        named = lacking if len(lacking) < 4 else [*lacking[:2], f"{len(lacking) - 2} more"]
+        raise _TableFault(f"lacks the column {' and '.join(named)}{there}")
     twice = next((name for name in columns if head.count(name) > 1), None)
     if twice:
         raise _TableFault(f"has the column {twice} twice")

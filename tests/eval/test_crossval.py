@@ -19,7 +19,7 @@ from dsta.streams import Stream
 from dsta.train import fit
 from dsta.train import folds as module
 from dsta.train.runs import CrossValidation
-from eval import crossval, publish, run_all
+from eval import crossval, material, publish, run_all
 from leaderboard.results import read_rows
 
 pytestmark = pytest.mark.slow  # nearly all look at networks that are trained here
@@ -155,7 +155,7 @@ def test_the_measured_figures_add_up(finished, measured, clips, dataset):
     chosen = json.loads((out / "chosen.json").read_text())
     rows = {(r["streams"], r["fusion"]): r for r in read_rows(measured / "results.csv") if r["dataset"] == dataset}
     own = [clip for clip in clips.values() if clip.dataset == dataset]
-    of_folds = publish.figures_of_folds(CrossValidation(out), own)
+    of_folds = material.figures_of_folds(CrossValidation(out), own)
     hits, ranks_all, singles, losses = [], [], [], []
     for fold, choice in sorted(chosen.items()):
         labels, scores = held_scores(out, clips, fold, choice["epoch"], dataset)
@@ -238,7 +238,7 @@ def some_folds(data, folder, folds):
 def test_a_set_is_also_judged_among_all_glosses_of_the_vocabulary(finished, data):
     out, run = finished[0], CrossValidation(finished[0])
     clips = [clip for folder in data for clip in read_skeletons(folder)]
-    ((system, found),) = publish.figures_among_all(run, clips, "alpha").items()
+    ((system, found),) = material.figures_among_all(run, clips, "alpha").items()
     right, count = 0, 0
     for fold, choice in run.choices().items():
         saved = {str(stream): scores_of(out / f"fold{fold}" / stream) for stream in Stream}
@@ -250,7 +250,7 @@ def test_a_set_is_also_judged_among_all_glosses_of_the_vocabulary(finished, data
                 right, count = right + (VOCABULARY[fused.argmax()] == gloss), count + 1
     assert system == "fused, among all 4 glosses" and (found["n"], found["top1_instance"]) == (count, right / count)
     alone = [clip for clip in clips if clip.dataset == "alpha"]
-    assert publish.figures_among_all(run, alone, "alpha") == {}
+    assert material.figures_among_all(run, alone, "alpha") == {}
 
 
 def test_one_fold_is_a_users_error(data, tmp_path, capsys):

@@ -177,5 +177,5 @@ def test_a_damaged_table_is_told_before_anything_is_scored(place, monkeypatch, c
     (place / "out").mkdir(exist_ok=True)
     (place / "out" / "results.csv").write_text("a,b\n1,2\n")
     assert run(place) == 2
-    assert "not a results file" in capsys.readouterr().err
+    assert "lacks the column dataset and protocol and" in capsys.readouterr().err
     assert (place / "out" / "results.csv").read_text() == "a,b\n1,2\n"
