@@ -3,52 +3,43 @@
     python app.py        # http://127.0.0.1:7860
 
 Nothing on the page is loaded from the internet, and the server keeps nothing of a video: pictures and the download
-travel inside the page, and the upload is deleted as soon as it is recognised.
+travel inside the page, and the upload is deleted at the end of its run.
 """
 
-import logging
-from html import escape
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
+from starlette.middleware import Middleware
 
 from dsta.common import UserError
-from dsta.page import SCRIPT, STYLE, draw, panels, vocabularies
+from dsta.page import SCRIPT, STYLE, panels, runs, vocabularies
+from dsta.page.gate import Gate
+from dsta.page.uploads import MAX_BYTES, Uploads
 from leaderboard import tab as leaderboard
+
+UPLOADS = Uploads(get_upload_folder)
 
 
 def recognise(
-    video: str | None,
+    run: str,
     name: str,
+    request: gr.Request,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio's way
-) -> tuple[str, str]:
-    """A video's path and a vocabulary's name -> (answer, pictures) as HTML. A failure becomes a gr.Error; the upload is
-    deleted in any case."""
-    try:
-        if not video:
-            raise UserError("There is no video yet: choose a file, or record one with the camera, then try again.")
-        if not Path(video).exists():
-            raise UserError("This video has already been deleted from the server: choose or record it again.")
-        among = vocabularies.vocabulary(name)
-        shots = draw.Snapshots()
-        result = among.recognizer().recognize(
-            video, progress=lambda step, share: progress(share, desc=step), on_frame=shots.add
-        )
-        progress(1, desc="Drawing the skeleton")
-        moving = draw.overlay(shots, result.pose)
-        return panels.answer_html(result, Path(video).name, among), panels.pictures_html(result, moving)
-    except UserError as error:
-        message = escape(str(error), quote=False)  # gradio shows it as HTML, and it may name the user's file
-        raise gr.Error(message, duration=None, title="This did not work", print_exception=False) from error
-    except Exception as error:
-        logging.exception("recognise failed")
-        message = "Something went wrong in the program, not in your video. The server's log has the details."
-        raise gr.Error(message, duration=None, title="A bug", print_exception=False) from error
-    finally:
-        if video and Path(video).resolve().is_relative_to(Path(get_upload_folder()).resolve()):
-            Path(video).unlink(missing_ok=True)
+) -> dict[str, str]:
+    """A run and a vocabulary's name -> what the page shows of it (`dsta.page.runs.outcome`)."""
+    UPLOADS.claim(request.session_hash or "", run)
+    return runs.outcome(UPLOADS, run, name, lambda step, share: progress(share, desc=step))
+
+
+def claim(run: str, request: gr.Request) -> None:
+    """A visitor waits for this run, and no longer for an earlier one."""
+    UPLOADS.claim(request.session_hash or "", run)
+
+
+def leave(request: gr.Request) -> None:
+    """A visitor has gone, or waits for nothing any more."""
+    UPLOADS.leave(request.session_hash or "")
 
 
 def describe_vocabulary(name: str) -> tuple[str, str, str, dict[str, Any], str]:
@@ -72,7 +63,7 @@ def offer() -> gr.Dropdown:
 
 
 def build() -> gr.Blocks:
-    """The whole page; launch it with LAUNCH. Files that gradio keeps are deleted after half an hour."""
+    """The whole page; launch it with LAUNCH. The tables that gradio keeps are deleted after half an hour."""
     parts: dict[str, Any] = {}
     with gr.Blocks(title="Which sign is this?", analytics_enabled=False, delete_cache=(300, 1800)) as page:
         gr.HTML(panels.HEADER)
@@ -85,12 +76,15 @@ def build() -> gr.Blocks:
                     parts["video"] = gr.Video(
                         show_label=False, elem_id="video", webcam_options=camera, include_audio=True
                     )
-                    parts["go"] = gr.Button("Recognise", variant="primary", elem_classes="asks")
+                    parts["go"] = gr.Button("Recognise", variant="primary", interactive=False)
+                    parts["stop"] = gr.Button("Cancel", visible=False)
                     parts["again"] = gr.Button("Another video", visible=False)
                     gr.HTML(panels.PRIVACY)
                 with gr.Column(scale=3, min_width=300):
                     parts["answer"] = gr.HTML(panels.empty_html(), elem_id="result")
             parts["pictures"] = gr.HTML()
+            parts["run"], parts["outcome"] = gr.Textbox(visible=False), gr.JSON(visible=False)
+            parts["empty"] = gr.HTML(panels.empty_html(), visible=False)
         leaderboard.build_tab()
         with gr.Tab("About"):
             parts["about"] = gr.Markdown(panels.about_text())
@@ -101,35 +95,40 @@ def build() -> gr.Blocks:
     return page.queue(default_concurrency_limit=1, max_size=20)
 
 
-def _react(
-    page: gr.Blocks, choice: Any, video: Any, go: Any, again: Any, answer: Any, pictures: Any, **about: Any
-) -> None:
-    """What happens when a video is there, is asked about or taken away, and when another vocabulary is chosen."""
+def _react(page: gr.Blocks, **parts: Any) -> None:
+    """What happens when a video is there, is asked about or taken away, and when another vocabulary is chosen.
+
+    No video is sent as gradio sends files: the browser names the run, and what the server says of a run reaches the
+    page by way of a hidden part, from where the browser shows it if that run is still waited for.
+    """
     private: dict[str, Any] = {"api_visibility": "private"}
-    quiet = private | {"show_progress": "hidden"}
+    quiet = private | {"show_progress": "hidden", "queue": False}
+    video, choice, run, outcome = (parts[name] for name in ("video", "choice", "run", "outcome"))
+    answer, pictures, empty = (parts[name] for name in ("answer", "pictures", "empty"))
+    go, stop, again = buttons = [parts[name] for name in ("go", "stop", "again")]
 
-    def buttons(used: Any) -> list[dict[str, Any]]:  # a used video is gone: offer another
-        return [gr.update(visible=not used), gr.update(visible=bool(used))]
+    begin = [go.click, video.upload, video.stop_recording]
+    gr.on(begin, None, None, buttons, js="() => dsta.buttons('running')")
+    asked = gr.on(begin, None, video, run, js="video => dsta.ask(video)", trigger_mode="multiple")
+    claimed = asked.then(claim, run, None, trigger_mode="multiple", **quiet)
+    ran = claimed.then(recognise, [run, choice], outcome, show_progress_on=answer, trigger_mode="multiple", **private)
+    ran.success(None, outcome, [answer, pictures, *buttons], js="outcome => dsta.show(outcome)")
+    ran.failure(None, None, buttons, js="() => dsta.failed()")
 
-    def start(name: str, used: Any = None) -> tuple[Any, ...]:
-        return describe_vocabulary(name)[0], "", *buttons(used)
+    stop.click(None, None, buttons, js="() => dsta.stop('ready')", cancels=ran)
+    stop.click(leave, None, None, **quiet)
+    shown = [video, answer, pictures, *buttons]
+    for end in (again.click, video.clear):
+        end(None, empty, shown, js="empty => [null, empty, '', ...dsta.stop('empty')]", cancels=ran)
+        end(leave, None, None, **quiet)
+    page.unload(leave)
 
-    def changed(name: str) -> tuple[Any, ...]:  # the video stays: it may be recognised among other signs
-        return *describe_vocabulary(name), "", *buttons(None)
-
-    asked, ask = [video, choice], "(video, name) => dsta.start(video, name)"
-    begin, to_start = [go.click, video.upload, video.stop_recording], [answer, pictures, go, again]
-    run = gr.on(begin, recognise, asked, [answer, pictures], js=ask, show_progress_on=answer, **private)
-    good = run.success(buttons, video, [go, again], **private)
-    bad = run.failure(lambda used, name: start(name, used), asked, to_start, **private)
-    good.then(None, js="() => dsta.showResult()")
-    for end in (good, bad):
-        end.then(None, js="() => dsta.standStill(false)")
-    again.click(lambda: None, None, video, **private)
-    gr.on([again.click, video.clear], start, choice, to_start, **private)
-    texts = [answer, *about.values()]  # in the order of describe_vocabulary
-    page.load(offer, None, choice, **quiet).then(describe_vocabulary, choice, texts, **quiet)
-    choice.input(changed, choice, [*texts, pictures, go, again], **quiet)
+    described = [empty, *(parts[name] for name in ("about", "signs", "fold", "card"))]
+    loaded = page.load(offer, None, choice, **quiet).then(describe_vocabulary, choice, described, **quiet)
+    loaded.then(None, empty, answer, js="empty => dsta.asking || dsta.run ? [] : [empty]")
+    chosen = choice.input(describe_vocabulary, choice, described, **quiet)
+    anew = "(empty, video) => [empty, '', ...dsta.stop(video ? 'ready' : 'empty')]"
+    chosen.then(None, [empty, video], [answer, pictures, *buttons], js=anew)
 
 
 FONT = ("system-ui", "Segoe UI", "Roboto", "sans-serif")
@@ -141,7 +140,8 @@ LAUNCH: dict[str, Any] = {
     "theme": _theme,
     "css_paths": [STYLE, leaderboard.STYLE],
     "js": "\n".join(path.read_text(encoding="utf-8") for path in (SCRIPT, leaderboard.SCRIPT)),
-    "max_file_size": "100mb",
+    "max_file_size": MAX_BYTES,
+    "app_kwargs": {"middleware": [Middleware(Gate, uploads=UPLOADS)]},
     "footer_links": [],
     "ssr_mode": False,
     "run_history": False,  # gradio would keep results in the browser's storage

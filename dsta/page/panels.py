@@ -17,8 +17,8 @@ STREAM_TITLES = {"joint": "Joints", "bone": "Bones", "joint_motion": "Joint moti
 HEADER = """<header><h1>Which sign is this?</h1><p>A short video of one sign goes in, the most likely words come out –
 recognised from 27 joints of the body and hands, with everything the network saw on show.</p></header>"""
 
-PRIVACY = """<p class="quiet small">The server deletes your video as soon as it is recognised, within the hour in any
-case. Pictures and results exist only in your browser.</p>"""
+PRIVACY = """<p class="quiet small">The server deletes your video as soon as it is recognised, within ten minutes in
+any case. Pictures and results exist only in your browser.</p>"""
 
 _EMPTY = """<div class="card"><h3>How to film a sign</h3><ul>
 <li><b>One sign</b>, 1 to 4 seconds: start and end with the hands down.</li>
@@ -71,6 +71,11 @@ def signs_html(of: Vocabulary) -> str:
 def not_ready_html(why: UserError) -> str:
     """What stands where the answer would, of weights that cannot be used."""
     return f'<div class="card"><h3>Not ready yet</h3><p>{escape(str(why))}</p></div>'
+
+
+def problem_html(sentence: str) -> str:
+    """What stands where the answer would, of a run that came to none."""
+    return f'<div class="card unsure"><h3>This did not work</h3><p>{escape(sentence, quote=False)}</p></div>'
 
 
 def _signs(of: Vocabulary) -> tuple[str, str]:

@@ -2,6 +2,10 @@
 
 import pytest
 from helpers.benchmarks import network
+from helpers.media import numbered, write_video
+from helpers.page import FakeRecognizer, offered
+
+from dsta.page import vocabularies
 
 
 @pytest.fixture
@@ -16,3 +20,19 @@ def write(tmp_path):
         return tmp_path / name
 
     return folder
+
+
+@pytest.fixture
+def video(tmp_path):
+    return write_video(tmp_path / "sign.mp4", numbered(12, 160, 120), codec="mpeg4")
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """A function that sets what the page's recognisers answer, by the names of their folders; the first is "a"."""
+
+    def set_answers(answer, **others):
+        there = {"a": offered("a", "American", FakeRecognizer(answer))} | others
+        monkeypatch.setattr(vocabularies, "found", lambda: there)
+
+    return set_answers

@@ -1,0 +1,50 @@
+"""Stand-ins for the page's vocabularies and their recognisers."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from dsta.common import UserError
+from dsta.keypoints import Pose
+from dsta.recognize import Prediction, Recognition
+from dsta.skeleton import NUM_JOINTS
+from dsta.video import read_frames
+
+GLOSSES = ("book", "<b>drink</b>", "no", "yes", "help", "later")
+
+
+def recognition(confident: bool = True) -> Recognition:
+    keypoints = np.random.default_rng(0).uniform(1, 100, (12, NUM_JOINTS, 3)).astype(np.float32)
+    keypoints[..., 2] = 1
+    ranked = tuple(map(Prediction, GLOSSES, (0.9, 0.05, 0.03, 0.01, 0.005, 0.005)))
+    quality = {"frames": 12, "seconds": 0.48, "body": 1.0, "left_hand": 0.25, "right_hand": 0.999}
+    quality |= {"confident": confident, "notes": [] if confident else ["No hand was seen in 3 < 4 frames."]}
+    pose = Pose(keypoints, 25.0, 160, 120, "mediapipe-holistic")
+    streams = dict.fromkeys(("joint", "bone", "joint_motion", "bone_motion"), ranked)
+    return Recognition(ranked, streams, quality, {"joints": 2.13, "network": 0.1}, pose, keypoints[:8])
+
+
+class FakeRecognizer:
+    """Answers, or fails, as it is told."""
+
+    def __init__(self, answer: Recognition | Exception, glosses: tuple[str, ...] = GLOSSES) -> None:
+        self.answer, self.glosses = answer, glosses
+
+    def recognize(self, source, progress=None, on_frame=None) -> Recognition:
+        progress("Running the network", 0.5)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        for frame in read_frames(source):
+            on_frame(frame)
+        return self.answer
+
+
+def offered(name: str, kind: str, recognizer: FakeRecognizer | UserError, card: str = "") -> SimpleNamespace:
+    def loaded():
+        if isinstance(recognizer, Exception):
+            raise recognizer
+        return recognizer
+
+    label = f"{kind or name} (6 signs)"
+    return SimpleNamespace(folder=Path("weights") / name, kind=kind, label=label, card=card, recognizer=loaded)

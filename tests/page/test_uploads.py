@@ -1,0 +1,116 @@
+"""Uploads as the server takes, keeps and deletes them."""
+
+import io
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from helpers.page import recognition
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.testclient import TestClient
+
+from dsta.page import gate, runs
+from dsta.page.gate import Gate
+from dsta.page.uploads import Uploads
+
+UPLOAD = "/gradio_api/upload"
+
+
+@pytest.fixture
+def uploads(tmp_path):
+    return Uploads(lambda: tmp_path)
+
+
+@pytest.fixture
+def client(uploads):
+    return TestClient(Starlette(middleware=[Middleware(Gate, uploads=uploads)]))
+
+
+def kept(uploads):
+    return [path for path in uploads.folder.rglob("*") if path.is_file()]
+
+
+def test_ten_visitors_with_the_same_file_are_all_answered(client, uploads, video, answers):
+    answers(recognition())
+
+    def visit(number):
+        (path,) = client.post(UPLOAD, files={"files": ("sign.mp4", video.read_bytes())}).json()
+        return path.split("/")[-2]
+
+    with ThreadPoolExecutor(10) as visitors:
+        runs_of_all = list(visitors.map(visit, range(10)))
+        assert len(set(runs_of_all)) == 10
+        said = list(visitors.map(lambda run: runs.outcome(uploads, run, "a", lambda *_: None), runs_of_all))
+    assert all("Best match" in one["answer"] for one in said) and [one["run"] for one in said] == runs_of_all
+    assert not kept(uploads)
+
+
+@pytest.mark.parametrize(
+    ("form", "status"),
+    [
+        ({"files": {"other": ("a.mp4", b"x")}}, 400),
+        ({"files": [("files", ("a.mp4", b"x")), ("files", ("b.mp4", b"y"))]}, 400),
+        ({"data": {"files": "x"}}, 400),
+        ({"content": b"x", "headers": {"content-type": "multipart/form-data"}}, 400),
+        ({"content": b"x"}, 400),
+        ({"files": {"files": ("a.mp4", b"x" * 40_000)}}, 413),
+    ],
+    ids=["other field", "two files", "no file", "no boundary", "no form", "too large"],
+)
+def test_what_is_no_single_video_leaves_nothing(client, uploads, form, status, monkeypatch):
+    monkeypatch.setattr(gate, "MAX_BYTES", 20_000)
+    answer = client.post(UPLOAD, **form)
+    assert (answer.status_code, answer.text.count(".")) == (status, 1) and not kept(uploads)
+
+
+def test_a_body_is_counted_where_its_head_does_not_say_how_long_it_is(client, uploads, monkeypatch):
+    monkeypatch.setattr(gate, "MAX_BYTES", 20_000)
+    head = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.mp4"\r\n\r\n'
+    body = (piece for piece in [head, *[b"x" * 1000] * 50])
+    form = {"content-type": "multipart/form-data; boundary=x"}
+    assert client.post(UPLOAD, content=body, headers=form).status_code == 413 and not kept(uploads)
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("../../x.mp4", "x.mp4"), ("a/b\\c.mov", "c.mov"), (".x", "x"), ("..", "video"), ("", "video"),
+        ("<b>\0\n.mp4", "_b___.mp4"), ("é" * 300 + ".mp4", "é" * 56 + ".mp4"),
+    ],
+)  # fmt: skip
+def test_a_name_is_made_harmless(uploads, name, plain):
+    path = uploads.keep(io.BytesIO(b"x"), name)
+    assert path.name == plain and path.parent.parent == uploads.folder
+
+
+def test_a_full_disk_leaves_no_part_of_a_file(uploads):
+    class Full(io.BytesIO):
+        def read(self, *_):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        uploads.keep(Full(), "a.mp4")
+    assert not list(uploads.folder.iterdir())
+
+
+def test_the_sweeper_deletes_what_is_old_and_only_in_its_own_folder(uploads, tmp_path):
+    old, new = (uploads.keep(io.BytesIO(b"x"), "a.mp4") for _ in range(2))
+    foreign = tmp_path / "foreign"
+    foreign.write_text("")
+    for path in (old.parent, foreign):
+        os.utime(path, (time.time() - 541,) * 2)
+    uploads.sweep()
+    assert not old.parent.exists() and new.exists() and foreign.exists()
+
+
+def test_the_sweeper_works_while_the_server_runs(client, uploads, monkeypatch):
+    swept = []
+    monkeypatch.setattr(uploads, "sweep", lambda: swept.append(1))
+    monkeypatch.setattr(gate, "_SWEEP_EVERY", 0.01)
+    with client:
+        deadline = time.monotonic() + 60
+        while len(swept) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert len(swept) >= 3
