@@ -92,7 +92,7 @@ def build() -> gr.Blocks:
             with gr.Accordion("Model card of the weights", open=False, visible=False) as parts["fold"]:
                 parts["card"] = gr.Markdown()
         _react(page, **parts)
-    return page.queue(default_concurrency_limit=1, max_size=20)
+    return page.queue(default_concurrency_limit=1, max_size=20, api_open=False)
 
 
 def _react(page: gr.Blocks, **parts: Any) -> None:
@@ -143,6 +143,7 @@ LAUNCH: dict[str, Any] = {
     "max_file_size": MAX_BYTES,
     "app_kwargs": {"middleware": [Middleware(Gate, uploads=UPLOADS)]},
     "footer_links": [],
+    "enable_monitoring": False,
     "ssr_mode": False,
     "run_history": False,  # gradio would keep results in the browser's storage
 }

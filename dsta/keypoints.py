@@ -90,6 +90,8 @@ class Pose:
             return cls(**read(path))
         except UserError as error:
             raise UserError(f"{path.name}: {error}") from error
+        except NotImplementedError as error:  # pose-format's word for it
+            raise UserError(f"{path.name} is of an unknown version of .pose; write it as version 0.2.") from error
         except (*_BAD_BYTES, zipfile.BadZipFile) as error:
             raise UserError(f"{path.name} is damaged or no keypoint file; extract the keypoints again.") from error
 

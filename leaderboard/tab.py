@@ -100,7 +100,9 @@ def build_tab(folder: Path = OUT) -> None:
         with gr.Row(elem_classes="lb-controls"):
             parts["dataset"] = gr.Dropdown([table.OVERVIEW], label="Dataset", min_width=170)
             protocol = gr.Dropdown([table.ANY, *SERIES], label="Protocol", min_width=130)
-            search = gr.Textbox(label="Search", placeholder="bone fitted", max_lines=1, min_width=160)
+            search = gr.Textbox(
+                label="Search", placeholder="bone fitted", max_lines=1, max_length=table.LONGEST_SEARCH, min_width=160
+            )
             by = gr.Dropdown(list(table.SORTS), label="Sort", min_width=180)
         with gr.Column(visible=False) as parts["measured"]:
             parts["rows"] = gr.Dataframe(**layout(shape), **sheet, label="Measured here", max_height=460)

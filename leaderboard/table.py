@@ -26,6 +26,7 @@ GLOSS = ("gloss", "confused_with"), ("n", "hits1", "hits5", "confused_count")
 DISTURBED = ("disturbance", "level"), ("n", *SHARES[:3])
 
 INITIALS = "J joint, B bone, JM and BM their motion"
+LONGEST_SEARCH = 100  # characters
 OVERVIEW, EVERYTHING, ANY = "Best of each", "All datasets", "any"
 MEASURES = dict(zip(RATES, ("Top-1", "Top-5", "Top-1 / class", "Top-5 / class"), strict=True))
 SORTS: dict[str, tuple[str, bool] | None] = {  # a number column, and whether the smallest comes first
@@ -165,7 +166,7 @@ def filtered(rows: pd.DataFrame, dataset: str, protocol: str = ANY, search: str 
         rows = rows[rows[column] == dataset]
     if protocol != ANY:
         rows = rows[rows["protocol"] == protocol]
-    if words := search.casefold().split():
+    if words := search[:LONGEST_SEARCH].casefold().split():
         texts = rows.select_dtypes(exclude="number").astype(str)
         said = texts.agg(" ".join, axis=1).str.casefold() if len(texts) else pd.Series("", index=rows.index, dtype=str)
         if "streams" in rows:  # a stream is found as the table words it, too

@@ -1,5 +1,6 @@
 """`Pose`: what it accepts, its clip, and its files."""
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -169,6 +170,15 @@ def test_the_first_person_who_was_seen_is_taken(tmp_path):
     with path.open("wb") as out:
         file.write(out)
     assert Pose.load(path).keypoints[0, INDEX["nose"]].tolist() == [100, 100, 0.5]
+
+
+@pytest.mark.parametrize("version", [0.7, -1.0, float("inf")])
+def test_a_pose_of_an_unknown_version_is_a_sentence(tmp_path, version):
+    path = tmp_path / "a.pose"
+    make_pose().save(path)
+    path.write_bytes(struct.pack("<f", version) + path.read_bytes()[4:])
+    with pytest.raises(UserError, match=r"a\.pose is (of an unknown version|damaged)"):
+        Pose.load(path)
 
 
 @pytest.mark.parametrize("ending", ["npz", "pose"])

@@ -1,6 +1,8 @@
-"""What stands between the network and gradio: uploads come in here, each to a path of its own."""
+"""What stands between the network and gradio: the routes that the page needs, bounded requests, and the uploads."""
 
 import asyncio
+import json
+import re
 from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -12,16 +14,27 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from dsta.page.uploads import MAX_BYTES, Uploads
 
 if TYPE_CHECKING:
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 API = "/gradio_api"
+_OPEN = {
+    "GET": r"/|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)|/(assets|static)/.+"
+    rf"|{API}/(info|app_id|startup-events|upload_progress|queue/data|theme\.css|heartbeat/\w+|file=.+)",
+    "POST": rf"{API}/(upload|queue/join|run/predict|cancel|reset)",
+}
+"""The routes that the page needs, by method; gradio has many more."""
+_MOST_JSON = 100_000  # bytes
 _ENVELOPE = 10_000  # bytes of a form beside its file
 _SWEEP_EVERY = 30.0  # seconds
 
 
 class Gate:
-    """ASGI middleware. It takes the uploads instead of gradio, whose paths are hashes of what the files hold and
-    therefore shared by all who send the same, and sweeps them for as long as the server runs."""
+    """ASGI middleware: only what the page needs comes through, and of a bounded size.
+
+    It takes the uploads instead of gradio, whose paths are hashes of what the files hold and therefore shared by all
+    who send the same, and sweeps them for as long as the server runs. No other request may name a file: gradio would
+    fetch one from an address whatever its size, and stumble over a folder.
+    """
 
     def __init__(self, app: "ASGIApp", uploads: Uploads) -> None:
         self.app, self.uploads = app, uploads
@@ -33,14 +46,23 @@ class Gate:
                 await self.app(scope, receive, send)
             finally:
                 sweeping.cancel()
-        elif scope["type"] == "http" and _route(scope) == f"{API}/upload":
+        elif scope["type"] == "http":
             with suppress(ClientDisconnect):  # nothing of it was kept
-                response = await self._upload(Request(scope, receive))
-                await response(scope, receive, send)
-        elif scope["type"] == "http" and _route(scope) == f"{API}/upload_progress":  # of which gradio now knows nothing
-            await Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")(scope, receive, send)
-        else:
-            await self.app(scope, receive, send)
+                await self._pass(scope, receive, send)
+
+    async def _pass(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Answers a request, or hands it on."""
+        route, method = scope["path"].removeprefix(scope.get("root_path", "")), scope["method"].replace("HEAD", "GET")
+        answer: Response | None = None
+        if not re.fullmatch(_OPEN.get(method, ""), route.rstrip("/") or "/"):
+            answer = PlainTextResponse("There is nothing here.", 404)
+        elif route == f"{API}/upload":
+            answer = await self._upload(Request(scope, receive))
+        elif route == f"{API}/upload_progress":  # of which gradio, without the upload, knows nothing
+            answer = Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
+        elif method == "POST":
+            answer, receive = await _checked(Request(scope, receive), receive)
+        await (answer or self.app)(scope, receive, send)
 
     async def _sweep(self) -> None:
         while True:
@@ -86,6 +108,19 @@ async def _limited(request: Request, most: int) -> AsyncGenerator[bytes, None]:
         yield piece
 
 
-def _route(scope: "Scope") -> str:
-    """The path that is asked for, without the prefix under which a proxy serves the page."""
-    return scope["path"].removeprefix(scope.get("root_path", "")).rstrip("/") or "/"
+async def _checked(request: Request, receive: "Receive") -> tuple[Response | None, "Receive"]:
+    """Reads a body of JSON -> a refusal, or None and the body to be read again."""
+    try:
+        body = b"".join([piece async for piece in _limited(request, _MOST_JSON)])
+        if "gradio.FileData" in json.dumps(json.loads(body)):  # however it was escaped
+            return PlainTextResponse("Files are uploaded; no path or address of one is taken.", 400), receive
+    except _TooLarge:
+        return PlainTextResponse(f"This is more than {_MOST_JSON} bytes of JSON.", 413), receive
+    except (ValueError, RecursionError):
+        return PlainTextResponse("This is no JSON.", 400), receive
+    whole: list[Message] = [{"type": "http.request", "body": body}]
+
+    async def again() -> "Message":
+        return whole.pop() if whole else await receive()
+
+    return None, again

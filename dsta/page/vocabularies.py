@@ -66,15 +66,22 @@ def found(default: Path = DEFAULT_WEIGHTS) -> dict[str, Vocabulary]:
     """The vocabularies beside `default`, that one first and the others by their labels: folder's name -> vocabulary.
 
     A label is "American (71 signs)", with the folder's name where the language is unknown or there are two of it.
-    Where there is nothing at all, `default` is there all the same: its recogniser raises the reason.
+    A folder that cannot be read is left out, which the log says. Where none is left, `default` is there all the same:
+    its recogniser raises the reason.
     """
     folders = {folder for folder in default.parent.glob("[!.]*") if any(path.exists() for path in _files(folder))}
-    kinds = {folder: _kind(folder) for folder in sorted(folders) or [default]}
+    sizes = {}
+    for folder in sorted(folders):
+        try:
+            sizes[folder] = _size(folder)
+        except UserError as error:
+            logging.warning("%s is left out: %s", folder, error)
+    kinds = {folder: _kind(folder) for folder in sizes or [default]}
     known = []
     for folder, kind in kinds.items():
         alone = list(kinds.values()).count(kind) == 1
         name = (kind if alone else f"{kind}, {folder.name}") if kind else folder.name
-        size = _size(folder)
+        size = sizes.get(folder, 0)
         known.append(Vocabulary(folder, kind, f"{name} ({size} sign{'s' * (size > 1)})" if size else name))
     known.sort(key=lambda vocabulary: (vocabulary.folder != default, vocabulary.label.casefold()))
     return {vocabulary.folder.name: vocabulary for vocabulary in known}
@@ -107,12 +114,15 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _size(folder: Path) -> int:
-    """How many signs there are, by the first network's configuration; 0 where that cannot be read."""
-    try:
-        configs = sorted([*folder.glob(CONFIG_FILE), *folder.glob(f"*/{CONFIG_FILE}")])
-        return len(read_json(configs[0])["glosses"])
-    except (UserError, OSError, LookupError, TypeError):
-        return 0
+    """How many signs there are, by the first network's configuration. Raises UserError where the folder has none, or
+    its ensemble cannot be read."""
+    if (folder / ENSEMBLE_FILE).exists():
+        read_json(folder / ENSEMBLE_FILE)
+    configs = sorted([*folder.glob(CONFIG_FILE), *folder.glob(f"*/{CONFIG_FILE}")])
+    glosses = read_json(configs[0]).get("glosses") if configs else None
+    if not isinstance(glosses, list) or not glosses:
+        raise UserError(f"No network in {folder} names its glosses: restore it.")
+    return len(glosses)
 
 
 def _kind(folder: Path) -> str:

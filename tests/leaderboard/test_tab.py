@@ -59,6 +59,8 @@ def test_overview_has_the_best_of_each_and_a_dataset_has_all_of_its_rows(folder)
     assert len(cells(view(folder, dataset="WLASL100")["rows"])) == 3
     assert len(cells(view(folder, dataset="WLASL100", protocol="test", search="equal")["rows"])) == 1
     assert [line[0] for line in cells(view(folder, by="Highest top-1", search="folds")["rows"])] == ["wlasl50"]
+    long = "folds" + " " * table.LONGEST_SEARCH + "no such word"
+    assert len(cells(view(folder, search=long)["rows"])) == 1  # what is beyond the limit is not looked at
 
 
 def test_published_figures_never_stand_among_the_measured_ones(folder):

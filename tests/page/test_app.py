@@ -46,7 +46,8 @@ def run(uploads):
 def test_the_page_is_built_private_and_without_analytics():
     assert isinstance(app.demo, gr.Blocks)
     assert app.demo.analytics_enabled is False
-    assert app.LAUNCH["run_history"] is False
+    assert app.LAUNCH["run_history"] is app.LAUNCH["enable_monitoring"] is False
+    assert app.demo.api_open is False  # nobody passes the queue
     assert not app.demo.is_running
     assert all(path.is_absolute() and path.is_file() for path in app.LAUNCH["css_paths"])  # started from any folder
     webcam = next(block for block in app.demo.blocks.values() if isinstance(block, gr.Video))

@@ -9,6 +9,9 @@ import pytest
 from helpers.page import recognition
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from dsta.page import gate, runs
@@ -25,7 +28,11 @@ def uploads(tmp_path):
 
 @pytest.fixture
 def client(uploads):
-    return TestClient(Starlette(middleware=[Middleware(Gate, uploads=uploads)]))
+    async def through(request: Request) -> PlainTextResponse:
+        return PlainTextResponse(b"through " + await request.body())
+
+    everything = Route("/{path:path}", through, methods=["GET", "POST", "PUT", "DELETE"])
+    return TestClient(Starlette(routes=[everything], middleware=[Middleware(Gate, uploads=uploads)]))
 
 
 def kept(uploads):
@@ -114,3 +121,36 @@ def test_the_sweeper_works_while_the_server_runs(client, uploads, monkeypatch):
         while len(swept) < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
     assert len(swept) >= 3
+
+
+@pytest.mark.parametrize(
+    ("method", "route"),
+    [
+        ("POST", "/gradio_api/process_recording"), ("GET", "/monitoring"), ("GET", "/monitoring/summary"),
+        ("POST", "/gradio_api/api/predict"), ("POST", "/gradio_api/call/recognise"), ("POST", "/login"),
+        ("POST", "/gradio_api/component_server"), ("GET", "/gradio_api/proxy=http://127.0.0.1"), ("GET", "/upload"),
+        ("PUT", "/"), ("DELETE", "/gradio_api/upload"), ("GET", "/gradio_api/run/predict"), ("POST", "/config"),
+        ("GET", "/gradio_api/openapi.json"), ("GET", "/gradio_api/stream/a/1/2/playlist.m3u8"), ("GET", "/x"),
+    ],
+)  # fmt: skip
+def test_what_the_page_does_not_need_is_closed(client, method, route):
+    assert client.request(method, route, json={}).status_code == 404
+
+
+@pytest.mark.parametrize("route", ["/", "/config", "/assets/a/b.js", "/gradio_api/file=/a b.mp4", "/gradio_api/info/"])
+def test_what_the_page_reads_is_open(client, route):
+    assert (client.get(route).text, client.head(route).status_code) == ("through ", 200)
+
+
+@pytest.mark.parametrize("route", ["/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/cancel"])
+def test_json_comes_through_whole_unless_it_is_long_or_names_a_file(client, route):
+    def answer(content):
+        said = client.post(route, content=content)
+        return said.status_code, said.text
+
+    assert answer(b'{"data": ["\xc3\xa9"]}') == (200, 'through {"data": ["é"]}')
+    assert answer(b'["' + b"x" * 100_000 + b'"]')[0] == 413
+    assert answer(b"[" * 50_000)[0] == 400 and answer(b"no")[0] == 400
+    for path in ("http://127.0.0.1/a.mp4", "/tmp"):
+        file = f'{{"data": [{{"path": "{path}", "meta": {{"_type": "gradio.\\u0046ileData"}}}}]}}'
+        assert answer(file.encode()) == (400, "Files are uploaded; no path or address of one is taken.")

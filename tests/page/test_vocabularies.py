@@ -61,27 +61,39 @@ def test_without_the_default_the_others_are_offered_and_without_all_the_reason(w
 def test_a_single_stream_and_streams_without_an_ensemble_are_offered_too(write, tmp_path):
     default = write("main")
     (default / "joint").rename(tmp_path / "alone")
-    assert labels(default) == {"main": "main", "alone": "alone (2 signs)"}
+    assert labels(default) == {"alone": "alone (2 signs)"}  # of `main` no network is left
     assert len(found(default)["alone"].recognizer().glosses) == 2
     (write("mine") / "ensemble.json").unlink()  # as `dsta.train` leaves them
-    assert list(found(default)) == ["main", "alone", "mine"]
+    assert list(found(default)) == ["alone", "mine"]
     assert list(found(default)["mine"].recognizer().ensemble.fusion) == ["joint"]
 
 
-@pytest.mark.parametrize(
-    ("file", "content"),
-    [
-        ("ensemble.json", b"{"),
-        ("ensemble.json", b"[]"),
-        ("joint/config.json", b'{"glosses": 3}'),
-        ("joint/config.json", b"\xff"),
-        ("joint/model.safetensors", b"no"),
-    ],
-)
-def test_a_broken_one_says_why_and_leaves_the_others_alone(write, file, content):
+BROKEN = [
+    ("ensemble.json", b"{"),
+    ("ensemble.json", b"[]"),
+    ("ensemble.json", b'{"a":' * 100_000),
+    ("joint/config.json", b'{"glosses": 3}'),
+    ("joint/config.json", b'{"num_classes": ' + b"9" * 5000 + b"}"),
+    ("joint/config.json", b"\xff"),
+]
+
+
+@pytest.mark.parametrize(("file", "content"), BROKEN)
+def test_a_broken_one_is_left_out_with_a_word_in_the_log(write, file, content, caplog):
     default = write("main")
-    broken = write("broken", "language: ase")
-    (broken / file).write_bytes(content)
+    (write("broken", "language: ase") / file).write_bytes(content)
+    there = found(default)
+    assert list(there) == ["main"] and there["main"].recognizer().glosses == ("sign 0", "sign 1")
+    (record,) = caplog.records
+    assert "broken is left out: " in record.getMessage() and "restore it" in record.getMessage()
+    (default / file).write_bytes(content)
+    with pytest.raises(UserError, match="restore it"):
+        found(default)["main"].recognizer()
+
+
+def test_one_with_damaged_weights_says_why_and_leaves_the_others_alone(write):
+    default, broken = write("main"), write("broken", "language: ase")
+    (broken / "joint/model.safetensors").write_bytes(b"no")
     (broken / "README.md").write_bytes(b"\xff\xfe")
     there = found(default)
     assert there["broken"].label.startswith("broken") and there["broken"].card == ""
