@@ -108,18 +108,18 @@ def _react(page: gr.Blocks, **parts: Any) -> None:
     go, stop, again = buttons = [parts[name] for name in ("go", "stop", "again")]
 
     begin = [go.click, video.upload, video.stop_recording]
-    gr.on(begin, None, None, buttons, js="() => dsta.buttons('running')")
+    anew = [answer, pictures, *buttons]
+    gr.on(begin, None, empty, anew, js="empty => [empty, '', ...dsta.buttons('running')]")
     asked = gr.on(begin, None, video, run, js="video => dsta.ask(video)", trigger_mode="multiple")
     claimed = asked.then(claim, run, None, trigger_mode="multiple", **quiet)
     ran = claimed.then(recognise, [run, choice], outcome, show_progress_on=answer, trigger_mode="multiple", **private)
-    ran.success(None, outcome, [answer, pictures, *buttons], js="outcome => dsta.show(outcome)")
+    ran.success(None, outcome, anew, js="outcome => dsta.show(outcome)")
     ran.failure(None, None, buttons, js="() => dsta.failed()")
 
     stop.click(None, None, buttons, js="() => dsta.stop('ready')", cancels=ran)
     stop.click(leave, None, None, **quiet)
-    shown = [video, answer, pictures, *buttons]
     for end in (again.click, video.clear):
-        end(None, empty, shown, js="empty => [null, empty, '', ...dsta.stop('empty')]", cancels=ran)
+        end(None, empty, [video, *anew], js="empty => [null, empty, '', ...dsta.stop('empty')]", cancels=ran)
         end(leave, None, None, **quiet)
     page.unload(leave)
 
@@ -127,8 +127,8 @@ def _react(page: gr.Blocks, **parts: Any) -> None:
     loaded = page.load(offer, None, choice, **quiet).then(describe_vocabulary, choice, described, **quiet)
     loaded.then(None, empty, answer, js="empty => dsta.asking || dsta.run ? [] : [empty]")
     chosen = choice.input(describe_vocabulary, choice, described, **quiet)
-    anew = "(empty, video) => [empty, '', ...dsta.stop(video ? 'ready' : 'empty')]"
-    chosen.then(None, [empty, video], [answer, pictures, *buttons], js=anew)
+    start_over = "(empty, video) => [empty, '', ...dsta.stop(video ? 'ready' : 'empty')]"
+    chosen.then(None, [empty, video], anew, js=start_over)
 
 
 FONT = ("system-ui", "Segoe UI", "Roboto", "sans-serif")
