@@ -152,6 +152,36 @@ def test_which_recipe_and_what_is_changed_of_it(tmp_path, asked, kind, expected)
         assert isinstance(config, kind) and {key: getattr(config, key) for key in expected} == expected
 
 
+def test_all_streams_at_once_each_from_its_own_beginning(skeletons, tmp_path):
+    recipe = Recipe(window=6, bone="direct", normalise="shoulders", views=2)
+    for stream in Stream:
+        network(tmp_path / "init" / stream, ["down"], stream, recipe, estimator="mediapipe-holistic")
+    given = [
+        "--data",
+        str(skeletons),
+        "--stream",
+        "all",
+        "--out",
+        str(tmp_path / "o"),
+        "--init",
+        str(tmp_path / "init"),
+    ]
+    tasks = module.training_runs(module._parser().parse_args(given), QUIET)
+    assert {out: (task.stream, task.init.stream) for out, task in tasks.items()} == {
+        tmp_path / "o" / stream: (stream, stream) for stream in Stream
+    }
+    assert len({id(task.clips) for task in tasks.values()}) == 1  # side by side they share their draws
+
+
+def test_glosses_are_left_out_by_name(skeletons, tmp_path, capsys):
+    given = ["--data", str(skeletons), "--stream", "joint", "--out", str(tmp_path / "o"), "--without-glosses"]
+    (task,) = module.training_runs(module._parser().parse_args([*given, "rare"]), QUIET).values()
+    assert task.clips.glosses == ("down", "up") and {clip.gloss for clip in task.clips.train} == {"down", "up"}
+    assert task.provenance["without_glosses"] == ["rare"]
+    assert main([*given, "unheard"]) == 2
+    assert "--without-glosses unheard: there is no such gloss" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("asked", "kind", "says"),
     [([], TrainConfig, "the recipe for small sets, which masks them"), (["reference"], ReferenceConfig, "at (0, 0)")],
