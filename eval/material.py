@@ -20,7 +20,7 @@ from eval.protocols import protocol_clips
 from eval.rows import gloss_names
 from leaderboard.results import PROTOCOLS, RESULTS_FILE, STREAMS, Row, key, read_rows, streams_name
 
-Keys = tuple[tuple[str, ...], str]
+RowKey = tuple[tuple[str, ...], str]
 """Of a measured row: its key, and the hash of its weights."""
 
 
@@ -36,6 +36,11 @@ class Material:
     headline: dict[str, Mapping[str, Any]]
     networks: dict[str, Path]
     among_all: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+def _rows_by_key(results: Path) -> dict[RowKey, Row]:
+    """The rows that were measured."""
+    return {(key(r), r["weights_sha256"]): r for r in read_rows(results / RESULTS_FILE) if r["status"] == "ok"}
 
 
 # ---- a cross-validation ----------------------------------------------------------------------------------------------
@@ -71,8 +76,7 @@ def pooled_scores(run: CrossValidation, clips: Sequence[Clip]) -> HeldOut:
 
 def measured_rows(run: CrossValidation, data: Sequence[Path], results: Path) -> dict[str, dict[str, Row]]:
     """Set -> system -> the row that was measured with the networks of this run. Raises UserError where one is not."""
-    measured = [row for row in read_rows(results / RESULTS_FILE) if row["status"] == "ok"]
-    rows = {(key(row), row["weights_sha256"]): row for row in measured}
+    rows = _rows_by_key(results)
     folders = {folder.name: folder for folder in sorted(data, key=lambda folder: folder.name)}
     wanted = {name: _keys_of_systems(run, folder) for name, folder in folders.items()}
     try:
@@ -85,14 +89,14 @@ def measured_rows(run: CrossValidation, data: Sequence[Path], results: Path) -> 
         ) from error
 
 
-def _keys_of_systems(run: CrossValidation, folder: Path) -> dict[str, tuple[tuple[str, ...], str]]:
+def _keys_of_systems(run: CrossValidation, folder: Path) -> dict[str, RowKey]:
     """System on the card -> key and weights of its row in the results of a set."""
     clips = read_clip_set(folder)
     folds = np.unique(clips.folds).tolist()
     networks = {stream: [fold_network(run, stream, fold, clips) for fold in folds] for stream in STREAMS}
     fitted = "fitted" if any(choice.inner_fold is not None for choice in run.choices().values()) else "equal"
 
-    def row(streams: Sequence[str], fusion: str) -> tuple[tuple[str, ...], str]:
+    def row(streams: Sequence[str], fusion: str) -> RowKey:
         sha256 = networks_sha256(network for stream in streams for network in networks[stream])
         return (folder.name, "folds", streams_name(streams), fusion), sha256
 
@@ -174,7 +178,7 @@ def _measured_systems(
     name: str, networks: Mapping[str, Network], results: Path
 ) -> dict[str, dict[str, Mapping[str, Any]]]:
     """Set and protocol -> system -> its row. Raises UserError where nothing was measured with these networks."""
-    measured = {(key(r), r["weights_sha256"]): r for r in read_rows(results / RESULTS_FILE) if r["status"] == "ok"}
+    measured = _rows_by_key(results)
 
     def row(protocol: str, streams: Sequence[str], fusion: str) -> Row | None:
         sha256 = networks_sha256(networks[stream] for stream in streams)

@@ -15,6 +15,8 @@ from leaderboard.results import STREAMS
 
 TUNED = "fusion weights tuned on the reported split by their authors"
 FEWEST_TO_FIT = 50  # validation clips
+FITTED_ON_VALIDATION = ("test", "test-clean")
+"""The protocols without validation clips, by which their fusion may therefore be fitted."""
 Logits = Mapping[str, np.ndarray]
 """Stream -> (N, K) of all clips of a set."""
 
@@ -147,7 +149,7 @@ def fusion_rules(
     yield FusionRule("equal", [(every, dict.fromkeys(streams, 1.0 / len(streams)), 1.0)])
     if plan.run is not None:
         yield _fitted_by_fold(plan, streams)
-    elif protocol in ("test", "test-clean") and len(val) >= FEWEST_TO_FIT:
+    elif protocol in FITTED_ON_VALIDATION and len(val) >= FEWEST_TO_FIT:
         weights, t = fit_fusion({stream: logits[stream][val] for stream in streams}, plan.clips.labels[val])
         note = f"fitted on the {len(val)} validation clips, temperature {t:.3g}"
         yield FusionRule("fitted", [(every, weights, t)], f"on the {len(val)} validation clips", note)

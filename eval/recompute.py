@@ -27,7 +27,7 @@ from dsta.metrics import figures, fit_fusion, ranks
 from dsta.streams import fuse
 from dsta.train.runs import CrossValidation, held_out
 from eval.plan import DatasetPlan, networks_sha256
-from eval.protocols import Logits, ProtocolClips
+from eval.protocols import FITTED_ON_VALIDATION, Logits, ProtocolClips
 from leaderboard.results import OUT, RATES, RESULTS_FILE, STREAMS, Row, key, read_rows
 
 MOST_BYTES = 4_000_000  # of a set's logits; of larger ones nothing is kept
@@ -105,7 +105,7 @@ def _segments(
         yield every, {stream: published[stream] for stream in streams}, 1.0
     elif fusion in ("none", "equal"):
         yield every, dict.fromkeys(streams, 1 / len(streams)), 1.0
-    elif row["protocol"] in ("test", "test-clean"):
+    elif row["protocol"] in FITTED_ON_VALIDATION:
         val = scores["val"].astype(int)
         yield every, *fit_fusion({s: scores[f"logits_{s}"][val] for s in streams}, scores["labels"][val])
     else:

@@ -87,8 +87,9 @@ def _recognizer(weights: Path) -> Recognizer:
     return Recognizer.load(weights)
 
 
-def clips_with_videos(folder: Path, data: Path, split: str) -> tuple[ClipSet, list[Path]]:
-    """The clips of a split whose videos are in a folder, and these. Raises UserError where there are none."""
+def clips_with_videos(folder: Path, data: Path, split: str) -> tuple[ClipSet, list[Path], int]:
+    """The clips of a split whose videos are in a folder, these, and how many clips the split has. Raises UserError
+    where there are none."""
     clips = read_clip_set(data, split)
     there = [i for i, name in enumerate(clips.names) if (folder / name).is_file()]
     if not there:
@@ -102,12 +103,14 @@ def clips_with_videos(folder: Path, data: Path, split: str) -> tuple[ClipSet, li
         sources=tuple(clips.sources[i] for i in there) if clips.sources else (),
         splits=tuple(clips.splits[i] for i in there) if clips.splits else (),
     )
-    return picked, [folder / name for name in picked.names]
+    return picked, [folder / name for name in picked.names], len(clips)
 
 
-def fused_of(plan: DatasetPlan, found: Sequence[Recognised], weights: Path, split: str) -> FusedScores:
+def fused_of(
+    plan: DatasetPlan, found: Sequence[Recognised], ensemble: Ensemble, weights: Path, split: str
+) -> FusedScores:
     """What the recogniser says of the videos, as a fusion of the weights' streams; a video that failed is wrong."""
-    ensemble, every = Ensemble.load(weights), np.arange(len(plan.clips))
+    every = np.arange(len(plan.clips))
     known = len(ensemble.glosses)
     scores = np.array([each.scores if len(each.scores) else np.full(known, NOTHING) for each in found])
     failed = np.array([len(each.scores) == 0 for each in found])
@@ -121,10 +124,10 @@ def fused_of(plan: DatasetPlan, found: Sequence[Recognised], weights: Path, spli
 
 
 def row_of(
-    plan: DatasetPlan, fused: FusedScores, of_all: int, found: Sequence[Recognised], weights: Path
+    plan: DatasetPlan, fused: FusedScores, of_all: int, found: Sequence[Recognised], ensemble: Ensemble
 ) -> dict[str, Any]:
     """The row. of_all: clips of the split."""
-    ensemble, streams = Ensemble.load(weights), tuple(fused.rule.weights)
+    streams = tuple(fused.rule.weights)
     from_joints = score_streams(ensemble, plan.clips.joints)
     joints = fuse({stream: said.logits for stream, said in from_joints.items()}, ensemble.fusion)
     took = sum(each.took for each in found)
@@ -166,10 +169,10 @@ def _notes(found: Sequence[Recognised], hit: np.ndarray, hit_from_joints: np.nda
     yield f"The same clips from the data set's joints: top-1 {hit_from_joints.mean():.1%} ({apart})."
 
 
-def planned(clips: ClipSet, weights: Path) -> DatasetPlan:
+def planned(clips: ClipSet, ensemble: Ensemble, weights: Path) -> DatasetPlan:
     """The clips with the weights' networks. Raises Unscored where they do not fit."""
     plan = DatasetPlan(dataset(clips.folder.resolve().name), clips, None, [])
-    for stream in Ensemble.load(weights).fusion:
+    for stream in ensemble.fusion:
         folder = weights / stream if (weights / stream).is_dir() else weights
         plan.networks[stream] = [read_network(folder, stream, stream, clips.estimator)]
     plan.clips = in_classes_of(next(iter(plan.networks.values()))[0], clips)
@@ -180,14 +183,15 @@ def measure_videos(args: argparse.Namespace, command: str) -> None:
     """Recognises the videos and writes the row."""
     check_writable(args.out)
     weights = args.weights or Path("weights") / args.data.resolve().name
-    clips, videos = clips_with_videos(args.videos, args.data, args.split)
-    plan, commit = planned(clips, weights), git_commit()
+    ensemble = Ensemble.load(weights)
+    clips, videos, of_all = clips_with_videos(args.videos, args.data, args.split)
+    plan, commit = planned(clips, ensemble, weights), git_commit()
     kept = args.cache / rows.weights_hash(plan, tuple(plan.networks))["weights_sha256"][:16]
     with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
         work = pool.map(partial(recognised, weights.resolve(), kept), videos)
         found = list(tqdm(work, total=len(videos), unit="video", file=sys.stderr))
-    fused = fused_of(plan, found, weights, args.split)
-    row = row_of(plan, fused, len(read_clip_set(args.data, args.split)), found, weights)
+    fused = fused_of(plan, found, ensemble, weights, args.split)
+    row = row_of(plan, fused, of_all, found, ensemble)
     row |= {
         "data_sha256": hash_lines({video.name: file_sha256(video) for video in videos}),
         "command": command,

@@ -166,7 +166,7 @@ def _held_arrays(folder: Path, split: str) -> ClipSet:
     if len(clips) != len(labels):
         raise UserError(f"{array_file} holds {len(clips)} clips, but {label_file.name} labels {len(labels)}.")
     about = read_about(folder / DATASET_FILE) if (folder / DATASET_FILE).exists() else {}  # dsta.prepare wrote them
-    estimator, glosses = about.get("estimator", "hrnet-wholebody"), tuple(about.get("glosses", ()))
+    estimator, glosses = estimator_of(folder), tuple(about.get("glosses", ()))
     if glosses and labels.max() >= len(glosses):
         raise UserError(f"{label_file} has the label {labels.max()}, but {DATASET_FILE} lists {len(glosses)} glosses.")
     folds = np.full(len(labels), -1)

@@ -131,11 +131,10 @@ def _run(args: argparse.Namespace, stop: Stop) -> None:
         compute = Compute(device, precision, compiled, group, stop, tensorboard=args.tensorboard)
         tasks = training_runs(args, compute)
         first = next(iter(tasks.values()))
-        clips = first.clips
         if group.leads:
-            print_notes([*clips.notes, *_unknown_past(first, args.init), *_unseen_joints(args, first)])
+            print_notes([*first.clips.notes, *_unknown_past(first, args.init), *_unseen_joints(args, first)])
         workers = _workers(args.workers, device)
-        if len(tasks) > 1 and device.type == "cuda" and group.size == 1 and _goes_beside(args, clips):
+        if len(tasks) > 1 and device.type == "cuda" and group.size == 1 and _goes_beside(first):
             left = {out: task for out, task in tasks.items() if not finished_network(task, out)}
             runs = [NetworkRun(task, out) for out, task in left.items()]
             train_side_by_side(runs, device, workers, compiled=compute.compiled)
@@ -170,9 +169,10 @@ def training_runs(args: argparse.Namespace, compute: Compute) -> dict[Path, Trai
     return tasks
 
 
-def _goes_beside(args: argparse.Namespace, clips: TrainingClips) -> bool:
-    """Whether the networks of all streams can be trained side by side: those for small sets, where nothing chooses."""
-    return isinstance(config := _config(args), TrainConfig) and not config.average and not len(clips.val)
+def _goes_beside(training: TrainingRun) -> bool:
+    """Whether networks can be trained side by side: those for small sets, where nothing chooses."""
+    config = training.config
+    return isinstance(config, TrainConfig) and not config.average and not len(training.clips.val)
 
 
 def _provenance(

@@ -93,6 +93,8 @@ def train_side_by_side(
     begins anew, and validation clips are not looked at. Raises UserError when a loss is no longer a number, or the disk
     is full; ValueError for networks of the reference recipe or with a moving average.
     """
+    if not runs:
+        return
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)  # streams and graphs are those of the current one
     for run in runs:

@@ -48,9 +48,14 @@ class TrainingRun:
         return {"training": asdict(self.config), "run": hashlib.sha256(self.curve.encode()).hexdigest()}
 
     def network(self) -> DSTA:
-        """The network before the first step. Of an `init` the classifier keeps the rows of glosses that both know."""
+        """The network before the first step. Of an `init` the classifier keeps the rows of glosses that both know.
+
+        Raises UserError where there is one gloss alone.
+        """
         torch.manual_seed(self.config.seed)
         glosses, config = self.clips.glosses, self.config
+        if len(glosses) < 2:
+            raise UserError(f"All clips are of one gloss, {glosses[0]}: a network needs several to tell apart.")
         if self.init is None:
             return DSTA(ModelConfig(len(glosses), self.recipe.channels, config.inner_dim, config.depth))
         model = DSTA(replace(self.init.model.config, num_classes=len(glosses)))
@@ -99,8 +104,6 @@ def fit(
     A finished run is not trained again. Raises UserError when `out` holds a finished network of another run.
     """
     out, compute, clips = Path(out), compute or Compute(), training.clips
-    if len(clips.glosses) < 2:
-        raise UserError(f"All clips are of one gloss, {clips.glosses[0]}: a network needs several to tell apart.")
     finished = compute.group.from_leader(finished_network(training, out) if compute.group.leads else None)
     if finished:
         if compute.group.leads and compute.progress:

@@ -206,8 +206,7 @@ def train_folds_beside(runs: Sequence[FoldRun], device: torch.device, workers: i
                 continue
             marks = run.epochs if run.inner else ()
             left.append(NetworkRun(task, run.out, marks, partial(score_unseen, run), partial(end, run)))
-        if left:
-            train_side_by_side(left, device, workers, compiled=device.type == "cuda")
+        train_side_by_side(left, device, workers, compiled=device.type == "cuda")
     except torch.OutOfMemoryError as error:
         raise UserError(
             f"The GPU's memory is too small for {len(runs)} networks at once: give --device cpu."

@@ -187,7 +187,10 @@ def _from_held(folder: Path, request: Request, alone: bool) -> TrainingClips:
     train = read_clip_set(folder, request.train_split)
     given = _given_validation(folder, spec, request)
     glosses = _glosses(train, given, spec)
-    _refuse_test_clips(train, folder, spec)
+    judged = None
+    with suppress(MissingSplit):
+        judged = read_clip_set(folder, "val+test")
+    _refuse_test_clips(train, judged, folder, spec)
     positions: Sequence[int] = range(len(train))
     val: Sequence[Clip] = []
     selection = "last epoch"
@@ -201,9 +204,7 @@ def _from_held(folder: Path, request: Request, alone: bool) -> TrainingClips:
             SelectedClips(train, np.flatnonzero(mask).tolist(), glosses),
             f"best top-1 on {how}, held out of training",
         )
-    kept_back = fingerprints(val)
-    with suppress(MissingSplit):
-        kept_back |= read_clip_set(folder, "val+test").fingerprints
+    kept_back = fingerprints(val) | (judged.fingerprints if judged else Fingerprints.none())
     clips = SelectedClips(train, positions, glosses)
     return TrainingClips(clips, val, glosses, train.estimator, selection, kept_back=kept_back)
 
@@ -249,8 +250,9 @@ def _glosses(
     return tuple(names.get(label, str(label)) for label in range(spec.num_classes if spec else top + 1))
 
 
-def _refuse_test_clips(train: ClipSet, folder: Path, spec: DatasetSpec | None) -> None:
-    """Raises UserError when a training clip is a test clip by the official list or by name."""
+def _refuse_test_clips(train: ClipSet, judged: ClipSet | None, folder: Path, spec: DatasetSpec | None) -> None:
+    """Raises UserError when a training clip is a test clip by the official list or by name. judged: the folder's
+    validation and test clips."""
     known = official(spec.name) if spec else {}
     found = [name for name in train.names if _split(known, name) == "test"]
     if spec and found:
@@ -258,18 +260,14 @@ def _refuse_test_clips(train: ClipSet, folder: Path, spec: DatasetSpec | None) -
             f"{len(found)} training clips of {folder} are test clips by the official list of {spec.name}, such as "
             f"{found[0]}: take them out."
         )
-    names = _test_names(folder, spec, known)
+    names = _test_names(judged, spec, known) if judged else set()
     both = [name for name in train.names if clip_key(name) in names]
     if both:
         raise UserError(f"Training clip {both[0]} of {folder} is among its test clips too: take it out.")
 
 
-def _test_names(folder: Path, spec: DatasetSpec | None, known: dict[str, Any]) -> set[str]:
-    """Keys of the folder's test clips: its split test, or those of upstream's "val" that are test clips."""
-    try:
-        held = read_clip_set(folder, "val+test")
-    except MissingSplit:
-        return set()
+def _test_names(held: ClipSet, spec: DatasetSpec | None, known: dict[str, Any]) -> set[str]:
+    """Keys of the test clips among those held out: the split test, or those of upstream's "val" that are test clips."""
     keys = [clip_key(name) for name in held.names]
     if held.splits:
         return {key for key, split in zip(keys, held.splits, strict=True) if split == "test"}

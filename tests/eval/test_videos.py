@@ -7,6 +7,7 @@ import pytest
 from helpers import tables
 from helpers.benchmarks import SMALL, network
 
+from dsta.checkpoint import Ensemble
 from dsta.common import UserError
 from dsta.data import benchmarks, read_clip_set
 from dsta.data.prepared import IndexRow
@@ -37,14 +38,15 @@ def place(tmp_path, monkeypatch):
 
 
 def test_the_row_counts_what_failed_as_wrong_and_says_how_long_it_took(place):
-    clips, paths = videos.clips_with_videos(place / "videos", place / "data" / "TINY4", "val")
+    clips, paths, of_all = videos.clips_with_videos(place / "videos", place / "data" / "TINY4", "val")
     assert [path.name for path in paths] == [f"c{i}.mp4" for i in range(6)]
     right = np.log(np.eye(4) * 0.9 + 0.025)
     found = [Recognised(right[i % 4], 2.0, 1.0 + i, 500.0) for i in range(4)]  # all right, at 0.5 to 2 s a second
     found += [Recognised(right[2], 2.0, 1.0, 400.0), Recognised(np.array([]), 0.0, 0.0, 0.0, "No hand was seen.")]
     weights = place / "weights" / "TINY4"
-    plan = videos.planned(clips, weights)
-    row = videos.row_of(plan, videos.fused_of(plan, found, weights, "val"), 8, found, weights)
+    ensemble = Ensemble.load(weights)
+    plan = videos.planned(clips, ensemble, weights)
+    row = videos.row_of(plan, videos.fused_of(plan, found, ensemble, weights, "val"), of_all, found, ensemble)
     assert (row["protocol"], row["streams"], row["fusion"]) == ("val-videos", "joint", "none")
     assert (row["n"], row["top1_instance"], row["top5_instance"]) == (6, pytest.approx(4 / 6), 1)
     assert row["interval"].startswith("bootstrap over 3 signers") and row["selection"].startswith("epoch: ")

@@ -75,6 +75,13 @@ def test_a_moving_average_is_refused(tmp_path):
         train_side_by_side([NetworkRun(task(config=replace(CONFIG, average=0.9)), tmp_path)], CPU, progress=False)
 
 
+def test_nothing_to_train_is_nothing_to_do_and_one_gloss_is_told(tmp_path):
+    train_side_by_side([], CPU, progress=False)
+    alone = TrainingRun(TrainingClips(clips(8), (), ("up",), "hrnet-wholebody"), Stream.JOINT, CONFIG, RECIPE)
+    with pytest.raises(UserError, match="All clips are of one gloss, up"):
+        RecordedNetwork(NetworkRun(alone, tmp_path), CPU)
+
+
 def test_a_network_whose_loss_is_no_number_is_not_written(tmp_path):
     broken = replace(CONFIG, learning_rate=1e30, epochs=4)
     ended = []
