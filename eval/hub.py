@@ -25,7 +25,8 @@ def rows_of(weights: str | Path, rows: Sequence[Row], trained_on: Sequence[str])
     is named after or, by cross-validation, of the sets that it was trained on.
     """
     name = Path(weights).resolve().name
-    own = [row for row in rows if row["status"] == "ok" and row["dataset"] in (name, *trained_on)]
+    measured = [row for row in rows if row["status"] == "ok"]
+    own = [r for r in measured if r["dataset"] == name or (r["protocol"] == "folds" and r["dataset"] in trained_on)]
     best: dict[tuple[str, str], Row] = {}
     for row in own:
         place = (row["dataset"], row["protocol"])

@@ -9,13 +9,14 @@ import numpy as np
 
 from dsta.checkpoint import Checkpoint
 from dsta.common import UserError
-from dsta.data import Clip, dataset, read_clip_set, read_skeletons
+from dsta.data import Clip, dataset, read_clip_set
 from dsta.data.clips import PickedClips
 from dsta.metrics import figures, ranks
 from dsta.score import score
 from dsta.streams import Stream, fuse
+from dsta.train.folds import fold_clips
 from dsta.train.runs import CrossValidation, HeldOut, held_out
-from eval.plan import DatasetPlan, Network, fold_network, networks_sha256
+from eval.plan import DatasetPlan, Network, ensemble_networks, fold_network, networks_sha256
 from eval.protocols import protocol_clips
 from eval.rows import gloss_names
 from leaderboard.results import PROTOCOLS, RESULTS_FILE, STREAMS, Row, key, read_rows, streams_name
@@ -28,7 +29,8 @@ RowKey = tuple[tuple[str, ...], str]
 class Material:
     """held: what the networks say of clips that they never saw, by which they are fused; fitted_on: these, in words.
     systems: set -> system -> figures. headline: set -> the figures that stand for it. among_all: the same where all
-    glosses may be answered. networks: stream -> the folder that is published."""
+    glosses may be answered. networks: stream -> the folder that is published. beside: what these very networks say of
+    the splits of benchmarks on whose training clips they were trained too."""
 
     held: HeldOut
     fitted_on: str
@@ -36,6 +38,40 @@ class Material:
     headline: dict[str, Mapping[str, Any]]
     networks: dict[str, Path]
     among_all: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    beside: tuple["SplitScores", ...] = ()
+
+
+@dataclass(frozen=True)
+class SplitScores:
+    """What the published networks say of a benchmark's clips under a protocol.
+
+    logits: stream -> (N, K) over the whole vocabulary. labels (N,) in it. own: the columns of the benchmark's glosses.
+    fitted: whether the fusion was fitted on these clips, so that equal weights stand for it.
+    """
+
+    dataset: str
+    protocol: str
+    names: np.ndarray
+    logits: dict[str, np.ndarray]
+    labels: np.ndarray
+    own: np.ndarray
+    sources: np.ndarray
+    fitted: bool
+
+    def figures(self, fusion: Mapping[str, float], temperature: float) -> dict[str, Mapping[str, Any]]:
+        """System -> figures: among the benchmark's glosses, and where all may be answered."""
+        if self.fitted:
+            fusion, temperature = dict.fromkeys(fusion, 1.0), 1.0
+        fused, every = fuse(self.logits, fusion) / temperature, next(iter(self.logits.values())).shape[1]
+        kind = "fused, equal weights" if self.fitted else "fused"
+        found = {kind: self._figures(fused, self.own)}
+        found |= {stream: self._figures(self.logits[stream], self.own) for stream in STREAMS}
+        return found | {f"{kind}, among all {every} glosses": self._figures(fused, np.arange(every))}
+
+    def _figures(self, scores: np.ndarray, columns: np.ndarray) -> dict[str, Any]:
+        place = np.full(scores.shape[1], -1)
+        place[columns] = np.arange(len(columns))
+        return _clustered_figures(scores[:, columns], place[self.labels], self.sources)
 
 
 def _rows_by_key(results: Path) -> dict[RowKey, Row]:
@@ -48,30 +84,70 @@ def _rows_by_key(results: Path) -> dict[RowKey, Row]:
 
 def of_crossvalidation(folder: Path, data: Sequence[Path], results: Path) -> Material:
     """The networks trained on all folds, with the figures of those that were trained without one. Raises UserError."""
-    run = CrossValidation(folder)
-    measured = measured_rows(run, data, results)
-    clips = [clip for place in data for clip in read_skeletons(place)]
+    run, clips = CrossValidation(folder), fold_clips(data)
+    with_folds = {clip.dataset for clip in clips if clip.fold >= 0}
+    measured = measured_rows(run, [place for place in data if place.name in with_folds], results)
+    beside = tuple(split for place in data if place.name not in with_folds for split in split_scores(run, clips, place))
+    validation = [split for split in beside if split.fitted]
     own = {name: [clip for clip in clips if clip.dataset == name] for name in measured}
     among = {name: figures_among_all(run, clips, name) for name in measured}
     systems: dict[str, dict[str, Mapping[str, Any]]] = {
         name: {**rows, **among[name], **figures_of_folds(run, own[name])} for name, rows in measured.items()
     }
+    names = "".join(f" and on the validation clips of {split.dataset}" for split in validation)
     return Material(
-        pooled_scores(run, clips),
-        "held-out scores of all folds, the sets weighted equally, over the joint vocabulary",
+        pooled_scores(run, clips, validation),
+        f"held-out scores of all folds{names}, the sets weighted equally, over the joint vocabulary",
         systems,
         {name: rows["fused"] for name, rows in measured.items()},
         {str(stream): run.network((), stream) for stream in Stream},
         {name: row for name, wider in among.items() for row in wider.values()},
+        beside,
     )
 
 
-def pooled_scores(run: CrossValidation, clips: Sequence[Clip]) -> HeldOut:
-    """The kept scores of all folds, over the joint vocabulary."""
+def pooled_scores(run: CrossValidation, clips: Sequence[Clip], validation: Sequence[SplitScores] = ()) -> HeldOut:
+    """The kept scores of all folds and those of validation clips, over the joint vocabulary."""
     folds = [held_out(run.networks((fold,)), choice.epoch, clips, fold) for fold, choice in run.choices().items()]
-    logits = {stream: np.concatenate([fold.logits[stream] for fold in folds]) for stream in STREAMS}
-    names, labels = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("names", "labels"))
+    parts: list[HeldOut | SplitScores] = [*folds, *validation]
+    logits = {stream: np.concatenate([part.logits[stream] for part in parts]) for stream in STREAMS}
+    names, labels = (np.concatenate([getattr(part, name) for part in parts]) for name in ("names", "labels"))
     return HeldOut(names, labels, logits, folds[0].glosses, np.ones(len(names)))
+
+
+def split_scores(run: CrossValidation, clips: Sequence[Clip], folder: Path) -> list[SplitScores]:
+    """What the networks trained on all folds say of the held-out splits of a set without folds, of whose training
+    split they were made; none for a set that has no such splits. Raises UserError where they have seen those clips."""
+    if not read_clip_set(folder, "train").splits:
+        return []
+    held = read_clip_set(folder, "val+test")
+    glosses = sorted({clip.gloss for clip in clips})
+    networks = ensemble_networks(run.network((), STREAMS[0]).parent, STREAMS, held.estimator)
+    plan = DatasetPlan(dataset(folder.resolve().name), held, None, [], {s: [n] for s, n in networks.items()})
+    protocols, _ = protocol_clips(plan)
+    logits = {}
+    for stream, network in networks.items():
+        for protocol in protocols:
+            plan.check_history(stream, protocol.positions, may_choose=False)
+        checkpoint = Checkpoint.load(network.folder)
+        columns = [checkpoint.glosses.index(gloss) for gloss in glosses]
+        logits[stream] = score(checkpoint.model, held.joints, stream, checkpoint.recipe).logits[:, columns]
+    column_of = np.array([glosses.index(gloss) for gloss in held.glosses])
+    clusters = held.clusters[0] if held.clusters[1] else np.array([""] * len(held))
+    return [
+        SplitScores(
+            plan.spec.name,
+            protocol.name,
+            np.array([f"{plan.spec.name}/{held.names[i]}" for i in protocol.positions]),
+            {stream: each[protocol.positions] for stream, each in logits.items()},
+            column_of[held.labels[protocol.positions]],
+            column_of,
+            clusters[protocol.positions],
+            protocol.name == "val",
+        )
+        for protocol in protocols
+        if protocol.name in ("test", "val")
+    ]
 
 
 def measured_rows(run: CrossValidation, data: Sequence[Path], results: Path) -> dict[str, dict[str, Row]]:
@@ -135,7 +211,11 @@ def figures_among_all(run: CrossValidation, clips: Sequence[Clip], dataset: str)
 def _figures(fused: np.ndarray, labels: np.ndarray, names: np.ndarray, clips: Sequence[Clip]) -> dict[str, Any]:
     """Figures of some clips, by their names, with intervals over their sources where several are known."""
     source_of = {f"{clip.dataset}/{clip.name}": clip.source for clip in clips}
-    sources = np.array([source_of[name] for name in names])
+    return _clustered_figures(fused, labels, np.array([source_of[name] for name in names]))
+
+
+def _clustered_figures(fused: np.ndarray, labels: np.ndarray, sources: np.ndarray) -> dict[str, Any]:
+    """sources: (N,) whose take each clip is, empty where that is not known."""
     known = len(np.unique(sources)) > 1 and (sources != "").all()
     return figures(fused, labels, ranks(fused, labels), sources if known else None)
 

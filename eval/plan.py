@@ -92,6 +92,12 @@ def read_network(folder: Path, name: str, stream: str, estimator: str, fold: int
     return Network(folder, name, stream, config, fold, clips_seen)
 
 
+def ensemble_networks(weights: Path, streams: Iterable[str], estimator: str) -> dict[str, Network]:
+    """The networks of a weights folder, each in the folder of its stream, or the one that it is. Raises Unscored."""
+    folders = {stream: weights / stream if (weights / stream).is_dir() else weights for stream in streams}
+    return {stream: read_network(folder, stream, stream, estimator) for stream, folder in folders.items()}
+
+
 def networks_sha256(networks: Iterable[Network]) -> str:
     """The column weights_sha256 of what is scored by these networks."""
     each = {network.name: network.sha256 for network in networks}

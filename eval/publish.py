@@ -1,10 +1,11 @@
 """From measured networks to a weights folder: streams, fusion, temperature, threshold, card, manifest.
 
-    python eval/publish.py runs/asl71 --data data/wlasl50 data/asl_everyday --out weights/asl71 --card eval/asl71.md
+    python eval/publish.py runs/asl118 --data data/asl_everyday data/WLASL100 --out weights/asl118 --card eval/asl118.md
     python eval/publish.py weights/WLASL100 --data data/WLASL100 --out weights/WLASL100 --card eval/WLASL100.md
 
 Of a cross-validation, fusion weights, temperature and threshold are fitted on the held-out scores of all folds, each
-set counting the same, over the joint vocabulary; of a benchmark's networks, on its validation clips. The card is the
+set counting the same, over the joint vocabulary, and on the validation clips of a benchmark that was joined; of a
+benchmark's networks, on its validation clips. The card is the
 template with its figures filled in: those of whole sets are the rows that `eval/run_all.py` measured, those of single
 folds come from the scores that the cross-validation kept.
 """
@@ -105,11 +106,14 @@ def publish(folder: Path, data: Sequence[Path], out: Path, card: Path, results: 
     fitted["figures"] = {name: ensemble_figures(row) for name, row in found.headline.items()}
     for name, row in found.among_all.items():
         fitted["figures"][name]["among_all_glosses"] = ensemble_figures(row)
+    systems = dict(found.systems)
+    for split in found.beside:
+        systems[f"{split.dataset} {split.protocol}"] = split.figures(fitted["fusion"], fitted["temperature"])
     for stream, network in found.networks.items():
         Checkpoint.load(network).save(out / stream)
     replace_file(out / ENSEMBLE_FILE, (json.dumps(fitted, indent=1) + "\n").encode())
     text = Template(card.read_text(encoding="utf-8")).substitute(
-        figures=figures_table(found.systems),
+        figures=figures_table(systems),
         hardest=hardest_glosses(found.held, fitted["fusion"]),
         fusion=", ".join(f"{stream} {weight:.2f}" for stream, weight in fitted["fusion"].items()),
         temperature=f"{fitted['temperature']:.2f}",

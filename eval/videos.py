@@ -37,7 +37,7 @@ from dsta.recognize import Recognizer
 from dsta.score import score_streams
 from dsta.streams import fuse
 from eval import rows
-from eval.plan import DatasetPlan, in_classes_of, read_network
+from eval.plan import DatasetPlan, ensemble_networks, in_classes_of
 from eval.protocols import FusedScores, FusionRule, ProtocolClips
 from leaderboard import results
 from leaderboard.results import OUT, check_writable, hash_lines, streams_name
@@ -172,9 +172,8 @@ def _notes(found: Sequence[Recognised], hit: np.ndarray, hit_from_joints: np.nda
 def planned(clips: ClipSet, ensemble: Ensemble, weights: Path) -> DatasetPlan:
     """The clips with the weights' networks. Raises Unscored where they do not fit."""
     plan = DatasetPlan(dataset(clips.folder.resolve().name), clips, None, [])
-    for stream in ensemble.fusion:
-        folder = weights / stream if (weights / stream).is_dir() else weights
-        plan.networks[stream] = [read_network(folder, stream, stream, clips.estimator)]
+    networks = ensemble_networks(weights, ensemble.fusion, clips.estimator)
+    plan.networks |= {stream: [network] for stream, network in networks.items()}
     plan.clips = in_classes_of(next(iter(plan.networks.values()))[0], clips)
     return plan
 

@@ -17,7 +17,7 @@ import csv
 import hashlib
 import io
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,13 @@ DISTURBED_COLUMNS = (
     *KEY, "disturbance", "level", "n", "top1_instance", "top1_instance_lo", "top1_instance_hi", "weights_sha256",
     "data_sha256", "commit", "date",
 )  # fmt: skip
+FEWSHOT_KEY = ("dataset", "protocol", "examples", "shots", "system", "streams")
+FEWSHOT_COLUMNS = (
+    *FEWSHOT_KEY, "draws", "n", "ways", "top1", "top1_lo", "top1_hi", "top5", "interval", "weights_sha256",
+    "data_sha256", "commit", "dirty", "date", "command",
+)  # fmt: skip
 RESULTS_FILE, GLOSSES_FILE, ROBUSTNESS_FILE = "results.csv", "glosses.csv", "robustness.csv"
+FEWSHOT_FILE = "fewshot.csv"
 OUT = Path(__file__).resolve().parent / "results"
 _ANEW = "save it as it was, or move it away, and run_all writes it anew"
 TIMES = ("clips_per_second", "peak_memory_mb", "latency_ms", "seconds", "date", "command")
@@ -174,6 +180,26 @@ def write_dataset(out: str | Path, rows: Sequence[Mapping[str, Any]], glosses: S
 
 def write_robustness(out: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Puts new rows of disturbed clips in the place of the old ones of the same key."""
-    path, new = Path(out) / ROBUSTNESS_FILE, {key(row) for row in rows}
-    kept = [row for row in read_rows(path, DISTURBED_COLUMNS) if key(row) not in new]
-    write_rows(path, sorted((*kept, *rows), key=_order), DISTURBED_COLUMNS)
+    _replace_rows(Path(out) / ROBUSTNESS_FILE, rows, DISTURBED_COLUMNS, KEY, _order)
+
+
+def write_fewshot(out: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Puts new rows of signs known by examples in the place of the old ones of the same key."""
+    _replace_rows(Path(out) / FEWSHOT_FILE, rows, FEWSHOT_COLUMNS, FEWSHOT_KEY)
+
+
+def _replace_rows(
+    path: Path,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    key_columns: Sequence[str],
+    order: Callable[[Mapping[str, Any]], Any] | None = None,
+) -> None:
+    """Puts new rows in the place of the old ones of the same key, in an order: by default that of the keys."""
+
+    def place(row: Mapping[str, Any]) -> tuple[str, ...]:
+        return tuple(str(row[column]) for column in key_columns)
+
+    new = {place(row) for row in rows}
+    kept = [row for row in read_rows(path, columns) if place(row) not in new]
+    write_rows(path, sorted((*kept, *rows), key=order or place), columns)
