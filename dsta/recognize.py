@@ -7,7 +7,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -16,9 +16,10 @@ import numpy as np
 
 from dsta.checkpoint import DEFAULT_WEIGHTS, Ensemble
 from dsta.common import UserError, exit_code, shown
+from dsta.embedding import familiarity, joint_embedding
 from dsta.keypoints import Pose
 from dsta.plausible import hands_exchanged, misfit
-from dsta.score import score_streams
+from dsta.score import Scores, score_streams
 from dsta.skeleton import CANVAS, INDEX, LEFT_HAND, RIGHT_HAND
 from dsta.streams import fuse, kept_frames, resample, sample_positions, seen
 
@@ -45,7 +46,8 @@ class Recognition:
     """What was recognised, and on what grounds.
 
     predictions: the whole vocabulary by falling score; streams: the same of each stream alone.
-    quality: frames, seconds, shares of frames in which body and hands were found, `confident`, and `notes`: sentences.
+    quality: frames, seconds, shares of frames in which body and hands were found, `known_sign`: whether the sign is
+    probably one of those known, None where the weights do not say, `confident`, and `notes`: sentences.
     timings: seconds of each step. pose: the joints in the source. seen: (window, 27, 3) the frames that the network
     saw, canvas pixels and score.
     """
@@ -96,14 +98,16 @@ class Recognizer:
             raise UserError(f"{name} {fault}")
         quality = _quality(clip, pose.fps, name)
         progress("Running the network", 0.0)
-        scores = {stream: said.logits for stream, said in score_streams(self.ensemble, [clip]).items()}
+        said = score_streams(self.ensemble, [clip])
+        scores = {stream: of_stream.logits for stream, of_stream in said.items()}
         fused = self._ranked(fuse(scores, self.ensemble.fusion))
         progress("Running the network", 1.0)
-        if fused[0].score < self.ensemble.threshold:
+        quality["known_sign"] = known = self._is_known(said)
+        if known is False or fused[0].score < self.ensemble.threshold:
             quality["confident"] = False
-            quality["notes"].append(
-                f"The best score is only {fused[0].score:.0%}: the sign may be none of the {len(self.glosses)} known."
-            )
+            which = f"none of the {len(self.glosses)} known"
+            why = f"The best score is only {fused[0].score:.0%}: the sign may be {which}."
+            quality["notes"].append(f"This is probably {which} signs." if known is False else why)
         recipe = self.ensemble.first.recipe
         kept = clip[kept_frames(clip, recipe)]
         return Recognition(
@@ -138,6 +142,13 @@ class Recognizer:
                 "extract them again from the video."
             )
         return source, source.clip()
+
+    def _is_known(self, said: Mapping[str, Scores]) -> bool | None:
+        """Whether a clip's sign is probably one of those known; None where the weights do not say."""
+        familiar = self.ensemble.familiar
+        if familiar is None:
+            return None
+        return bool(familiarity(joint_embedding(said, self.ensemble.fusion), familiar)[0] >= familiar.threshold)
 
     def _ranked(self, scores: np.ndarray) -> tuple[Prediction, ...]:
         scaled = scores[0].astype(np.float64) / self.ensemble.temperature

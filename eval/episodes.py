@@ -10,9 +10,9 @@ from sklearn.linear_model import LogisticRegression
 from dsta.common import UserError
 from dsta.data import ClipSet, read_clip_set
 from dsta.data.clips import PickedClips
+from dsta.embedding import prototypes
 from dsta.metrics import ranks
 from dsta.streams import Recipe, Stream, prepare, views
-from dsta.teach import prototypes
 
 Classifier = Callable[[np.ndarray, Sequence[np.ndarray]], np.ndarray]
 """Clips (q,) that are asked about, and for each of G glosses its examples, all as positions -> scores (q, G)."""
@@ -170,4 +170,4 @@ def answers(questions: Questions, classifier: Classifier, shots: int, draws: int
             f"No clip of {clips.folder} has {'its own' if questions.same_source else 'another'} source's examples."
         )
     with np.errstate(invalid="ignore"):
-        return Answers(*(hits / count), float(np.mean(ways)))
+        return Answers(hits[0] / count, hits[1] / count, float(np.mean(ways)))

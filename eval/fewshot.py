@@ -26,9 +26,9 @@ import numpy as np
 from dsta.checkpoint import Ensemble, git_commit
 from dsta.common import UserError, at_least, exit_code, file_sha256
 from dsta.data import read_clip_set
+from dsta.embedding import joint_embedding
 from dsta.metrics import cluster_bootstrap
 from dsta.score import score_streams
-from dsta.teach import joint_embedding
 from eval.episodes import (
     Answers,
     Classifier,
@@ -40,7 +40,7 @@ from eval.episodes import (
     read_questions,
     warped_distances,
 )
-from eval.plan import ensemble_networks, networks_sha256
+from eval.plan import check_unseen, ensemble_networks, networks_sha256
 from leaderboard import results
 from leaderboard.results import OUT, check_writable, hash_lines, streams_name
 
@@ -54,17 +54,6 @@ def left_out(glosses: Sequence[str], count: int) -> list[str]:
         raise UserError(f"--glosses must be 2 to {len(glosses)}, which the data set has, not {count}.")
     ordered = sorted(glosses, key=lambda gloss: hashlib.sha256(gloss.encode()).hexdigest())
     return sorted(ordered[:count])
-
-
-def check_unseen(ensemble: Ensemble, weights: Path, questions: Questions) -> None:
-    """Raises UserError where a network, or one from which it began, may have been trained on these clips."""
-    for stream, checkpoint in ensemble.checkpoints.items():
-        folder = weights / stream if (weights / stream).is_dir() else weights
-        why = f"{folder} does not say which clips it was trained on."
-        if checkpoint.seen:
-            why = checkpoint.seen.why_not(questions.clips.fingerprints, str(folder), choosing=True)
-        if why:
-            raise UserError(f"{why} Train networks that do not know these signs with --without-glosses.")
 
 
 def figures_of(questions: Questions, found: Answers, protocol: str) -> dict[str, Any]:
@@ -102,7 +91,7 @@ def measure_fewshot(args: argparse.Namespace, command: str) -> None:
     check_writable(args.out)
     ensemble, commit = Ensemble.load(args.weights), git_commit()
     questions = read_questions(args.data, ensemble.glosses, args.same_source)
-    check_unseen(ensemble, args.weights, questions)
+    check_unseen(ensemble, args.weights, questions.clips.fingerprints)
     networks = ensemble_networks(args.weights, ensemble.fusion, questions.clips.estimator)
     origin = {
         "dataset": args.data.resolve().name,

@@ -1,6 +1,6 @@
 """What a weights folder is published from: networks, their scores of clips they never saw, their measured rows."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,14 @@ import numpy as np
 
 from dsta.checkpoint import Checkpoint
 from dsta.common import UserError
-from dsta.data import Clip, dataset, read_clip_set
+from dsta.data import Clip, MissingSplit, dataset, read_clip_set
 from dsta.data.clips import PickedClips
 from dsta.metrics import figures, ranks
 from dsta.score import score
 from dsta.streams import Stream, fuse
 from dsta.train.folds import fold_clips
 from dsta.train.runs import CrossValidation, HeldOut, held_out
+from eval.familiar import Judged
 from eval.plan import DatasetPlan, Network, ensemble_networks, fold_network, networks_sha256
 from eval.protocols import protocol_clips
 from eval.rows import gloss_names
@@ -39,6 +40,7 @@ class Material:
     networks: dict[str, Path]
     among_all: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     beside: tuple["SplitScores", ...] = ()
+    judged: Callable[[], Sequence[Judged]] = tuple
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,27 @@ def of_crossvalidation(folder: Path, data: Sequence[Path], results: Path) -> Mat
         {str(stream): run.network((), stream) for stream in Stream},
         {name: row for name, wider in among.items() for row in wider.values()},
         beside,
+        lambda: [*judged_networks(run, clips, [place for place in data if place.name not in with_folds])],
     )
+
+
+def judged_networks(run: CrossValidation, clips: Sequence[Clip], benchmarks: Sequence[Path]) -> Iterator[Judged]:
+    """The networks of each fold, and those of all folds, with clips that they have not seen. clips: that train some.
+    benchmarks: sets without folds, whose validation clips none has seen."""
+    folds = sorted({clip.fold for clip in clips} - {-1})
+    for fold in folds:
+        for name in sorted({clip.dataset for clip in clips if clip.fold == fold}):
+            unseen = [clip.joints for clip in clips if clip.fold == fold and clip.dataset == name]
+            yield Judged(run.networks((fold,)), [clip for clip in clips if clip.fold != fold], unseen, name)
+    unseen = [joints for place in benchmarks for joints in _validation(place)]
+    yield Judged(run.networks(()), clips, unseen, "+".join(place.name for place in benchmarks))
+
+
+def _validation(folder: Path) -> Sequence[np.ndarray]:
+    try:
+        return read_clip_set(folder, "val").joints if read_clip_set(folder, "train").splits else []
+    except MissingSplit:
+        return []
 
 
 def pooled_scores(run: CrossValidation, clips: Sequence[Clip], validation: Sequence[SplitScores] = ()) -> HeldOut:
@@ -245,12 +267,14 @@ def of_benchmark(folder: Path, data: Sequence[Path], results: Path) -> Material:
     names = np.array([f"{name}/{plan.clips.names[i]}" for i in val])
     held = HeldOut(names, plan.clips.labels[val], logits, glosses, np.ones(len(val)))
     systems = _measured_systems(name, networks, results)
+    folders = {stream: network.folder for stream, network in networks.items()}
     return Material(
         held,
         f"the {len(val)} validation clips",
         systems,
         {of: rows["fused"] for of, rows in systems.items()},
-        {stream: network.folder for stream, network in networks.items()},
+        folders,
+        judged=lambda: [Judged(folders, fold_clips(data), PickedClips(plan.clips.joints, val.tolist()), name)],
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dsta.checkpoint import CONFIG_FILE, WEIGHTS_FILE, Seen, read_seen, saw_folds
+from dsta.checkpoint import CONFIG_FILE, WEIGHTS_FILE, Ensemble, Seen, read_seen, saw_folds
 from dsta.checkpoint.seen import refusal
 from dsta.common import UserError, read_json
 from dsta.data import Clip, ClipSet, DatasetSpec
@@ -96,6 +96,17 @@ def ensemble_networks(weights: Path, streams: Iterable[str], estimator: str) -> 
     """The networks of a weights folder, each in the folder of its stream, or the one that it is. Raises Unscored."""
     folders = {stream: weights / stream if (weights / stream).is_dir() else weights for stream in streams}
     return {stream: read_network(folder, stream, stream, estimator) for stream, folder in folders.items()}
+
+
+def check_unseen(ensemble: Ensemble, weights: Path, clips: Fingerprints) -> None:
+    """Raises UserError where a network, or one from which it began, may have been trained on these clips."""
+    for stream, checkpoint in ensemble.checkpoints.items():
+        folder = weights / stream if (weights / stream).is_dir() else weights
+        why = f"{folder} does not say which clips it was trained on."
+        if checkpoint.seen:
+            why = checkpoint.seen.why_not(clips, str(folder), choosing=True)
+        if why:
+            raise UserError(f"{why} Train networks that do not know these signs with --without-glosses.")
 
 
 def networks_sha256(networks: Iterable[Network]) -> str:

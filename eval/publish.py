@@ -14,6 +14,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -28,6 +29,7 @@ from dsta.common import exit_code, replace_file
 from dsta.metrics import calibration_error, fit_fusion, hits, with_bounds
 from dsta.streams import Stream, fuse
 from dsta.train.runs import HeldOut
+from eval.familiar import PASSED, background_clips, familiar_signs
 from eval.material import of_benchmark, of_crossvalidation
 from leaderboard.results import OUT
 
@@ -98,8 +100,18 @@ def hardest_glosses(held: HeldOut, fusion: dict[str, float]) -> str:
     return "\n".join(lines)
 
 
-def publish(folder: Path, data: Sequence[Path], out: Path, card: Path, results: Path) -> None:
-    """Writes the weights folder and the manifest beside it."""
+@dataclass(frozen=True)
+class Background:
+    """Signs outside the vocabulary: a data set, and glosses of it that are left out."""
+
+    folder: Path
+    without: tuple[str, ...] = ()
+
+
+def publish(
+    folder: Path, data: Sequence[Path], out: Path, card: Path, results: Path, background: Background | None = None
+) -> None:
+    """Writes the weights folder and the manifest beside it. background: by which unknown signs are told."""
     of = of_benchmark if any((folder / stream / CONFIG_FILE).exists() for stream in Stream) else of_crossvalidation
     found = of(folder, data, results)
     fitted = ensemble(found.held, found.fitted_on)
@@ -111,6 +123,15 @@ def publish(folder: Path, data: Sequence[Path], out: Path, card: Path, results: 
         systems[f"{split.dataset} {split.protocol}"] = split.figures(fitted["fusion"], fitted["temperature"])
     for stream, network in found.networks.items():
         Checkpoint.load(network).save(out / stream)
+    if background:
+        glosses = found.held.glosses
+        others = background_clips(background.folder, {*glosses, *background.without})
+        signs = familiar_signs(found.judged(), glosses, others, fitted["fusion"])
+        rule = (
+            f"{PASSED:.0%} of clips of known signs that the networks have not seen reach it, each set counting the same"
+        )
+        fitted["familiarity"] = {"weight": signs.weight, "threshold": round(signs.threshold, 4), "threshold_rule": rule}
+        signs.save(out)
     replace_file(out / ENSEMBLE_FILE, (json.dumps(fitted, indent=1) + "\n").encode())
     text = Template(card.read_text(encoding="utf-8")).substitute(
         figures=figures_table(systems),
@@ -132,9 +153,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", nargs="+", required=True, type=Path, metavar="DIR", help="the same sets")
     parser.add_argument("--out", required=True, type=Path, metavar="DIR")
     parser.add_argument("--card", required=True, type=Path, metavar="FILE", help="template of the card")
+    parser.add_argument(
+        "--background", type=Path, metavar="DIR", help="a set with other signs, to tell unknown ones by"
+    )
+    without = "glosses of it that are left out, so that they stay unknown"
+    parser.add_argument("--background-without", nargs="+", default=(), metavar="GLOSS", help=without)
     parser.add_argument("--results", type=Path, default=OUT, metavar="DIR", help="default: leaderboard/results")
     args = parser.parse_args(arguments)
-    return exit_code(lambda: publish(args.run, args.data, args.out, args.card, args.results))
+    background = Background(args.background, tuple(args.background_without)) if args.background else None
+    return exit_code(lambda: publish(args.run, args.data, args.out, args.card, args.results, background))
 
 
 if __name__ == "__main__":

@@ -180,9 +180,9 @@ def _onnx(bench: Bench, name: str, clip: np.ndarray, expected: np.ndarray) -> No
 
 
 def _one_clip(data: Path) -> np.ndarray:
-    """A real clip of wlasl50 where that is at hand, else a made-up one; (T, 27, 3)."""
-    if (data / "wlasl50" / "clips.npz").exists():
-        clips = sorted(read_skeletons(data / "wlasl50"), key=lambda clip: len(clip.joints))
+    """A real clip of asl_everyday where that is at hand, else a made-up one; (T, 27, 3)."""
+    if (data / "asl_everyday" / "clips.npz").exists():
+        clips = sorted(read_skeletons(data / "asl_everyday"), key=lambda clip: len(clip.joints))
         return clips[len(clips) // 2].joints
     return wandering_clips(1, 60)[0]
 

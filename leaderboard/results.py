@@ -1,7 +1,8 @@
 """The results on disk: what a row is, reading, writing without halves. Never torch.
 
 `results.csv` has one row per dataset x protocol x streams x fusion; `glosses.csv` the counts of each gloss in each row
-that is ok; `robustness.csv` one row per disturbance. Shares are fractions.
+that is ok; `robustness.csv` one row per disturbance; `fewshot.csv` signs known by examples; `unknown.csv` how signs
+outside the vocabulary are told. Shares are fractions.
 
 interval: how the 95 % intervals were found. selection: by which clips epoch, recipe and fusion were chosen. run: the
 cross-validation whose networks scored, empty for a benchmark.
@@ -52,8 +53,13 @@ FEWSHOT_COLUMNS = (
     *FEWSHOT_KEY, "draws", "n", "ways", "top1", "top1_lo", "top1_hi", "top5", "interval", "weights_sha256",
     "data_sha256", "commit", "dirty", "date", "command",
 )  # fmt: skip
+UNKNOWN_KEY = ("dataset", "protocol", "score", "streams")
+UNKNOWN_COLUMNS = (
+    *UNKNOWN_KEY, "known", "unknown", "auroc", "auroc_lo", "auroc_hi", "passed", "flagged", "flagged_lo", "flagged_hi",
+    "interval", "weights_sha256", "data_sha256", "commit", "dirty", "date", "command",
+)  # fmt: skip
 RESULTS_FILE, GLOSSES_FILE, ROBUSTNESS_FILE = "results.csv", "glosses.csv", "robustness.csv"
-FEWSHOT_FILE = "fewshot.csv"
+FEWSHOT_FILE, UNKNOWN_FILE = "fewshot.csv", "unknown.csv"
 OUT = Path(__file__).resolve().parent / "results"
 _ANEW = "save it as it was, or move it away, and run_all writes it anew"
 TIMES = ("clips_per_second", "peak_memory_mb", "latency_ms", "seconds", "date", "command")
@@ -186,6 +192,11 @@ def write_robustness(out: str | Path, rows: Sequence[Mapping[str, Any]]) -> None
 def write_fewshot(out: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Puts new rows of signs known by examples in the place of the old ones of the same key."""
     _replace_rows(Path(out) / FEWSHOT_FILE, rows, FEWSHOT_COLUMNS, FEWSHOT_KEY)
+
+
+def write_unknown(out: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Puts new rows of signs outside the vocabulary in the place of the old ones of the same key."""
+    _replace_rows(Path(out) / UNKNOWN_FILE, rows, UNKNOWN_COLUMNS, UNKNOWN_KEY)
 
 
 def _replace_rows(

@@ -9,10 +9,12 @@ from helpers.benchmarks import network
 from helpers.clips import signer
 from helpers.scores import logits
 
-from dsta.checkpoint import Checkpoint
+from dsta.checkpoint import FAMILIAR_FILE, Checkpoint, FamiliarSigns
 from dsta.common import UserError
+from dsta.embedding import joint_embedding
 from dsta.keypoints import Pose
 from dsta.recognize import Recognizer, main
+from dsta.score import score_streams
 from dsta.skeleton import INDEX, LEFT_HAND, RIGHT_HAND
 from dsta.streams import Recipe, fuse, mirror
 
@@ -171,6 +173,33 @@ def test_below_the_threshold_it_is_not_sure(weights, keypoints, margin, confiden
     write_ensemble(weights, threshold=best + margin)
     quality = Recognizer.load(weights).recognize(pose_of(keypoints)).quality
     assert quality["confident"] is confident and len(quality["notes"]) == (0 if confident else 1)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_sign_that_is_not_familiar_is_said_to_be_none_of_those_known(weights, keypoints, known):
+    recognizer = Recognizer.load(weights)
+    assert recognizer.recognize(pose_of(keypoints)).quality["known_sign"] is None
+    own = joint_embedding(score_streams(recognizer.ensemble, [on_canvas(keypoints)]), FUSION)
+    means, others = (own, -own) if known else (-own, own)
+    every = np.arange(len(GLOSSES))
+    FamiliarSigns(np.repeat(means, len(every), 0), every, others, 0.5, 0.0).save(weights)
+    write_ensemble(weights, familiarity={"weight": 0.5, "threshold": 0.0})
+    quality = Recognizer.load(weights).recognize(pose_of(keypoints)).quality
+    assert quality["known_sign"] is known and quality["confident"] is known
+    assert quality["notes"] == ([] if known else [f"This is probably none of the {len(GLOSSES)} known signs."])
+
+
+@pytest.mark.parametrize("fault", ["half a file", "a gloss without a mean", "no threshold", "other sizes", "NaN"])
+def test_means_that_do_not_fit_are_one_sentence(weights, fault):
+    glosses, sizes = np.arange(len(GLOSSES)), (len(GLOSSES), 5)
+    known, background = np.ones(sizes), np.ones((2, 4 if fault == "other sizes" else 5))
+    known[0, 0] = np.nan if fault == "NaN" else 1
+    FamiliarSigns(known, glosses * (fault != "a gloss without a mean"), background, 0.5, 0.0).save(weights)
+    write_ensemble(weights, familiarity={"weight": 0.5} | ({} if fault == "no threshold" else {"threshold": 0.1}))
+    if fault == "half a file":
+        (weights / FAMILIAR_FILE).write_bytes((weights / FAMILIAR_FILE).read_bytes()[:100])
+    with pytest.raises(UserError, match=f"{FAMILIAR_FILE}.*restore it"):
+        Recognizer.load(weights)
 
 
 def test_a_clip_without_hands_and_joints_of_another_estimator_are_refused(weights, keypoints):

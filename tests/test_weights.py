@@ -44,7 +44,7 @@ def test_four_streams_of_one_vocabulary(recognizer):
 
 def test_each_network_says_where_it_is_from(recognizer):
     for checkpoint in recognizer.ensemble.checkpoints.values():
-        assert checkpoint.provenance["datasets"] == ["wlasl50", "asl_everyday"]
+        assert checkpoint.provenance["datasets"] == ["asl_everyday", "asl_everyday"]
         assert "research" in checkpoint.provenance["licence"]
 
 

@@ -1,9 +1,10 @@
 """`Ensemble`: the streams of a weights folder, with their fusion weights, temperature and threshold."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from dsta.checkpoint.familiar import FAMILIAR_FILE, FamiliarSigns
 from dsta.checkpoint.folder import CONFIG_FILE, Checkpoint
 from dsta.checkpoint.manifest import check_manifest
 from dsta.common import UserError, read_json
@@ -19,7 +20,8 @@ class Ensemble:
     """Networks of one vocabulary, by stream.
 
     fusion: weight of each stream. temperature: softmax(fused / temperature) are the scores. threshold: a best score
-    below it means that the sign may be none of those known.
+    below it means that the answer is not sure. familiar: by which a sign is told that is none of those known, if the
+    folder has it.
     Raises UserError for streams that do not belong together.
     """
 
@@ -27,6 +29,7 @@ class Ensemble:
     fusion: dict[str, float]
     temperature: float = 1.0
     threshold: float = 0.0
+    familiar: FamiliarSigns | None = None
 
     def __post_init__(self) -> None:
         if set(self.fusion) != set(self.checkpoints):
@@ -62,8 +65,12 @@ class Ensemble:
             checkpoint = Checkpoint.load(folder, device)
             return cls({str(checkpoint.stream): checkpoint}, {str(checkpoint.stream): 1.0})
         fusion, temperature, threshold = _read_fusion(folder)
-        loaded = [Checkpoint.load(folder / stream, device) for stream in fusion]
-        return cls({str(checkpoint.stream): checkpoint for checkpoint in loaded}, fusion, temperature, threshold)
+        loaded = {stream: Checkpoint.load(folder / stream, device) for stream in fusion}
+        ensemble = cls({str(c.stream): c for c in loaded.values()}, fusion, temperature, threshold)
+        if not (folder / FAMILIAR_FILE).exists():
+            return ensemble
+        fitted = read_json(folder / ENSEMBLE_FILE).get("familiarity", {})
+        return replace(ensemble, familiar=FamiliarSigns.load(folder, fitted, len(ensemble.glosses)))
 
 
 def _read_fusion(folder: Path) -> tuple[dict[str, float], float, float]:

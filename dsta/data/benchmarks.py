@@ -69,7 +69,6 @@ BENCHMARKS: dict[str, DatasetSpec] = {
 SMALL_SETS: dict[str, DatasetSpec] = {
     name: DatasetSpec(name, classes, language, None, (None, None, clips), "folds")
     for name, classes, language, clips in (
-        ("wlasl50", 50, "American", 423),
         ("asl_everyday", 28, "American", 5819),
         ("libras11", 11, "Brazilian", 1430),
         ("bisindo20", 20, "Indonesian", 2081),

@@ -33,7 +33,7 @@ def test_names_of_data_sets():
     assert spellings("MSASL100") == ("MSASL100", "MLASL100") and spellings("SLR500") == ("SLR500",)
     with pytest.raises(UserError, match=r"WLASL42.*WLASL100.*NMFs-CSL"):
         benchmark("WLASL42")
-    with pytest.raises(UserError, match=r"WLASL42.*small sets.*wlasl50"):
+    with pytest.raises(UserError, match=r"WLASL42.*small sets.*asl_everyday"):
         dataset("WLASL42")
 
 

@@ -134,5 +134,5 @@ def test_no_damaged_archive_is_a_traceback(folder):
 
 @needs_data
 def test_real_sets_are_read():
-    read = read_skeletons(SHARED / "data" / "wlasl50")
-    assert len(read) == 423 and len({c.gloss for c in read}) == 50 and {c.fold for c in read} == {0, 1, 2, 3}
+    read = read_skeletons(SHARED / "data" / "asl_everyday")
+    assert len(read) == 5819 and len({c.gloss for c in read}) == 28 and {c.fold for c in read} == {0, 1, 2, 3}

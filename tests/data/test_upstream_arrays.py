@@ -131,7 +131,7 @@ def test_upstreams_folder_is_read(tmp_path):
 
 
 def test_a_skeleton_set_is_held_with_folds_and_groups(tmp_path):
-    held = read_clip_set(skeleton_set(tmp_path / "wlasl50"))
+    held = read_clip_set(skeleton_set(tmp_path / "asl_everyday"))
     assert held.glosses == ("book", "deaf", "hello") and set(held.folds) == {0, 1}
     assert held.sources[0] == "s00" and held.estimator == "mediapipe-holistic"
     assert [held.glosses[label] for label in held.labels] == [name.split("/")[0] for name in held.names]

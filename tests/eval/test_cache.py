@@ -28,7 +28,7 @@ GLOSSES = ("book", "deaf", "hello")
 
 @pytest.fixture
 def folder(tmp_path):
-    return skeleton_set(tmp_path / "wlasl50", folds=2, per_fold=5)
+    return skeleton_set(tmp_path / "asl_everyday", folds=2, per_fold=5)
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from leaderboard.results import write_rows
 
 ROWS = [
     row("WLASL100", top1_instance=0.5, top5_instance=0.9, data_sha256="d", weights_sha256="w"),
-    row("wlasl50", data_sha256="e", weights_sha256="w"),
-    row("wlasl50", "joint+bone", "equal", data_sha256="e", weights_sha256="v"),
-    row("wlasl50", "joint+bone", "fitted", data_sha256="e", weights_sha256="v"),
+    row("asl_everyday", data_sha256="e", weights_sha256="w"),
+    row("asl_everyday", "joint+bone", "equal", data_sha256="e", weights_sha256="v"),
+    row("asl_everyday", "joint+bone", "fitted", data_sha256="e", weights_sha256="v"),
     row("libras11", status="no data"),
 ]
 ALL = "joint+bone+joint_motion+bone_motion"
@@ -22,8 +22,9 @@ ALL = "joint+bone+joint_motion+bone_motion"
 @pytest.mark.parametrize(
     ("spec", "place"),
     [
-        ("2", 1), ("WLASL100", 0), ("wlasl50:joint", 1), ("wlasl50:none", 1), ("wlasl50:joint+bone:fitted", 3),
-        ("wlasl50:fitted:bone+joint", 3), ("wlasl50:folds:joint+bone:equal", 2), ("wlasl50::joint", 1),
+        ("2", 1), ("WLASL100", 0), ("asl_everyday:joint", 1), ("asl_everyday:none", 1),
+        ("asl_everyday:joint+bone:fitted", 3),
+        ("asl_everyday:fitted:bone+joint", 3), ("asl_everyday:folds:joint+bone:equal", 2), ("asl_everyday::joint", 1),
     ],
 )  # fmt: skip
 def test_rows_are_found_by_number_or_by_as_much_as_is_needed(spec, place):
@@ -33,9 +34,10 @@ def test_rows_are_found_by_number_or_by_as_much_as_is_needed(spec, place):
 @pytest.mark.parametrize(
     ("spec", "what"),
     [
-        ("0", "rows 1 to 5"), ("5", "Because"), ("libras11", "rows of WLASL100, wlasl50"),
-        ("wlasl50", "not one row but 3"),
-        ("wlasl50:joint+bone", "equal.*fitted"), ("wlasl50:hands", "No stream"), ("wlasl50:all", "No measured row"),
+        ("0", "rows 1 to 5"), ("5", "Because"), ("libras11", "rows of WLASL100, asl_everyday"),
+        ("asl_everyday", "not one row but 3"),
+        ("asl_everyday:joint+bone", "equal.*fitted"), ("asl_everyday:hands", "No stream"),
+        ("asl_everyday:all", "No measured row"),
     ],
 )  # fmt: skip
 def test_a_row_that_is_none_is_one_sentence(spec, what):
@@ -106,9 +108,9 @@ def test_the_command(tmp_path, capsys):
         hashes = {key: np.array(entry[key]) for key in ("weights_sha256", "data_sha256")}
         write_npz(predictions_file(cache, entry), **side._asdict(), **hashes)
     where = ["--results", str(tmp_path), "--cache", str(cache)]
-    assert main(["wlasl50:joint", "3", *where]) == 0
+    assert main(["asl_everyday:joint", "3", *where]) == 0
     out = capsys.readouterr().out.splitlines()
-    assert out[0].startswith("A: wlasl50:folds:joint:none  top-1 50.0%") and "B is better by" in out[2]
+    assert out[0].startswith("A: asl_everyday:folds:joint:none  top-1 50.0%") and "B is better by" in out[2]
     for pair, what in (
         (("2", "1"), "different data"), (("2", "4"), "not in"), (("2", "9"), "rows 1 to 5"),
     ):  # fmt: skip

@@ -70,8 +70,8 @@ def test_joints_that_cannot_be_a_signers_are_told(folder):
 
 
 def test_glosses_that_look_alike_are_told(tmp_path):
-    folder = skeleton_set(tmp_path / "wlasl50", ("Book", "book", "deaf"))
-    assert "'Book', 'book' differ in case" in said(folder, "wlasl50", "warning")
+    folder = skeleton_set(tmp_path / "asl_everyday", ("Book", "book", "deaf"))
+    assert "'Book', 'book' differ in case" in said(folder, "asl_everyday", "warning")
 
 
 def test_names_that_are_not_official_allow_no_test_protocol(tmp_path):
@@ -107,12 +107,12 @@ def test_clips_that_are_in_training_too_by_name_and_by_content(folder):
 
 
 def test_the_same_take_in_two_folds_is_told(tmp_path):
-    folder = skeleton_set(tmp_path / "wlasl50")
-    assert "No clip to score is in another fold too" in said(folder, "wlasl50")
+    folder = skeleton_set(tmp_path / "asl_everyday")
+    assert "No clip to score is in another fold too" in said(folder, "asl_everyday")
     clips = dict(np.load(folder / "clips.npz"))
     clips["book/f1-0"] = clips["book/f0-0"]
     np.savez(folder / "clips.npz", **clips)
-    assert "2 of the clips to score are in another fold too" in said(folder, "wlasl50", "warning")
+    assert "2 of the clips to score are in another fold too" in said(folder, "asl_everyday", "warning")
 
 
 def scores(labels, classes, strength, seed=0):
@@ -152,13 +152,13 @@ def test_folders_are_found_by_any_spelling(tmp_path):
 
 
 def test_the_command(tmp_path, capsys):
-    skeleton_set(tmp_path / "wlasl50")
+    skeleton_set(tmp_path / "asl_everyday")
     assert main(["--data", str(tmp_path)]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("wlasl50\n") and "where the official lists have 423" in out and "WLASL100" not in out
+    assert out.startswith("asl_everyday\n") and "where the official lists have 5819" in out and "WLASL100" not in out
     assert main(["WLASL100", "--data", str(tmp_path)]) == 1
     assert "not in" in capsys.readouterr().out
-    (tmp_path / "wlasl50" / "clips.npz").write_bytes(b"no archive")
+    (tmp_path / "asl_everyday" / "clips.npz").write_bytes(b"no archive")
     assert main(["--data", str(tmp_path)]) == 1
     assert "cannot be read" in capsys.readouterr().out
     skeleton_set(tmp_path / "mine")

@@ -6,39 +6,18 @@ from functools import cache
 import numpy as np
 import pytest
 from helpers.benchmarks import SMALL, network
-from sklearn.neighbors import NearestCentroid
+from helpers.examples import KNOWN, NEW, five_glosses, trained_without
 
-from dsta.checkpoint import Checkpoint, Seen
+from dsta.checkpoint import Seen
 from dsta.data.overlap import Fingerprints
-from dsta.data.prepared import IndexRow
-from dsta.prepare.write import write_prepared
-from dsta.score import Scores
-from dsta.teach import joint_embedding, prototypes, unit
+from dsta.embedding import unit
 from eval import fewshot
 from eval.episodes import answers, by_prototype, by_time_warping, read_questions, time_warped
-
-KNOWN, NEW = ("ant", "bee"), ("cat", "dog", "elk")
-SIGNERS = ("s0", "s1", "s2", "s3")
 
 
 @pytest.fixture
 def data(tmp_path):
-    """Five glosses: each of four signers has two training clips of each; two also validate and test."""
-    rng, rows, clips = np.random.default_rng(5), [], {}
-    for g, gloss in enumerate(KNOWN + NEW):
-        takes = [(s, split) for s in SIGNERS for split in ("train", "train")]
-        takes += [(s, split) for s in SIGNERS[:2] for split in ("val", "test")]
-        for signer, split in takes:
-            name = f"{len(clips)}.mp4"
-            clips[name] = (rng.uniform(100, 300, (1, 27, 3)) + rng.normal(0, 20, (9, 27, 3)) + 15 * g).astype(
-                np.float32
-            )
-            about = (name, gloss, split, signer, "web", 0, 9, 25.0, 640, 480)
-            rows.append(IndexRow(*about, "mediapipe-holistic", 1.0, 1.0, name))
-    folder = tmp_path / "data" / "FIVE"
-    about = {"estimator": "mediapipe-holistic", "glosses": list(KNOWN + NEW)}
-    write_prepared(folder, rows, lambda row: clips[row.clip], about, [])
-    return folder
+    return five_glosses(tmp_path / "data" / "FIVE")
 
 
 @pytest.mark.parametrize("same_source", [False, True])
@@ -65,24 +44,6 @@ def test_perfect_embeddings_are_always_right_and_random_ones_by_chance(data):
     assert by_chance.mean() == pytest.approx(1 / 3, abs=0.06)
 
 
-def test_prototypes_are_scikit_learns_nearest_centroids():
-    rng = np.random.default_rng(2)
-    embeddings = unit(rng.normal(size=(40, 6)) + 2 * np.eye(6)[np.arange(40) % 4])
-    labels = np.arange(40) % 4
-    means = prototypes(embeddings, [np.flatnonzero(labels == g) for g in range(4)])
-    centres = NearestCentroid().fit(embeddings, labels).centroids_
-    assert means == pytest.approx(centres / np.linalg.norm(centres, axis=1, keepdims=True))
-
-
-def test_the_joint_embeddings_cosine_is_the_weighted_mean_of_the_streams_cosines():
-    rng = np.random.default_rng(3)
-    scores = {s: Scores(np.zeros((2, 3)), rng.normal(size=(2, 5))) for s in ("joint", "bone")}
-    fused = joint_embedding(scores, {"joint": 3.0, "bone": 1.0})
-    cosines = [float(np.prod([unit(scores[s].embeddings)], axis=0).prod(0).sum()) for s in ("joint", "bone")]
-    assert fused[0] @ fused[1] == pytest.approx(0.75 * cosines[0] + 0.25 * cosines[1])
-    assert np.linalg.norm(fused, axis=1) == pytest.approx(1)
-
-
 def test_time_warping_is_the_recurrence_of_the_textbook():
     rng = np.random.default_rng(4)
     one, others = rng.normal(size=(6, 3)).astype(np.float32), rng.normal(size=(5, 4, 3)).astype(np.float32)
@@ -101,14 +62,6 @@ def test_time_warping_is_the_recurrence_of_the_textbook():
     assert time_warped(one, slow) == pytest.approx([0], abs=5e-2)
     distance = np.array([[0, 3, 1], [3, 0, 2], [1, 2, 0]], float)
     assert by_time_warping(distance)(np.array([2]), [np.array([0, 1]), np.array([1])]).tolist() == [[-1, -2]]
-
-
-def trained_without(weights, stream, seen):
-    network(weights / stream, KNOWN, stream, SMALL, "mediapipe-holistic")
-    checkpoint = Checkpoint.load(weights / stream)
-    Checkpoint(*(getattr(checkpoint, name) for name in list(checkpoint.__dataclass_fields__)[:-1]), seen).save(
-        weights / stream
-    )
 
 
 def test_the_command_writes_a_row_for_each_system_and_protocol(data, tmp_path):

@@ -7,18 +7,19 @@ import numpy as np
 import pytest
 import torch
 from helpers import tables
-from helpers.benchmarks import STREAMS, network, wlasl100
+from helpers.benchmarks import STREAMS, network, skeleton_set, wlasl100
 from helpers.tables import ALL, row
 from scipy.special import softmax
 
-from dsta.checkpoint import Checkpoint
+from dsta.checkpoint import Checkpoint, Ensemble
 from dsta.common import UserError, read_json
-from dsta.data import official, read_clip_set
+from dsta.data import official, read_clip_set, read_skeletons
 from dsta.data.clips import PickedClips
+from dsta.embedding import familiarity, joint_embedding
 from dsta.metrics import fit_fusion
 from dsta.model import DSTA, ModelConfig
 from dsta.recognize import Recognizer
-from dsta.score import score
+from dsta.score import score, score_streams
 from dsta.streams import Recipe, Stream
 from dsta.train.runs import Choice, CrossValidation
 from eval import publish
@@ -81,12 +82,12 @@ def measured(tmp_path, run):
     return rows
 
 
-def call(tmp_path, run):
+def call(tmp_path, run, *more):
     folder, data = run
     card = tmp_path / "card.md"
     card.write_text("$figures\n$hardest\n$fusion $temperature $threshold $accuracy $coverage\n$glosses\n")
     arguments = [folder.folder, "--data", data, "--out", tmp_path / "weights" / "tiny", "--card", card]
-    return publish.main([*map(str, arguments), "--results", str(tmp_path)])
+    return publish.main([*map(str, arguments), "--results", str(tmp_path), *map(str, more)])
 
 
 @pytest.fixture
@@ -121,6 +122,26 @@ def test_where_something_was_chosen_the_fitted_row_counts(tmp_path, run, measure
     assert call(tmp_path, run) == 0
     figures = read_json(tmp_path / "weights" / "tiny" / "ensemble.json")["figures"]["tiny"]
     assert figures["top1_instance"] == 0.8 and figures["top1_instance_95"] == [0.645, 0.832]
+
+
+def test_the_means_of_known_signs_let_nine_tenths_of_held_out_clips_pass(tmp_path, run, measured):
+    others = skeleton_set(tmp_path / "others", ("eel", "a", "fox"))
+    assert call(tmp_path, run, "--background", others, "--background-without", "fox") == 0
+    folder = tmp_path / "weights" / "tiny"
+    ensemble = Ensemble.load(folder)
+    assert set(ensemble.familiar.gloss.tolist()) == {0, 1, 2, 3} and ensemble.familiar.background.shape[1] == 4 * 8
+    held = read_json(folder / "ensemble.json")["familiarity"]
+    assert ensemble.familiar.threshold == held["threshold"] and "90%" in held["threshold_rule"]
+    # these clips are all alike, so that each is as familiar as the threshold
+    clips = [clip.joints for clip in read_skeletons(run[1])]
+    values = familiarity(joint_embedding(score_streams(ensemble, clips[:3]), ensemble.fusion), ensemble.familiar)
+    assert values == pytest.approx(values[0])
+
+
+def test_a_background_of_known_signs_alone_is_refused(tmp_path, run, measured, capsys):
+    others = skeleton_set(tmp_path / "others", ("a", "fox"))
+    assert call(tmp_path, run, "--background", others, "--background-without", "fox") == 2
+    assert "no sign outside the vocabulary" in capsys.readouterr().err
 
 
 def test_the_stream_that_knows_gets_the_weight(published):

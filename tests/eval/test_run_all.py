@@ -42,7 +42,7 @@ def test_every_combination_under_every_protocol_is_a_row(done):
     for protocol in ("test", "val+test"):
         assert [count("WLASL100", protocol, f) for f in ("none", "published", "equal")] == [4, 11, 11]
     assert (count("WLASL100", "test", "fitted"), count("WLASL100", "val+test", "fitted")) == (11, 0)
-    assert [count("wlasl50", "folds", f) for f in ("none", "equal", "fitted", "published")] == [4, 11, 11, 0]
+    assert [count("asl_everyday", "folds", f) for f in ("none", "equal", "fitted", "published")] == [4, 11, 11, 0]
     assert {r["n"] for key, r in done.items() if key[1] == "test"} == {"100"}
     assert {r["n"] for key, r in done.items() if key[1] == "val+test"} == {"200"}
 
@@ -77,13 +77,13 @@ def test_figures_are_scikit_learns(world, done):
 
 
 def test_folds_are_scored_by_the_network_that_never_saw_them(world, done):
-    held = read_clip_set(world / "data" / "wlasl50")
+    held = read_clip_set(world / "data" / "asl_everyday")
     pooled = np.empty((len(held), 3))
     for fold in (0, 1):
         checkpoint = Checkpoint.load(world / "runs" / "tiny" / f"fold{fold}" / "bone")
         own = np.flatnonzero(held.folds == fold)
         pooled[own] = direct_logits(checkpoint.model, [held.joints[i] for i in own], "bone", checkpoint.recipe)
-    row = done["wlasl50", "folds", "bone", "none"]
+    row = done["asl_everyday", "folds", "bone", "none"]
     assert float(row["top1_instance"]) == pytest.approx((pooled.argmax(1) == held.labels).mean(), abs=1e-6)
     assert (
         int(row["n"]) == len(held)
@@ -97,24 +97,24 @@ def test_folds_are_scored_by_the_network_that_never_saw_them(world, done):
 def test_every_row_is_recomputed_from_the_scores_that_are_kept(world, done, tmp_path, capsys):
     shutil.copytree(world / "out", tmp_path / "out")
     assert recompute(["--results", str(tmp_path / "out")]) == 0
-    counts = {name: sum(key[0] == name for key in done) for name in ("WLASL100", "wlasl50")}
-    assert counts["WLASL100"] == (4 + 11 * 3) + 2 * (4 + 11 * 2) and counts["wlasl50"] == 4 + 11 * 2
+    counts = {name: sum(key[0] == name for key in done) for name in ("WLASL100", "asl_everyday")}
+    assert counts["WLASL100"] == (4 + 11 * 3) + 2 * (4 + 11 * 2) and counts["asl_everyday"] == 4 + 11 * 2
     said = capsys.readouterr().out
     assert all(f"{name}: {count} rows are what the scores give" in said for name, count in counts.items())
-    with np.load(tmp_path / "out" / "scores" / "wlasl50" / "scores.npz") as saved:
+    with np.load(tmp_path / "out" / "scores" / "asl_everyday" / "scores.npz") as saved:
         assert not any(array.dtype.kind == "U" and array.ndim for array in saved.values())  # no clip is named
         changed = dict(saved.items())
     changed["logits_bone"] = changed["logits_bone"][::-1]
-    np.savez(tmp_path / "out" / "scores" / "wlasl50" / "scores.npz", **changed)
-    assert recompute(["wlasl50", "--results", str(tmp_path / "out")]) == 2
-    assert "wlasl50:folds:bone:none is not what its scores give: top1_instance" in capsys.readouterr().err
+    np.savez(tmp_path / "out" / "scores" / "asl_everyday" / "scores.npz", **changed)
+    assert recompute(["asl_everyday", "--results", str(tmp_path / "out")]) == 2
+    assert "asl_everyday:folds:bone:none is not what its scores give: top1_instance" in capsys.readouterr().err
 
 
 def test_fitted_on_inner_folds_is_the_choice_of_the_cross_validation(done):
-    row = done["wlasl50", "folds", ALL, "fitted"]
+    row = done["asl_everyday", "folds", ALL, "fitted"]
     assert json.loads(row["fusion_weights"]) == dict(zip(STREAMS, (0.4, 0.3, 0.2, 0.1), strict=True))
     assert "temperatures 1.5, 1.5" in row["note"]
-    pair = json.loads(done["wlasl50", "folds", "joint+bone", "fitted"]["fusion_weights"])
+    pair = json.loads(done["asl_everyday", "folds", "joint+bone", "fitted"]["fusion_weights"])
     assert sum(pair.values()) == pytest.approx(1, abs=1e-5)  # refitted on the judges' scores
 
 
@@ -167,8 +167,8 @@ def test_two_processes_give_the_same_table_and_a_failure_in_one_is_a_row(place, 
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
         "eval/run_all.py", "--data", place / "data", "--weights", place / "weights", "--runs", place / "runs",
-        "--out", place / "out", "--cache", place / "cache2", "--device", "cpu", "--datasets", "WLASL100", "wlasl50",
-        "SLR500",
+        "--out", place / "out", "--cache", place / "cache2", "--device", "cpu", "--datasets", "WLASL100",
+        "asl_everyday", "SLR500",
     ]  # fmt: skip
     call = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert call.returncode == 1, call.stderr
@@ -198,7 +198,7 @@ def test_a_killed_run_keeps_what_it_had_and_goes_on(place, monkeypatch):
     calls.clear()
     monkeypatch.setattr(eval.scoring, "score", lambda *a: calls.append(len(a[1])) or real(*a))
     assert run(place) == 0
-    assert {key[0] for key in table(place)} == {"WLASL100", "wlasl50"}
+    assert {key[0] for key in table(place)} == {"WLASL100", "asl_everyday"}
     assert sum(n > 1 for n in calls) == 8 - 2
 
 
@@ -216,7 +216,7 @@ def test_shuffled_clips_give_the_same_figures(place, done):
 
 
 def test_a_subset_is_refitted_as_the_cross_validation_fits(place):
-    run_folder, clips = place / "runs" / "tiny", read_skeletons(place / "data" / "wlasl50")
+    run_folder, clips = place / "runs" / "tiny", read_skeletons(place / "data" / "asl_everyday")
     for stream in ("joint", "bone"):  # some takes are not judged, and the others stand for them
         path = run_folder / "without01" / stream / "scores.npz"
         scores = dict(np.load(path))
@@ -233,10 +233,10 @@ def test_a_subset_is_refitted_as_the_cross_validation_fits(place):
 def test_a_joint_vocabulary_is_narrowed_to_the_sets_own_glosses(place):
     other = skeleton_set(place / "data" / "libras11", ("amo", "zebra"), seed=3)
     shutil.rmtree(place / "runs" / "tiny")
-    crossval_run(place / "runs" / "both", [place / "data" / "wlasl50", other], ["joint", "bone"])
-    assert run(place, "--streams", "joint", "bone", datasets=["wlasl50", "libras11"]) == 0
+    crossval_run(place / "runs" / "both", [place / "data" / "asl_everyday", other], ["joint", "bone"])
+    assert run(place, "--streams", "joint", "bone", datasets=["asl_everyday", "libras11"]) == 0
     glosses = read_rows(place / "out" / "glosses.csv", GLOSS_COLUMNS)
-    for name, own in (("wlasl50", {"book", "deaf", "hello", ""}), ("libras11", {"amo", "zebra", ""})):
+    for name, own in (("asl_everyday", {"book", "deaf", "hello", ""}), ("libras11", {"amo", "zebra", ""})):
         assert {g["confused_with"] for g in glosses if g["dataset"] == name} <= own
     assert table(place)["libras11", "folds", "joint+bone", "fitted"]["status"] == "ok"
 
@@ -250,7 +250,7 @@ def test_a_set_of_ones_own_is_scored_by_its_name(place):
 
 @pytest.mark.slow
 def test_robustness_is_a_curve_for_each_row(place):
-    assert run(place, "--robustness", "--streams", "joint", "bone", datasets=["wlasl50"]) == 0
+    assert run(place, "--robustness", "--streams", "joint", "bone", datasets=["asl_everyday"]) == 0
     curves = read_rows(place / "out" / "robustness.csv", DISTURBED_COLUMNS)
     rows = table(place)
     assert len(curves) == 4 * 9

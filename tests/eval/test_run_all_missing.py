@@ -55,7 +55,7 @@ def test_damaged_weights_are_a_row_of_each_combination(place):
     path.write_bytes(path.read_bytes()[:-8])
     assert run(place) == 1
     assert all("sha256 differs" in reason for _, reason in unmade(place, "WLASL100").values())
-    assert not unmade(place, "wlasl50")
+    assert not unmade(place, "asl_everyday")
 
 
 def spoil_nan(folder):
@@ -98,7 +98,7 @@ def test_data_that_cannot_be_scored_is_one_row_and_nothing_else_is_lost(place, s
     assert run(place) == (0 if status == "no data" else 1)
     ((found, reason),) = unmade(place, "WLASL100").values()
     assert found == status and sentence in reason
-    assert table(place)["wlasl50", "folds", ALL, "fitted"]["status"] == "ok"
+    assert table(place)["asl_everyday", "folds", ALL, "fitted"]["status"] == "ok"
 
 
 def change_config(folder, **provenance):
@@ -109,10 +109,10 @@ def change_config(folder, **provenance):
 
 def test_a_network_that_saw_the_fold_is_refused(place):
     change_config(place / "runs" / "tiny" / "fold1" / "bone", without_folds=[0])
-    assert run(place, datasets=["wlasl50"]) == 1
-    status, reason = unmade(place, "wlasl50")["bone"]
+    assert run(place, datasets=["asl_everyday"]) == 1
+    status, reason = unmade(place, "asl_everyday")["bone"]
     assert status == "mismatch" and "has seen fold 1" in reason
-    assert table(place)["wlasl50", "folds", "joint", "none"]["status"] == "ok"
+    assert table(place)["asl_everyday", "folds", "joint", "none"]["status"] == "ok"
 
 
 def test_a_fusion_fitted_on_the_scored_fold_is_refused(place):
@@ -120,29 +120,29 @@ def test_a_fusion_fitted_on_the_scored_fold_is_refused(place):
     chosen = json.loads(path.read_text())
     chosen["0"]["inner_fold"] = 0
     path.write_text(json.dumps(chosen))
-    assert run(place, datasets=["wlasl50"]) == 1
+    assert run(place, datasets=["asl_everyday"]) == 1
     rows = table(place)
-    assert rows["wlasl50", "folds", ALL, "fitted"]["status"] == "mismatch"
-    assert rows["wlasl50", "folds", ALL, "equal"]["status"] == "ok"
+    assert rows["asl_everyday", "folds", ALL, "fitted"]["status"] == "mismatch"
+    assert rows["asl_everyday", "folds", ALL, "equal"]["status"] == "ok"
 
 
 def test_a_choice_without_an_inner_fold_is_not_called_fitted(place):
     path = place / "runs" / "tiny" / "chosen.json"
     path.write_text(json.dumps({fold: c | {"inner_fold": None} for fold, c in json.loads(path.read_text()).items()}))
-    assert run(place, datasets=["wlasl50"]) == 0
-    row = table(place)["wlasl50", "folds", ALL, "fitted"]
+    assert run(place, datasets=["asl_everyday"]) == 0
+    row = table(place)["asl_everyday", "folds", ALL, "fitted"]
     assert row["status"] == "no weights" and "too few folds" in row["reason"]
 
 
 def test_folds_that_are_not_trained_yet_are_told(place):
     shutil.rmtree(place / "runs" / "tiny" / "fold1" / "joint")
     (place / "runs" / "tiny" / "chosen.json").unlink()
-    assert run(place, datasets=["wlasl50"]) == 0
-    bad = unmade(place, "wlasl50")
+    assert run(place, datasets=["asl_everyday"]) == 0
+    bad = unmade(place, "asl_everyday")
     assert bad["joint"][0] == "no weights" and "fold1/joint" in bad["joint"][1]
     assert "no fusion was fitted" in bad["bone+joint_motion"][1]
     shutil.rmtree(place / "runs")
-    assert run(place, datasets=["wlasl50"], out="none") == 0
+    assert run(place, datasets=["asl_everyday"], out="none") == 0
     (row,) = table(place, "none").values()
     assert row["status"] == "no weights" and "eval/crossval.py" in row["reason"]
 
@@ -157,14 +157,14 @@ def test_a_crash_in_one_set_is_its_row_and_its_traceback_is_shown(place, monkeyp
     assert run(place) == 1
     assert unmade(place, "WLASL100")[ALL] == ("error", "ZeroDivisionError: division by zero")
     assert "Traceback" in capfd.readouterr().err
-    assert table(place)["wlasl50", "folds", ALL, "equal"]["status"] == "ok"
+    assert table(place)["asl_everyday", "folds", ALL, "equal"]["status"] == "ok"
 
 
 def test_wrong_arguments_are_one_sentence(place, capsys):
     for more, what in (
         (["--streams", "hands"], "No stream is called hands"),
-        (["--out", str(place / "data" / "wlasl50" / "index.csv")], "choose another folder"),
-        (["--cache", str(place / "data" / "wlasl50" / "index.csv")], "--cache"),
+        (["--out", str(place / "data" / "asl_everyday" / "index.csv")], "choose another folder"),
+        (["--cache", str(place / "data" / "asl_everyday" / "index.csv")], "--cache"),
     ):
         assert run(place, *more) == 2
         assert what in capsys.readouterr().err

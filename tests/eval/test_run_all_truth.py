@@ -26,7 +26,7 @@ from leaderboard.table import results as shown
 NAMES = ("egg", "dog", "cat", "bee", "ant")
 
 
-def run(place, *more, streams=("joint",), name="wlasl50"):
+def run(place, *more, streams=("joint",), name="asl_everyday"):
     return tables.run(place, "--streams", *streams, *more, datasets=(name,))
 
 
@@ -165,7 +165,7 @@ def test_networks_of_other_or_of_doubtful_classes_are_rows(tiny5):
 
 @pytest.fixture
 def place(tmp_path):
-    crossval_run(tmp_path / "runs" / "tiny", [skeleton_set(tmp_path / "data" / "wlasl50")], ["joint"])
+    crossval_run(tmp_path / "runs" / "tiny", [skeleton_set(tmp_path / "data" / "asl_everyday")], ["joint"])
     return tmp_path
 
 
@@ -181,7 +181,7 @@ def forget(place):
 def test_a_network_that_began_from_one_that_saw_the_fold_is_refused(place):
     path = place / "runs" / "tiny" / "fold1" / "joint" / "config.json"
     config = json.loads(path.read_text())
-    config["provenance"]["init"] = {"datasets": ["wlasl50"], "without_folds": []}
+    config["provenance"]["init"] = {"datasets": ["asl_everyday"], "without_folds": []}
     path.write_text(json.dumps(config))
     assert run(place) == 1
     row = table(place)["joint", "none"]
@@ -219,13 +219,13 @@ def test_an_error_that_passes_does_not_unmake_a_measured_row(place, monkeypatch,
 
 def test_an_error_of_other_data_or_weights_does(place, monkeypatch):
     assert run(place) == 0
-    crossval_run(place / "runs" / "tiny", [place / "data" / "wlasl50"], ["joint"])  # the same weights once more
+    crossval_run(place / "runs" / "tiny", [place / "data" / "asl_everyday"], ["joint"])  # the same weights once more
     forget(place)
     monkeypatch.setattr(eval.scoring, "score", None)
     assert run(place) == 1 and table(place)["joint", "none"]["status"] == "ok"
     network(
         place / "runs" / "tiny" / "fold1" / "joint", ["book", "deaf", "hello"], "joint", SMALL, "mediapipe-holistic",
-        seed=5, datasets=["wlasl50"], without_folds=[1],
+        seed=5, datasets=["asl_everyday"], without_folds=[1],
     )  # fmt: skip
     assert run(place) == 1
     row = table(place)["joint", "none"]

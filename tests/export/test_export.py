@@ -25,7 +25,7 @@ from dsta.streams import Recipe, Stream, fuse, prepare
 from dsta.streams import views as our_views
 from dsta.train import SMALL_RECIPE
 
-SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "wlasl50"
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "asl_everyday"
 SHOULDERS = {"bone": "direct", "normalise": "shoulders"}
 RECIPES = {
     "upstream": Recipe(),

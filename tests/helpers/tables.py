@@ -12,12 +12,12 @@ ALL = "+".join(STREAMS)
 
 
 def made_world(root):
-    """data/ with WLASL100 (one clip of each class in val and test) and wlasl50, weights/ and runs/ for them."""
+    """data/ with WLASL100 (one clip of each class in val and test) and asl_everyday, weights/ and runs/ for them."""
     wlasl100(root / "data")
     glosses = [f"class {i}" for i in range(100)]
     for i, stream in enumerate(STREAMS):
         network(root / "weights" / "WLASL100" / stream, glosses, stream, seed=i)
-    crossval_run(root / "runs" / "tiny", [skeleton_set(root / "data" / "wlasl50")])
+    crossval_run(root / "runs" / "tiny", [skeleton_set(root / "data" / "asl_everyday")])
     return root
 
 
@@ -28,7 +28,7 @@ def copied(world, folder):
     return folder
 
 
-def run(place, *more, datasets=("WLASL100", "wlasl50"), out="out"):
+def run(place, *more, datasets=("WLASL100", "asl_everyday"), out="out"):
     arguments = [
         "--data", place / "data", "--weights", place / "weights", "--runs", place / "runs", "--out", place / out,
         "--cache", place / "cache", "--device", "cpu", "--datasets", *datasets, *more,
@@ -47,7 +47,7 @@ def unmade(place, dataset):
     return {key[2]: (r["status"], r["reason"]) for key, r in table(place).items() if key[0] == dataset and r["reason"]}
 
 
-def row(dataset="wlasl50", streams="joint", fusion="none", status="ok", **more):
+def row(dataset="asl_everyday", streams="joint", fusion="none", status="ok", **more):
     base = dict.fromkeys(COLUMNS, "")
     shares = {rate + end: value for rate in RATES for end, value in (("", 0.5), ("_lo", 0.4), ("_hi", 0.625))}
     protocol = "folds" if dataset.islower() else "test"

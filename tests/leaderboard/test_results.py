@@ -58,7 +58,7 @@ def test_new_rows_take_the_place_of_old_ones():
     old = [row(n=1), row(streams="bone", n=1), row("WLASL100", n=1)]
     new = merged(old, [row(n=2)])
     assert [(r["dataset"], r["streams"], r["n"]) for r in new] == [
-        ("WLASL100", "joint", 1), ("wlasl50", "joint", 2), ("wlasl50", "bone", 1),
+        ("WLASL100", "joint", 1), ("asl_everyday", "joint", 2), ("asl_everyday", "bone", 1),
     ]  # fmt: skip
 
 
@@ -87,7 +87,7 @@ def test_an_error_is_a_row_where_nothing_was_measured(old):
 def test_what_was_the_matter_before_is_forgotten():
     old = [row(status="no data", streams="joint+bone", fusion="equal"), row("libras11", status="no weights")]
     left = merged(old, [row()])
-    assert [(r["dataset"], r["status"]) for r in left] == [("wlasl50", "ok"), ("libras11", "no weights")]
+    assert [(r["dataset"], r["status"]) for r in left] == [("asl_everyday", "ok"), ("libras11", "no weights")]
 
 
 def test_glosses_of_rows_that_are_gone_go_too(tmp_path):
@@ -128,7 +128,7 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path):
 def test_the_hubs_form(tmp_path, capsys):
     yaml = pytest.importorskip("yaml")
     hub = pytest.importorskip("huggingface_hub")
-    network(tmp_path / "tiny" / "joint", ["a", "b"], "joint", SMALL, datasets=["wlasl50", "libras11"])
+    network(tmp_path / "tiny" / "joint", ["a", "b"], "joint", SMALL, datasets=["asl_everyday", "libras11"])
     assert main([str(tmp_path / "tiny"), "--results", str(tmp_path)]) == 2
     assert "run eval/run_all.py first" in capsys.readouterr().err
     table = [
@@ -141,7 +141,11 @@ def test_the_hubs_form(tmp_path, capsys):
     entries = yaml.safe_load(file.read_text())
     assert entries[0]["value"] == 60.0 and "never saw the fold" in entries[0]["notes"]
     entry = hub.EvalResultEntry(
-        dataset_id="wlasl50", task_id="folds/top1_instance", value=60.0, date="2026-01-01", notes=entries[0]["notes"]
+        dataset_id="asl_everyday",
+        task_id="folds/top1_instance",
+        value=60.0,
+        date="2026-01-01",
+        notes=entries[0]["notes"],
     )
     assert hub.eval_result_entries_to_yaml([entry]) == entries[:1]
     index = yaml.safe_load((tmp_path / "tiny" / "model-index.yml").read_text())

@@ -30,7 +30,7 @@ def folder(tmp_path):
         row("WLASL100", top1=0.6, **costs, note="tuned on the reported split", fusion_weights='{"bone_motion": 0.25}'),
         row("WLASL100", streams="joint+bone", fusion="equal", top1=0.7, **costs),
         row("WLASL100", "val+test", top1=0.55, **costs, dirty="True"),
-        row("wlasl50", "folds", top1=0.5, **costs),
+        row("asl_everyday", "folds", top1=0.5, **costs),
         absent("SLR500", "no data", "There is no folder data/SLR500."),
     ]
     return write(tmp_path, rows)
@@ -54,11 +54,11 @@ def test_overview_has_the_best_of_each_and_a_dataset_has_all_of_its_rows(folder)
     assert [(line[0], line[1], line[5]) for line in overview] == [
         ("WLASL100", pytest.approx(70), "test"),
         ("WLASL100", pytest.approx(55), "val+test"),
-        ("wlasl50", pytest.approx(50), "folds"),
+        ("asl_everyday", pytest.approx(50), "folds"),
     ]
     assert len(cells(view(folder, dataset="WLASL100")["rows"])) == 3
     assert len(cells(view(folder, dataset="WLASL100", protocol="test", search="equal")["rows"])) == 1
-    assert [line[0] for line in cells(view(folder, by="Highest top-1", search="folds")["rows"])] == ["wlasl50"]
+    assert [line[0] for line in cells(view(folder, by="Highest top-1", search="folds")["rows"])] == ["asl_everyday"]
     long = "folds" + " " * table.LONGEST_SEARCH + "no such word"
     assert len(cells(view(folder, search=long)["rows"])) == 1  # what is beyond the limit is not looked at
 
@@ -76,7 +76,7 @@ def test_what_was_not_measured_is_shown_with_its_sentence(folder):
     assert "There is no folder data/SLR500." in view(folder)["missing"]
     shown = view(folder, dataset="SLR500")
     assert "<details open>" in shown["missing"] and "No measured row" in shown["note"] and not cells(shown["rows"])
-    assert view(folder, dataset="wlasl50")["missing"] == ""
+    assert view(folder, dataset="asl_everyday")["missing"] == ""
 
 
 def test_the_detail_of_a_row_names_its_command_and_its_origin(folder):
@@ -126,7 +126,7 @@ def test_the_download_holds_what_the_filters_leave_and_can_be_read_back(folder):
 
 
 def test_the_plot_draws_each_interval_where_it_lies(folder):
-    plot = view(folder, dataset="wlasl50", axis="Parameters (millions)")["plot"]
+    plot = view(folder, dataset="asl_everyday", axis="Parameters (millions)")["plot"]
     wide = plot[plot.index("<svg") : plot.index("</svg>")]
     low, high = map(float, re.search(r'y1="([\d.]+)" y2="([\d.]+)"', wide).groups())
     # 45 … 55 percent on an axis from 44 to 56, drawn between 340 and 14 pixels

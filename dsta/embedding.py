@@ -1,4 +1,4 @@
-"""Signs known by examples: the joint embedding of an ensemble, and prototypes, the mean embeddings of glosses.
+"""The joint embedding of an ensemble: prototypes of signs, and how familiar a clip is.
 
 Nearest prototypes on normalised features are a strong few-shot classifier (SimpleShot, arXiv 1911.04623).
 """
@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from dsta.checkpoint import FamiliarSigns
 from dsta.score import Scores
+
+_NEAREST = 5  # means of the background that count
 
 
 def joint_embedding(scores: Mapping[str, Scores], fusion: Mapping[str, float]) -> np.ndarray:
@@ -28,3 +31,11 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 def prototypes(embeddings: np.ndarray, examples: Sequence[Sequence[int] | np.ndarray]) -> np.ndarray:
     """(G, D) a unit vector for each gloss: the mean of its examples. examples: for each gloss rows of embeddings."""
     return unit(np.stack([embeddings[rows].mean(0) for rows in examples]))
+
+
+def familiarity(embeddings: np.ndarray, signs: FamiliarSigns) -> np.ndarray:
+    """(N,) how much more clips (N, D) are like the signs that are known than like others: the cosine to the nearest
+    known mean, less a part of that to the nearest means of the background."""
+    like_known = (embeddings @ signs.known.T).max(1)
+    like_others = np.sort(embeddings @ signs.background.T, axis=1)[:, -_NEAREST:].mean(1)
+    return np.asarray(like_known - signs.weight * like_others)
