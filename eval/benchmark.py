@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="tiny sizes: shows in seconds that everything runs")
     parser.add_argument("--only", nargs="+", choices=list(SECTIONS), default=list(SECTIONS), metavar="SECTION")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default %(default)s)")
-    parser.add_argument("--weights", type=Path, default=ROOT / "weights" / "asl71", metavar="DIR", help="an ensemble")
+    parser.add_argument("--weights", type=Path, default=ROOT / "weights" / "asl118", metavar="DIR", help="an ensemble")
     parser.add_argument("--data", type=Path, default=ROOT / "data", metavar="DIR", help="where wlasl_clips is")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="where the report goes")
     args = parser.parse_args(arguments)

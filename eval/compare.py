@@ -1,6 +1,6 @@
 """Is B better than A? A paired test of two rows of the table, on the clips that both scored.
 
-    python eval/compare.py asl_everyday:joint asl_everyday:all:fitted
+    python eval/compare.py WLASL100:joint:test WLASL100:all:fitted:test
     python eval/compare.py 17 23
 
 A row is `dataset:streams:fusion:protocol`, where what is not needed to tell it apart may be left out and the order of

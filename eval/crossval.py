@@ -1,6 +1,6 @@
 """Cross-validation of skeleton sets: train without a fold, choose inside the other folds, score on the fold.
 
-    python eval/crossval.py --data data/wlasl50 data/asl_everyday --out runs/asl71
+    python eval/crossval.py --data data/asl_everyday data/WLASL100 --out runs/asl118
 
 Folds come in pairs (0, 1), (2, 3). Networks trained without a pair are the judges inside it: what they score on fold 1
 chooses epoch, balance, fusion weights and temperature for fold 0, and the other way round; with fewer than four folds,

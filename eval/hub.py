@@ -1,6 +1,6 @@
 """The rows of a weights folder in the Hugging Face Hub's form: `.eval_results/*.yaml` and `model-index.yml`.
 
-python eval/hub.py weights/asl71 [--results leaderboard/results]
+python eval/hub.py weights/asl118 [--results leaderboard/results]
 """
 
 import argparse
@@ -101,7 +101,7 @@ def hub(weights: Path, results: Path) -> list[Path]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python eval/hub.py", description="Results in the Hub's form.")
-    parser.add_argument("weights", type=Path, metavar="DIR", help="a weights folder, such as weights/asl71")
+    parser.add_argument("weights", type=Path, metavar="DIR", help="a weights folder, such as weights/asl118")
     parser.add_argument("--results", type=Path, default=OUT, metavar="DIR", help="where results.csv is")
     args = parser.parse_args(arguments)
     return exit_code(lambda: print(*hub(args.weights, args.results), sep="\n"))

@@ -25,7 +25,7 @@ import numpy as np
 from scipy.special import softmax
 
 from dsta.checkpoint import CONFIG_FILE, ENSEMBLE_FILE, Checkpoint, write_manifest
-from dsta.common import exit_code, replace_file
+from dsta.common import exit_code, read_json, replace_file
 from dsta.metrics import calibration_error, fit_fusion, hits, with_bounds
 from dsta.streams import Stream, fuse
 from dsta.train.runs import HeldOut
@@ -156,12 +156,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--background", type=Path, metavar="DIR", help="a set with other signs, to tell unknown ones by"
     )
-    without = "glosses of it that are left out, so that they stay unknown"
-    parser.add_argument("--background-without", nargs="+", default=(), metavar="GLOSS", help=without)
+    without = "JSON list of clips, each with its gloss: the glosses are left out of it, so that they stay unknown"
+    parser.add_argument("--background-without", type=Path, metavar="FILE", help=without)
     parser.add_argument("--results", type=Path, default=OUT, metavar="DIR", help="default: leaderboard/results")
     args = parser.parse_args(arguments)
-    background = Background(args.background, tuple(args.background_without)) if args.background else None
-    return exit_code(lambda: publish(args.run, args.data, args.out, args.card, args.results, background))
+
+    def work() -> None:
+        without = read_json(args.background_without, list) if args.background_without else []
+        left_out = tuple(str(clip["gloss"]) for clip in without)
+        background = Background(args.background, left_out) if args.background else None
+        publish(args.run, args.data, args.out, args.card, args.results, background)
+
+    return exit_code(work)
 
 
 if __name__ == "__main__":

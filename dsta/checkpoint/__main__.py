@@ -1,8 +1,8 @@
 """The command line of weights: import from upstream, push to the Hub, fetch from it.
 
 python -m dsta.checkpoint import FILE.pt --dataset WLASL2000 --stream joint --out weights/WLASL2000/joint
-python -m dsta.checkpoint push weights/asl71 user/asl71
-python -m dsta.checkpoint fetch user/asl71
+python -m dsta.checkpoint push weights/asl118 user/asl118
+python -m dsta.checkpoint fetch user/asl118
 """
 
 import argparse

@@ -11,7 +11,7 @@ from dsta.common import UserError, read_json
 from dsta.common.files import WEIGHTS
 from dsta.streams import Stream
 
-DEFAULT_WEIGHTS = WEIGHTS / "asl71"
+DEFAULT_WEIGHTS = WEIGHTS / "asl118"
 ENSEMBLE_FILE = "ensemble.json"
 
 

@@ -25,7 +25,7 @@ _FAILURES = (OSError, httpx.HTTPError, HFValidationError)  # the Hub's own error
 
 
 def fetch(repo: str, subfolder: str = "", revision: str | None = None, local_files_only: bool = False) -> Path:
-    """Downloads `user/name` from the Hub, one stream or an ensemble: `Recognizer.load(fetch("user/asl71"))`.
+    """Downloads `user/name` from the Hub, one stream or an ensemble: `Recognizer.load(fetch("user/asl118"))`.
 
     Returns the folder in the Hub's cache; its files are those that its manifest lists. Raises UserError.
     """
