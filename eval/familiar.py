@@ -19,7 +19,8 @@ PASSED = 0.9
 WEIGHT = 0.75  # of the background; this and the next were chosen on WLASL100's validation clips (docs/log.md)
 _MEANS, _BACKGROUND_MEANS = 3, 200
 _FEWEST = 3  # clips behind a mean, so that none is a single clip's
-_PER_SOURCE = 10  # clips of a gloss; more takes of one person add nothing
+_PER_SOURCE = 5  # clips of a gloss; more takes of one person add little
+_BACKGROUND_CLIPS = 1500
 
 
 def fitted_means(embeddings: np.ndarray, labels: np.ndarray, background: np.ndarray) -> FamiliarSigns:
@@ -65,6 +66,11 @@ def threshold_of(values: np.ndarray, weights: np.ndarray | None = None) -> float
     return float(values[order][min(int(np.searchsorted(reached, PASSED)), len(values) - 1)])
 
 
+def spread_out(count: int, most: int) -> list[int]:
+    """At most so many of the positions 0 … count - 1, evenly."""
+    return [count * i // most for i in range(most)] if count > most else list(range(count))
+
+
 @dataclass(frozen=True)
 class Judged:
     """Networks, the clips that taught them, and clips of the same signs that they have not seen.
@@ -84,6 +90,7 @@ def familiar_signs(
     """The means of the last part's networks, which ship, with the threshold that nine tenths of the unseen clips of all
     parts reach, each data set counting the same."""
     values, sets = [], []
+    background = [background[i] for i in spread_out(len(background), _BACKGROUND_CLIPS)]
     for part in parts:
         embedded = _Embedded({s: Checkpoint.load(folder) for s, folder in part.networks.items()}, fusion)
         train = capped(part.train, _PER_SOURCE, np.random.default_rng(0))

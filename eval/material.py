@@ -14,8 +14,9 @@ from dsta.data.clips import PickedClips
 from dsta.metrics import figures, ranks
 from dsta.score import score
 from dsta.streams import Stream, fuse
-from dsta.train.folds import fold_clips
+from dsta.train.folds import JUDGED_PER_SOURCE, fold_clips
 from dsta.train.runs import CrossValidation, HeldOut, held_out
+from dsta.train.sampling import capped
 from eval.familiar import Judged
 from eval.plan import DatasetPlan, Network, ensemble_networks, fold_network, networks_sha256
 from eval.protocols import protocol_clips
@@ -115,7 +116,8 @@ def judged_networks(run: CrossValidation, clips: Sequence[Clip], benchmarks: Seq
     folds = sorted({clip.fold for clip in clips} - {-1})
     for fold in folds:
         for name in sorted({clip.dataset for clip in clips if clip.fold == fold}):
-            unseen = [clip.joints for clip in clips if clip.fold == fold and clip.dataset == name]
+            held = [clip for clip in clips if clip.fold == fold and clip.dataset == name]
+            unseen = [clip.joints for clip in capped(held, JUDGED_PER_SOURCE, np.random.default_rng(0))]
             yield Judged(run.networks((fold,)), [clip for clip in clips if clip.fold != fold], unseen, name)
     unseen = [joints for place in benchmarks for joints in _validation(place)]
     yield Judged(run.networks(()), clips, unseen, "+".join(place.name for place in benchmarks))

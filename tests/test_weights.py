@@ -18,7 +18,7 @@ from leaderboard.results import OUT, STREAMS, read_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 WEIGHTS = ROOT / "weights"
-ASL71 = WEIGHTS / "asl71"
+ASL118 = WEIGHTS / "asl118"
 
 
 def test_the_manifest_lists_every_file_with_its_hash():
@@ -32,19 +32,19 @@ def test_the_manifest_lists_every_file_with_its_hash():
 
 @pytest.fixture(scope="module")
 def recognizer():
-    return Recognizer.load(ASL71)
+    return Recognizer.load(ASL118)
 
 
 def test_four_streams_of_one_vocabulary(recognizer):
     assert set(recognizer.ensemble.checkpoints) == {str(stream) for stream in Stream}
-    assert len(recognizer.glosses) == 71
+    assert len(recognizer.glosses) == 118
     assert sum(recognizer.ensemble.fusion.values()) == pytest.approx(1, abs=1e-3)
-    assert sum(path.stat().st_size for path in ASL71.rglob("*") if path.is_file()) < 45e6
+    assert sum(path.stat().st_size for path in ASL118.rglob("*") if path.is_file()) < 45e6
 
 
 def test_each_network_says_where_it_is_from(recognizer):
     for checkpoint in recognizer.ensemble.checkpoints.values():
-        assert checkpoint.provenance["datasets"] == ["asl_everyday", "asl_everyday"]
+        assert checkpoint.provenance["datasets"] == ["asl_everyday", "WLASL100"]
         assert "research" in checkpoint.provenance["licence"]
 
 

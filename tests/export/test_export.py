@@ -107,11 +107,11 @@ def runtime():
 
 @pytest.fixture(scope="module")
 def exported(runtime, tmp_path_factory):
-    """The file of weights/asl71, made by the command line, and how it found its network input to differ."""
-    path, told, compare = tmp_path_factory.mktemp("onnx") / "asl71.onnx", [], file.input_difference
+    """The file of weights/asl118, made by the command line, and how it found its network input to differ."""
+    path, told, compare = tmp_path_factory.mktemp("onnx") / "asl118.onnx", [], file.input_difference
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(file, "input_difference", lambda *given: told.append(compare(*given)) or told[-1])
-        assert main(["asl71", "--onnx", str(path)]) == 0
+        assert main(["asl118", "--onnx", str(path)]) == 0
     return path, *told
 
 
@@ -224,7 +224,7 @@ def test_a_network_of_full_width_with_upstreams_recipe_answers_the_same(runtime)
 def full_width(stream):
     """A network of the paper's width of which no part is idle, as some are after initialisation; logits of spread 4.
 
-    Of its blocks the last two are left out, which are like the second, as tracing takes long: asl71 has such a third.
+    Of its blocks the last two are left out, which are like the second, as tracing takes long: asl118 has such a third.
     """
     torch.manual_seed(0)
     model = DSTA(ModelConfig(num_classes=100, depth=2)).eval()

@@ -18,11 +18,11 @@ def labels(default):
 
 
 def test_those_that_come_along(tmp_path):
-    for name in ("asl71", "libras11", "bisindo20"):  # alone, as there may be others beside them
+    for name in ("asl118", "libras11", "bisindo20"):  # alone, as there may be others beside them
         (tmp_path / name).symlink_to(DEFAULT_WEIGHTS.parent / name)
-    there = found(tmp_path / "asl71")
-    said = {"asl71": "American (71 signs)", "libras11": "Brazilian (11 signs)", "bisindo20": "Indonesian (20 signs)"}
-    assert labels(tmp_path / "asl71") == said
+    there = found(tmp_path / "asl118")
+    said = {"asl118": "American (118 signs)", "libras11": "Brazilian (11 signs)", "bisindo20": "Indonesian (20 signs)"}
+    assert labels(tmp_path / "asl118") == said
     assert "(../" not in there["libras11"].card and "asl71" in there["libras11"].card
     assert "pose" not in found()
 
