@@ -63,13 +63,18 @@ def describe_vocabulary(name: str) -> tuple[str, str, str, dict[str, Any], str]:
 
 def offer() -> gr.Dropdown:
     """The choice of a vocabulary, of those that are there now; hidden where there is but one."""
-    line.LINE.begin()  # somebody has come, who will soon have a video
     there = vocabularies.found()
     choices = [(one.label, name) for name, one in there.items()]
     return gr.Dropdown(
         choices, value=choices[0][1], visible=len(choices) > 1, label="Sign language", filterable=False,
         elem_id="choice", elem_classes="asks",
     )  # fmt: skip
+
+
+def arrive() -> gr.Dropdown:
+    """As `offer`, for somebody who has come, and will soon have a video."""
+    line.LINE.begin()
+    return offer()
 
 
 def build() -> gr.Blocks:
@@ -139,7 +144,7 @@ def _react(page: gr.Blocks, **parts: Any) -> None:
     page.unload(leave)
 
     described = [empty, *(parts[name] for name in ("about", "signs", "fold", "card"))]
-    loaded = page.load(offer, None, choice, **quiet).then(describe_vocabulary, choice, described, **quiet)
+    loaded = page.load(arrive, None, choice, **quiet).then(describe_vocabulary, choice, described, **quiet)
     loaded.then(None, empty, answer, js="empty => dsta.asking || dsta.run ? [] : [empty]")
     chosen = choice.input(describe_vocabulary, choice, described, **quiet)
     start_over = "(empty, video) => [empty, '', ...dsta.stop(video ? 'ready' : 'empty')]"

@@ -80,7 +80,6 @@ def fuzz(count: int, seed: int, keep: Path | None = None) -> Counter[str]:
     """How often each kind of outcome came: `answer`, `sentence`, `broke off` (the process that looks for joints died),
     `memory`, `too long`, and `failed`, which must not be."""
     chance, outcomes = random.Random(seed), Counter()
-    logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         uploads, whole = Uploads(lambda: folder), sources(Path(folder))
         for number in range(count):
@@ -117,6 +116,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--keep", type=Path, help="a folder for files at which a process died or the program failed")
     args = parser.parse_args()
+    logging.disable(logging.WARNING)
     begun = time.monotonic()
     outcomes = fuzz(args.count, args.seed, args.keep)
     print(f"{args.count} files in {time.monotonic() - begun:.0f} s: {dict(outcomes)}")

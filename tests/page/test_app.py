@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -218,6 +219,15 @@ def test_weights_that_cannot_be_used_are_a_sentence(video, answers, run, name):
     assert signs == "" and fold["visible"] is False
     assert sentence in run(video, name)["problem"]
     assert "Best match" in run(video)["answer"]
+
+
+def test_weights_that_are_removed_while_the_page_runs_are_a_sentence(video, write, answers, run):
+    folder = write("tiny")
+    answers(recognition(), tiny=Vocabulary(folder, "", "tiny"))
+    assert "answer" in run(video, "tiny")
+    shutil.rmtree(folder)
+    assert "There is no weights folder" in run(video, "tiny")["problem"]
+    assert "answer" in run(video)
 
 
 def test_choice_is_offered_where_there_is_one(answers):
