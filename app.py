@@ -6,7 +6,6 @@ Nothing on the page is loaded from the internet, and the server keeps nothing of
 travel inside the page, and the upload is deleted at the end of its run.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -33,12 +32,11 @@ def recognise(
     (`dsta.page.runs.outcome`)."""
     UPLOADS.claim(request.session_hash or "", run)
     who = request.client.host if request.client else ""
-    return runs.outcome(UPLOADS, run, name, _told(progress), runs.span(part), who)
 
+    def told(step: str, share: float) -> None:
+        progress(share, desc=step)
 
-def _told(progress: gr.Progress) -> Callable[[str, float], None]:
-    """What is done, shown to its visitor; without a bar where nothing is done yet, as in the line."""
-    return lambda step, share: progress(share or None, desc=step)
+    return runs.outcome(UPLOADS, run, name, told, runs.span(part), who)
 
 
 def claim(run: str, request: gr.Request) -> None:

@@ -26,7 +26,7 @@ class _Ticket:
     """A place in the line."""
 
     def __init__(self, who: str) -> None:
-        self.who, self.begun = who, threading.Event()
+        self.who, self.begun, self.since = who, threading.Event(), time.monotonic()
 
 
 class Line:
@@ -45,18 +45,21 @@ class Line:
         for finder in self._idle.copy():
             finder.begin()
 
-    def serve(self, who: str, work: Callable[[Finder], T], waiting: Callable[[str], object]) -> T:
+    def serve(self, who: str, work: Callable[[Finder], T], waiting: Callable[[str, float], object]) -> T:
         """Does the work when its turn has come -> what it returns.
 
         who: the visitor's address. waiting: called four times a second until then, with the visitor's place and about
-        how long it will take; what it raises ends the waiting. Raises UserError where the line is full.
+        how long it will take, and with the share of the waiting that is over; what it raises ends it. Raises UserError
+        where the line is full.
         """
         ticket = self._take(who)
         job = self._pool.submit(contextvars.copy_context().run, self._do, ticket, work)
         try:
             while not ticket.begun.wait(_TICK):
                 if (place := self._place(ticket)) is not None:
-                    waiting(self._words(place))
+                    seconds = self._usual * (place // self._workers + 1)
+                    waited = time.monotonic() - ticket.since
+                    waiting(_words(place, seconds), waited / (waited + seconds))
         except BaseException:
             job.cancel()
             self._leave(ticket)
@@ -96,11 +99,11 @@ class Line:
         with self._lock:
             return self._waiting.index(ticket) if ticket in self._waiting else None
 
-    def _words(self, place: int) -> str:
-        seconds = self._usual * (place // self._workers + 1)
-        ordinal = _ORDINALS[place] if place < len(_ORDINALS) else f"number {place + 1}"
-        about = f"{max(5, 5 * round(seconds / 5))} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"
-        return f"You are {ordinal}; about {about}"
+
+def _words(place: int, seconds: float) -> str:
+    ordinal = _ORDINALS[place] if place < len(_ORDINALS) else f"number {place + 1}"
+    about = f"{max(5, 5 * round(seconds / 5))} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+    return f"You are {ordinal}; about {about}"
 
 
 LINE = Line([Finder() for _ in range(2 if cores() >= _CORES_FOR_TWO else 1)])

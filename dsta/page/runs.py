@@ -94,9 +94,11 @@ def carry_out(
         return said(Answered(result, upload.name, among, found[0]))
 
     try:
-        answer = line.LINE.serve(who, work, lambda words: on_step(words, 0.0))
-    except UserError:
-        raise
+        answer = line.LINE.serve(who, work, on_step)
+    except UserError as error:
+        if uploads.delete(run):
+            raise
+        raise UserError(_STOPPED) from error
     except Stopped as error:
         raise UserError(_STOPPED) from error
     except Exception as error:

@@ -34,7 +34,7 @@ class Desk:
 
         return work
 
-    def visit(self, name, who="", waiting=lambda words: None):
+    def visit(self, name, who="", waiting=lambda words, share: None):
         visitor = threading.Thread(target=lambda: self.line.serve(who, self.work(name), waiting))
         visitor.start()
         self.visitors.append(visitor)
@@ -77,12 +77,13 @@ def test_who_waits_is_told_the_place_and_the_time(desk, monkeypatch):
     one, told = desk(1), {}
     one.visit("a")
     for name in ("b", "c", "d"):
-        one.visit(name, waiting=lambda words, name=name: told.__setitem__(name, words))
+        one.visit(name, waiting=lambda words, share, name=name: told.__setitem__(name, (words, share)))
     until(lambda: len(told) == 3)
-    assert told == {
+    assert {name: words for name, (words, _) in told.items()} == {
         "b": "You are next; about 10 s", "c": "You are second; about 20 s", "d": "You are third; about 30 s"
     }  # fmt: skip
-    assert one.line._words(12) == "You are number 13; about 2 minutes"
+    assert all(0 < share < 0.8 for _, share in told.values())
+    assert module._words(12, 130.0) == "You are number 13; about 2 minutes"
 
 
 def test_who_leaves_makes_room(desk, monkeypatch):
@@ -90,7 +91,7 @@ def test_who_leaves_makes_room(desk, monkeypatch):
     one = desk(1)
     one.visit("a")
 
-    def leave(words):
+    def leave(words, share):
         raise Stopped
 
     with pytest.raises(Stopped):
@@ -107,11 +108,11 @@ def test_a_full_line_and_one_address_that_fills_it_are_refused(desk):
     for number in range(module.MOST_OF_ONE):
         one.visit(number, who="one")
     with pytest.raises(UserError, match="10 videos from your address are waiting"):
-        one.line.serve("one", one.work("more"), lambda words: None)
+        one.line.serve("one", one.work("more"), lambda words, share: None)
     for number in range(10, 20):
         one.visit(number, who=f"other {number}")
     with pytest.raises(UserError, match="Too many people are waiting"):
-        one.line.serve("you", one.work("more"), lambda words: None)
+        one.line.serve("you", one.work("more"), lambda words, share: None)
 
 
 def test_what_the_work_raises_reaches_who_waits_and_the_next_is_served(desk):
@@ -122,6 +123,6 @@ def test_what_the_work_raises_reaches_who_waits_and_the_next_is_served(desk):
 
     for _ in range(2):
         with pytest.raises(UserError, match="Bad"):
-            one.line.serve("", fails, lambda words: None)
+            one.line.serve("", fails, lambda words, share: None)
     one.visit("a")
     assert one.served == ["a"]
