@@ -13,7 +13,7 @@ from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from dsta.common import UserError
-from dsta.page import SCRIPT, STYLE, panels, runs, vocabularies
+from dsta.page import SCRIPT, STYLE, line, panels, runs, vocabularies
 from dsta.page.gate import Gate
 from dsta.page.uploads import MAX_BYTES, Uploads
 from leaderboard import tab as leaderboard
@@ -24,12 +24,19 @@ UPLOADS = Uploads(get_upload_folder)
 def recognise(
     run: str,
     name: str,
+    part: str,
     request: gr.Request,
     progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio's way
-) -> dict[str, str]:
-    """A run and a vocabulary's name -> what the page shows of it (`dsta.page.runs.outcome`)."""
+) -> dict[str, Any]:
+    """A run, a vocabulary's name and perhaps a part of the video, two numbers of seconds -> what the page shows of it
+    (`dsta.page.runs.outcome`)."""
     UPLOADS.claim(request.session_hash or "", run)
-    return runs.outcome(UPLOADS, run, name, lambda step, share: progress(share, desc=step))
+    who = request.client.host if request.client else ""
+
+    def told(step: str, share: float) -> None:
+        progress(share, desc=step)
+
+    return runs.outcome(UPLOADS, run, name, told, runs.span(part), who)
 
 
 def claim(run: str, request: gr.Request) -> None:
@@ -62,6 +69,12 @@ def offer() -> gr.Dropdown:
     )  # fmt: skip
 
 
+def arrive() -> gr.Dropdown:
+    """As `offer`, for somebody who has come, and will soon have a video."""
+    line.LINE.begin()
+    return offer()
+
+
 def build() -> gr.Blocks:
     """The whole page; launch it with LAUNCH. The tables that gradio keeps are deleted after half an hour."""
     parts: dict[str, Any] = {}
@@ -76,6 +89,8 @@ def build() -> gr.Blocks:
                     parts["video"] = gr.Video(
                         show_label=False, elem_id="video", webcam_options=camera, include_audio=True
                     )
+                    gr.HTML('<div id="part"></div>', elem_classes="asks")
+                    parts["cut"] = gr.Button("Recognise this part", visible=False)
                     parts["go"] = gr.Button("Recognise", variant="primary", interactive=False)
                     parts["stop"] = gr.Button("Cancel", visible=False)
                     parts["again"] = gr.Button("Another video", visible=False)
@@ -83,7 +98,8 @@ def build() -> gr.Blocks:
                 with gr.Column(scale=3, min_width=300):
                     parts["answer"] = gr.HTML(panels.empty_html(), elem_id="result")
             parts["pictures"] = gr.HTML()
-            parts["run"], parts["outcome"] = gr.Textbox(visible=False), gr.JSON(visible=False)
+            parts["run"], parts["part"] = gr.Textbox(visible=False), gr.Textbox(visible=False)
+            parts["outcome"] = gr.JSON(visible=False)
             parts["empty"] = gr.HTML(panels.empty_html(), visible=False)
         leaderboard.build_tab()
         with gr.Tab("About"):
@@ -92,7 +108,7 @@ def build() -> gr.Blocks:
             with gr.Accordion("Model card of the weights", open=False, visible=False) as parts["fold"]:
                 parts["card"] = gr.Markdown()
         _react(page, **parts)
-    return page.queue(default_concurrency_limit=1, max_size=20, api_open=False)
+    return page.queue(default_concurrency_limit=None, max_size=200, api_open=False)  # the line is our own
 
 
 def _react(page: gr.Blocks, **parts: Any) -> None:
@@ -105,14 +121,16 @@ def _react(page: gr.Blocks, **parts: Any) -> None:
     quiet = private | {"show_progress": "hidden", "queue": False}
     video, choice, run, outcome = (parts[name] for name in ("video", "choice", "run", "outcome"))
     answer, pictures, empty = (parts[name] for name in ("answer", "pictures", "empty"))
-    go, stop, again = buttons = [parts[name] for name in ("go", "stop", "again")]
+    go, stop, again, cut = buttons = [parts[name] for name in ("go", "stop", "again", "cut")]
 
-    begin = [go.click, video.upload, video.stop_recording]
+    begin = [go.click, cut.click, video.upload, video.stop_recording]
     anew = [answer, pictures, *buttons]
     gr.on(begin, None, empty, anew, js="empty => [empty, '', ...dsta.buttons('running')]")
-    asked = gr.on(begin, None, video, run, js="video => dsta.ask(video)", trigger_mode="multiple")
+    asked = gr.on(begin, None, video, [run, parts["part"]], js="video => dsta.ask(video)", trigger_mode="multiple")
     claimed = asked.then(claim, run, None, trigger_mode="multiple", **quiet)
-    ran = claimed.then(recognise, [run, choice], outcome, show_progress_on=answer, trigger_mode="multiple", **private)
+    ran = claimed.then(
+        recognise, [run, choice, parts["part"]], outcome, show_progress_on=answer, trigger_mode="multiple", **private
+    )
     ran.success(None, outcome, anew, js="outcome => dsta.show(outcome)")
     ran.failure(None, None, buttons, js="() => dsta.failed()")
 
@@ -124,7 +142,7 @@ def _react(page: gr.Blocks, **parts: Any) -> None:
     page.unload(leave)
 
     described = [empty, *(parts[name] for name in ("about", "signs", "fold", "card"))]
-    loaded = page.load(offer, None, choice, **quiet).then(describe_vocabulary, choice, described, **quiet)
+    loaded = page.load(arrive, None, choice, **quiet).then(describe_vocabulary, choice, described, **quiet)
     loaded.then(None, empty, answer, js="empty => dsta.asking || dsta.run ? [] : [empty]")
     chosen = choice.input(describe_vocabulary, choice, described, **quiet)
     start_over = "(empty, video) => [empty, '', ...dsta.stop(video ? 'ready' : 'empty')]"

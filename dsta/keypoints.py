@@ -3,6 +3,7 @@
 import io
 import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +17,14 @@ if TYPE_CHECKING:
     import pose_format
 
 _LARGEST = 65535  # pixels: .pose stores sizes in 16 bits
+POSE_SUFFIXES = (".npz", ".pose")
+_MOST_FRAMES = 100_000  # more than an hour; a sign takes seconds
+_MOST_UNPACKED, _MOST_POSE = 2**26, 2**28  # bytes of a .npz once unpacked, and of a .pose with hundreds of points
+_FARTHEST = 1e6  # pixels; sums of what lies farther than that are no numbers any more
 _COMPONENT = "dsta-slr:"  # a .pose of ours has one component of this name, followed by the estimator
+_SHORTER = "give the part with the sign alone, which takes seconds."
 _BAD_BYTES = (ValueError, TypeError, LookupError, EOFError, OverflowError, MemoryError, struct.error)
+_BAD_ZIP = (zipfile.BadZipFile, zlib.error, RuntimeError)  # the last of an encrypted one
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +63,8 @@ class Pose:
         if not (0 < self.width <= _LARGEST and 0 < self.height <= _LARGEST):
             raise UserError(f"The picture size must be in 1..{_LARGEST} pixels, not {self.width}×{self.height}.")
         keypoints[score == 0] = 0
+        if np.abs(keypoints[..., :2]).max() > _FARTHEST:
+            raise UserError(f"Keypoints lie more than {_FARTHEST:g} pixels away from the picture; extract them again.")
         fixed = {"keypoints": keypoints, "fps": float(self.fps), "width": int(self.width), "height": int(self.height)}
         for name, value in fixed.items():
             object.__setattr__(self, name, value)
@@ -87,26 +96,35 @@ class Pose:
         if not path.is_file():
             raise UserError(f"{path.name} was not found; check the path.")
         try:
-            return cls(**read(path))
+            values = read(path)
+            if len(values["keypoints"]) > _MOST_FRAMES:
+                raise UserError(f"it holds {len(values['keypoints'])} frames; {_SHORTER}")
+            return cls(**values)
         except UserError as error:
             raise UserError(f"{path.name}: {error}") from error
-        except NotImplementedError as error:  # pose-format's word for it
-            raise UserError(f"{path.name} is of an unknown version of .pose; write it as version 0.2.") from error
-        except (*_BAD_BYTES, zipfile.BadZipFile) as error:
+        except NotImplementedError as error:  # pose-format's word for it, and zipfile's for what numpy never writes
+            known = "a .npz of numpy" if path.suffix.lower() == ".npz" else "version 0.2"
+            raise UserError(f"{path.name} is of an unknown version of {path.suffix}; write it as {known}.") from error
+        except (*_BAD_BYTES, *_BAD_ZIP) as error:
             raise UserError(f"{path.name} is damaged or no keypoint file; extract the keypoints again.") from error
 
 
 def _ending(path: Path) -> str:
     ending = path.suffix.lower()
-    if ending not in (".npz", ".pose"):
+    if ending not in POSE_SUFFIXES:
         raise UserError(f"{path.name} does not end in .npz or .pose; name a keypoint file.")
     return ending
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
-    with np.load(path, allow_pickle=False) as file:
-        if not isinstance(file, np.lib.npyio.NpzFile):
+    if path.stat().st_size > _MOST_UNPACKED:
+        raise UserError(f"it takes {path.stat().st_size / 2**20:.0f} MB; {_SHORTER}")
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+        if not isinstance(file, np.lib.npyio.NpzFile) or file.zip is None:
             raise ValueError("a single array, not an archive")
+        unpacked: int = sum(member.file_size for member in file.zip.infolist())
+        if unpacked > _MOST_UNPACKED:
+            raise UserError(f"it unpacks to {unpacked / 2**20:.0f} MB; {_SHORTER}")
         sizes = {name: file[name].item() for name in ("fps", "width", "height")}
         return {"keypoints": file["keypoints"], "estimator": str(file["estimator"].item()), **sizes}
 
@@ -136,6 +154,8 @@ def _as_pose_format(pose: Pose) -> "pose_format.Pose":
 def _read_pose(path: Path) -> dict[str, Any]:
     import pose_format
 
+    if path.stat().st_size > _MOST_POSE:
+        raise UserError(f"it takes {path.stat().st_size / 2**20:.0f} MB; {_SHORTER}")
     pose = pose_format.Pose.read(path.read_bytes())
     points, estimator = _find_joints(pose.header)
     missing = [name for name in JOINTS if name not in points]

@@ -18,6 +18,7 @@ from dsta.skeleton import NUM_JOINTS, adjacency
 EPS = 1e-5
 DROPBLOCK_FRAMES = 41
 DROPBLOCK_NEIGHBOURS = 1.92  # the reference's mean number of neighbours of a joint; the seed itself makes 2.92
+_DEEPEST = 16  # halved as often, no window has a frame left
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if min(asdict(self).values()) < 1 or self.inner_dim % self.heads:
             raise UserError("Model sizes must be positive, and inner_dim a multiple of heads.")
+        if self.depth > _DEEPEST:
+            raise UserError(f"A model of depth {self.depth} cannot be: each block halves the frames; give 16 at most.")
 
     @property
     def blocks(self) -> list[tuple[int, int, int]]:
@@ -47,6 +50,14 @@ class ModelConfig:
             (self.inner_dim * 2 ** (i - 1), self.inner_dim * 2 ** (i - 1), self.inner_dim * 2**i)
             for i in range(1, self.depth)
         ]
+
+    @property
+    def least_parameters(self) -> int:
+        """Numbers in the largest tensors; the network has a few more. Known before any room is made for one."""
+        blocks = sum(
+            c * (c_in + NUM_JOINTS**2 + self.edge_features + 2 * self.mlp_ratio * c) for c_in, c, _ in self.blocks
+        )
+        return blocks + self.blocks[-1][-1] * self.num_classes
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -17,20 +17,19 @@ import numpy as np
 from dsta.checkpoint import DEFAULT_WEIGHTS, Ensemble
 from dsta.common import UserError, exit_code, shown
 from dsta.embedding import familiarity, joint_embedding
-from dsta.keypoints import Pose
+from dsta.keypoints import POSE_SUFFIXES, Pose
 from dsta.plausible import hands_exchanged, misfit
 from dsta.score import Scores, score_streams
 from dsta.skeleton import CANVAS, INDEX, LEFT_HAND, RIGHT_HAND
 from dsta.streams import fuse, kept_frames, resample, sample_positions, seen
 
 if TYPE_CHECKING:
-    from dsta.video import Frame, Progress
+    from dsta.video import Progress
 
 FRAMES_PER_SECOND = 15.0  # of the joints that are looked for in a video; networks with longer windows may want more
 _FEW_FRAMES = 8  # half a second of them; no sign is told from fewer with any certainty
 _FEW_A_SECOND = 5.0
 _FEWEST_WITH_HAND = 2  # frames; a sign moves
-POSE_SUFFIXES = (".npz", ".pose")
 
 
 @dataclass(frozen=True)
@@ -80,17 +79,17 @@ class Recognizer:
         self,
         source: str | Path | Pose | np.ndarray,
         progress: "Progress | None" = None,
-        on_frame: "Callable[[Frame], object] | None" = None,
+        find: "Callable[[Path], Pose] | None" = None,
     ) -> Recognition:
         """Recognises the sign in a video or skeleton file, a Pose, or a clip (T, 27, 3) in canvas pixels.
 
-        progress: called with a step's name and the share of it that is done. on_frame: called with each frame of a
-        video in which joints are looked for.
+        progress: called with a step's name and the share of it that is done. find: reads the joints of a file, in place
+        of what this process would do.
         Raises UserError when the source cannot be read or shows no person or no hand.
         """
         progress = progress or (lambda step, share: None)
         started = time.perf_counter()
-        pose, clip = self._joints(source, progress, on_frame)
+        pose, clip = self._joints(source, progress, find)
         found = time.perf_counter()
         name = Path(source).name if isinstance(source, str | Path) else "this clip"
         fault = misfit(pose.keypoints, pose.width, pose.height)
@@ -123,19 +122,21 @@ class Recognizer:
         self,
         source: str | Path | Pose | np.ndarray,
         progress: "Progress",
-        on_frame: "Callable[[Frame], object] | None",
+        find: "Callable[[Path], Pose] | None",
     ) -> tuple[Pose, np.ndarray]:
         if isinstance(source, np.ndarray):
             clip = np.asarray(source, np.float32)
             return Pose(clip, FRAMES_PER_SECOND, CANVAS, CANVAS, self.ensemble.estimator), clip
         if not isinstance(source, Pose):
             path = Path(source)
-            if path.suffix.lower() in POSE_SUFFIXES:
+            if find is not None:
+                source = find(path)
+            elif path.suffix.lower() in POSE_SUFFIXES:
                 source = Pose.load(path)
             else:
                 from dsta.video import extract  # here, so that skeletons need neither mediapipe nor av
 
-                source = extract(path, fps=FRAMES_PER_SECOND, progress=progress, on_frame=on_frame)
+                source = extract(path, fps=FRAMES_PER_SECOND, progress=progress)
         if source.estimator != self.ensemble.estimator:
             raise UserError(
                 f"The joints are from {source.estimator}, but these weights were trained on {self.ensemble.estimator}: "

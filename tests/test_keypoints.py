@@ -1,6 +1,8 @@
 """`Pose`: what it accepts, its clip, and its files."""
 
+import io
 import struct
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -209,3 +211,47 @@ def test_more_bad_files(tmp_path):
         np.savez(tmp_path / "c.npz", **fields)
         with pytest.raises(UserError, match=r"c\.npz"):
             Pose.load(tmp_path / "c.npz")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "sentence"),
+    [
+        ({"keypoints": np.zeros((250_000, 27, 3), np.float32)}, "unpacks to 77 MB"),
+        ({"keypoints": np.zeros((100_001, 27, 3), bool)}, "holds 100001 frames"),
+        ({"keypoints": np.zeros((2, 27, 3)), "more": np.zeros(10**7)}, "unpacks to 76 MB"),
+        ({"keypoints": np.full((2, 27, 3), (1e30, 0, 1))}, "more than 1e\\+06 pixels away"),
+    ],
+)
+def test_a_file_that_unpacks_to_more_than_a_sign_is_refused(tmp_path, arrays, sentence):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, fps=15.0, width=640, height=480, estimator="mediapipe-holistic", **arrays)
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(UserError, match=rf"^a\.npz: .*{sentence}.*\.$"):
+        Pose.load(path)
+
+
+def test_an_array_whose_head_lies_is_refused(tmp_path):
+    """Its head claims a terabyte, of which nothing follows."""
+    path = tmp_path / "a.npz"
+    head = io.BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": "<f4", "fortran_order": False, "shape": (10**10, 27, 3)})
+    small = {name: np.array(value) for name, value in (("fps", 15.0), ("width", 640), ("height", 480))}
+    np.savez(path, estimator="e", **small)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("keypoints.npy", head.getvalue())
+    with pytest.raises(UserError, match=r"a\.npz is damaged or no keypoint file"):
+        Pose.load(path)
+
+
+def test_an_archive_packed_otherwise_or_a_large_file_is_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("fps.npy", b"")
+    data = (tmp_path / "a.npz").read_bytes()
+    (tmp_path / "a.npz").write_bytes(data.replace(b"PK\1\2\x14\x03\x14\0\0\0\0\0", b"PK\1\2\x14\x03\x14\0\0\0\x63\0"))
+    with pytest.raises(UserError, match=r"unknown version of \.npz; write it as a \.npz of numpy"):
+        Pose.load(tmp_path / "a.npz")
+    for name, size in (("b.npz", 2**26), ("b.pose", 2**28)):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size + 1)  # which takes no room
+        with pytest.raises(UserError, match=rf"{name}: it takes {size >> 20} MB; give the part with the sign alone"):
+            Pose.load(tmp_path / name)

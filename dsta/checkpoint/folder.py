@@ -71,7 +71,7 @@ class Checkpoint:
         config = read_json(folder / CONFIG_FILE)
         try:
             glosses = tuple(config["glosses"])
-            model = DSTA(ModelConfig.from_dict(config["model"]))
+            sizes = ModelConfig.from_dict(config["model"])
             recipe, stream = Recipe.from_dict(config["recipe"]), Stream(config["stream"])
             estimator, provenance, sha256 = config["estimator"], config["provenance"], config["weights_sha256"]
         except UserError:
@@ -79,13 +79,19 @@ class Checkpoint:
         except (KeyError, TypeError, ValueError) as error:
             path = folder / CONFIG_FILE
             raise UserError(f"{path} is not a configuration of dsta ({error!r}): restore it.") from error
-        if len(glosses) != model.config.num_classes:
+        if len(glosses) != sizes.num_classes:
             raise UserError(
-                f"{folder} has {len(glosses)} glosses for {model.config.num_classes} classes: config.json is damaged."
+                f"{folder} has {len(glosses)} glosses for {sizes.num_classes} classes: config.json is damaged."
             )
-        if recipe.channels != model.config.in_channels:
+        if recipe.channels != sizes.in_channels:
             raise UserError(f"{folder}: the recipe and the model disagree about channels: config.json is damaged.")
-        _load_strictly(model, folder / WEIGHTS_FILE, sha256)
+        weights = folder / WEIGHTS_FILE
+        if weights.is_file() and sizes.least_parameters > weights.stat().st_size:
+            raise UserError(
+                f"{weights} is damaged, or too small for the network that config.json describes: restore it."
+            )
+        model = DSTA(sizes)
+        _load_strictly(model, weights, sha256)
         seen = read_seen(folder, config)
         return cls(model.to(device).eval(), stream, recipe, glosses, estimator, provenance, seen)
 

@@ -1,5 +1,6 @@
 """Strangers' pickles, upstream's labels and checkpoints, read as the data that they are: no program in one is run."""
 
+import io
 import pickle
 import pickletools
 from pathlib import Path
@@ -22,8 +23,9 @@ def read_labels(path: str | Path) -> tuple[tuple[str, ...], np.ndarray]:
     try:
         if path.stat().st_size > _MOST_PICKLED:
             raise UserError(f"{path} is too large for a list of labels.")
-        with path.open("rb") as file:
-            content = _plain(_Unpickler(file, encoding="latin1").load())
+        pickled = path.read_bytes()
+        _refuse_claims(pickled)
+        content = _plain(_Unpickler(io.BytesIO(pickled), encoding="latin1").load())
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing.") from error
     except UserError:
@@ -40,6 +42,14 @@ def read_labels(path: str | Path) -> tuple[tuple[str, ...], np.ndarray]:
     if not all(isinstance(name, str | int) for name in names):
         raise UserError(f"The names in {path} must be strings.")
     return tuple(map(str, names)), np.array(labels, np.int64)
+
+
+def _refuse_claims(pickled: bytes) -> None:
+    """Raises ValueError where a pickle numbers a note beyond its own bytes: the reader would make room for all before
+    it, two gigabytes of seven bytes."""
+    for operation, argument, _ in pickletools.genops(io.BytesIO(pickled)):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(argument or 0) > len(pickled):
+            raise ValueError("it numbers more parts than it has")
 
 
 class NumpyType:

@@ -116,7 +116,7 @@ def filmstrip(clip: np.ndarray, columns: int = 6, rows: int = 2, cell: tuple[int
 class Snapshots:
     """Scaled-down copies of a video's frames, thinned evenly: a long one takes no more memory than a short one.
 
-    Give `add` to `Recognizer.recognize` as `on_frame`: the pictures are then those in which the joints were looked for.
+    Give `add` to `video.extract` as `on_frame`: the pictures are then those in which the joints were looked for.
     kept: (number of the frame, time in seconds, (H, W, 3) uint8 RGB of at most `side` pixels), the first frame always,
     at most `most` of them, of a longer video more than half as many. seen: how many frames there were.
     """

@@ -1,7 +1,9 @@
 """What stands between the network and gradio: the routes that the page needs, bounded requests, and the uploads."""
 
 import asyncio
+import errno
 import json
+import logging
 import re
 from collections.abc import AsyncGenerator
 from contextlib import suppress
@@ -11,6 +13,8 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from dsta.common import UserError
+from dsta.page.joins import Joins
 from dsta.page.uploads import MAX_BYTES, Uploads
 
 if TYPE_CHECKING:
@@ -37,7 +41,7 @@ class Gate:
     """
 
     def __init__(self, app: "ASGIApp", uploads: Uploads) -> None:
-        self.app, self.uploads = app, uploads
+        self.app, self.uploads, self.joins = app, uploads, Joins()
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         if scope["type"] == "lifespan":
@@ -46,6 +50,7 @@ class Gate:
                 await self.app(scope, receive, send)
             finally:
                 sweeping.cancel()
+                self.uploads.clear()
         elif scope["type"] == "http":
             with suppress(ClientDisconnect):  # nothing of it was kept
                 await self._pass(scope, receive, send)
@@ -62,12 +67,25 @@ class Gate:
             answer = Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
         elif method == "POST":
             answer, receive = await _checked(Request(scope, receive), receive)
+            if answer is None and route == f"{API}/queue/join":
+                answer, receive = await self._join(Request(scope, receive), receive)
+        elif route == f"{API}/queue/data":
+            self.joins.fetch(Request(scope).query_params.get("session_hash", ""))
         await (answer or self.app)(scope, receive, send)
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.to_thread(self.uploads.sweep)
             await asyncio.sleep(_SWEEP_EVERY)
+
+    async def _join(self, request: Request, receive: "Receive") -> tuple[Response | None, "Receive"]:
+        """One event more for the queue -> a refusal, or None and the body to be read again."""
+        body = await request.body()
+        asked = json.loads(body)
+        session = str(asked.get("session_hash", "")) if isinstance(asked, dict) else ""
+        if self.joins.join(request.client.host if request.client else "", session):
+            return None, _again(body, receive)
+        return PlainTextResponse("Fetch the answers to what you have asked before.", 429), receive
 
     async def _upload(self, request: Request) -> Response:
         """One file of the form field `files` -> a list of its path, as gradio's own route answers.
@@ -88,6 +106,13 @@ class Gate:
             return PlainTextResponse(f"The video is larger than {MAX_BYTES // 2**20} MB: send a shorter one.", 413)
         except (MultiPartException, KeyError):
             return PlainTextResponse("Send one video, in the form field files.", 400)
+        except UserError as error:
+            return PlainTextResponse(str(error), 503)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            logging.exception("An upload cannot be kept.")
+            return PlainTextResponse("The server has no room left for a video: try again later.", 507)
         return JSONResponse([str(path)])
 
 
@@ -118,9 +143,14 @@ async def _checked(request: Request, receive: "Receive") -> tuple[Response | Non
         return PlainTextResponse(f"This is more than {_MOST_JSON} bytes of JSON.", 413), receive
     except (ValueError, RecursionError):
         return PlainTextResponse("This is no JSON.", 400), receive
+    return None, _again(body, receive)
+
+
+def _again(body: bytes, receive: "Receive") -> "Receive":
+    """A body that was read, to be read once more."""
     whole: list[Message] = [{"type": "http.request", "body": body}]
 
     async def again() -> "Message":
         return whole.pop() if whole else await receive()
 
-    return None, again
+    return again

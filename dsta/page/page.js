@@ -6,22 +6,24 @@
 window.dsta = {
   run: null,  // what the visitor waits for or looks at
   asking: null,  // the video that is being asked about
+  part: null,  // of a long video: its path, the start and end of the part, in seconds
 
-  // The buttons Recognise, Cancel and Another video, and whatever else asks for an answer.
+  // The buttons Recognise, Cancel, Another video and Recognise this part, and whatever else asks for an answer.
   buttons(state) {
     const seen = {empty: 0, ready: 0, running: 1, answered: 2}[state];
     document.querySelectorAll(".asks").forEach(part => part.inert = state === "running");
     const updates = [0, 1, 2].map(place => ({__type__: "update", visible: place === seen}));
     updates[0].interactive = state === "ready";
-    return updates;
+    return [...updates, {__type__: "update", visible: Boolean(dsta.part && seen % 2 === 0)}];
   },
 
-  // An answer is asked for -> the run to ask about. Before the server deletes the video, the browser takes its own copy
+  // An answer is asked for -> the run to ask about, and the part of a long video. Before the server deletes the video, the browser takes its own copy
   // for the player; where the same video is recognised once more, it sends that copy. Who presses twice asks once.
   async ask(video) {
     if (dsta.asking?.path === video?.path) return dsta.never;
     dsta.asking = video;
     dsta.run = null;
+    if (dsta.part?.path !== video?.path) dsta.showPart(null);
     dsta.showResult();
     let path = video.path;
     try {
@@ -37,7 +39,7 @@ window.dsta = {
     }
     if (dsta.asking !== video) return dsta.never;  // meanwhile the visitor has changed their mind
     dsta.run = path.split(/[/\\]/).at(-2);
-    return dsta.run;
+    return [dsta.run, dsta.part ? `${dsta.part.start} ${dsta.part.end}` : ""];
   },
 
   never: new Promise(() => {}),  // what follows in a chain of events does not happen
@@ -54,6 +56,7 @@ window.dsta = {
   // The outcome of a run -> answer, pictures, buttons.
   show(outcome) {
     if (!dsta.asking || outcome.run !== dsta.run) return [];
+    if (outcome.part) dsta.showPart(outcome.part, dsta.asking.path);
     dsta.asking = null;
     if (outcome.problem) return [outcome.problem, "", ...dsta.buttons("ready")];
     dsta.showResult();
@@ -70,7 +73,38 @@ window.dsta = {
   // The visitor wants no answer any more -> buttons.
   stop(state) {
     dsta.asking = dsta.run = null;
+    if (state === "empty") dsta.showPart(null);
     return dsta.buttons(state);
+  },
+
+  // The handles of a long video's part, or none.
+  showPart(html, path) {
+    const place = document.querySelector("#part");
+    place.innerHTML = html ?? "";
+    dsta.part = html ? {path} : null;
+    if (html) dsta.movePart(place.querySelector("input"), false);
+  },
+
+  // A handle was moved: the other one keeps half a second to ten away from it, and the player shows where it is.
+  movePart(moved, seek = true) {
+    const [start, end] = moved.parentNode.querySelectorAll("input");
+    const most = Number(end.max), at = Number(moved.value);
+    const within = (value, low, high) => Math.min(Math.max(value, low), high);
+    if (moved === start) {
+      start.value = Math.min(at, most - 0.5);
+      end.value = within(Number(end.value), Number(start.value) + 0.5, Number(start.value) + 10);
+    } else {
+      end.value = Math.max(at, 0.5);
+      start.value = within(Number(start.value), Number(end.value) - 10, Number(end.value) - 0.5);
+    }
+    Object.assign(dsta.part, {start: Number(start.value), end: Number(end.value)});
+    const words = [start, end].map(each => Number(each.value).toFixed(1));
+    [start, end].forEach((each, place) => each.setAttribute("aria-valuetext", `${words[place]} seconds`));
+    moved.closest(".card").querySelector("output").textContent = `${words[0]} – ${words[1]} s of ${most.toFixed(0)} s`;
+    moved.parentNode.style.setProperty("--from", start.value / most);
+    moved.parentNode.style.setProperty("--to", end.value / most);
+    const player = document.querySelector("#video video");
+    if (seek && player) player.currentTime = Number(moved.value);
   },
 
   // On a phone the answer lies below the video: bring it into view.
@@ -79,3 +113,5 @@ window.dsta = {
     if (card.getBoundingClientRect().top > innerHeight / 3) card.scrollIntoView({behavior: "smooth"});
   },
 };
+
+document.addEventListener("input", event => event.target.matches("#part input") && dsta.movePart(event.target));

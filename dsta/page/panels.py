@@ -5,10 +5,9 @@ import base64
 import json
 from html import escape
 
-import numpy as np
-
 from dsta.common import UserError
 from dsta.page import draw
+from dsta.page.find import Found, Part
 from dsta.page.vocabularies import Vocabulary
 from dsta.recognize import Recognition, as_dict
 
@@ -119,22 +118,37 @@ def answer_html(result: Recognition, file: str, among: Vocabulary) -> str:
 <p class="quiet small">Time: {time}. <a download="result.json" href="{whole}">Save as JSON</a></p></div>"""
 
 
-def pictures_html(result: Recognition, frames: list[np.ndarray]) -> str:
+def pictures_html(result: Recognition, found: Found) -> str:
     """The moving video with its skeleton, if there is one, and still frames of what the network saw."""
     wide, tall = (data_uri(draw.to_webp([draw.filmstrip(result.seen, *shape)])) for shape in ((6, 2), (3, 4)))
     colours = {"signer’s left": draw.LEFT, "signer’s right": draw.RIGHT}
     legend = "".join(f'<span><i style="background:rgb{rgb}"></i>{side}</span>' for side, rgb in colours.items())
     return f"""<div class="card"><div class="pictures">
-{_moving_html(frames, result.quality["seconds"]) if frames else ""}
+{_moving_html(found) if found.moving else ""}
 <figure class="strip"><picture><source media="(max-width: 640px)" srcset="{tall}">
 <img src="{wide}" alt="The skeleton alone, frame by frame"></picture>
 <figcaption>What the network saw: {min(12, len(result.seen))} of {len(result.seen)} frames</figcaption></figure></div>
 <p class="legend">{legend}<span>faint: less certain</span><span>missing: not seen</span></p></div>"""
 
 
-def _moving_html(frames: list[np.ndarray], seconds: float) -> str:
-    """The frames as a moving picture that takes as long as the video, and stands still for those who want that."""
-    still = data_uri(draw.to_webp([frames[len(frames) // 2]]))
-    moving = data_uri(draw.to_webp(frames, fps=len(frames) / max(seconds, 0.1)))
-    return f"""<figure><picture><source media="(prefers-reduced-motion: reduce)" srcset="{still}">
-<img src="{moving}" alt="The video with its skeleton"></picture><figcaption>Found in the video</figcaption></figure>"""
+def _moving_html(found: Found) -> str:
+    """The moving picture, which stands still for those who want that."""
+    return f"""<figure><picture><source media="(prefers-reduced-motion: reduce)" srcset="{data_uri(found.still)}">
+<img src="{data_uri(found.moving)}" alt="The video with its skeleton"></picture>
+<figcaption>Found in the video</figcaption></figure>"""
+
+
+def part_html(part: Part) -> str:
+    """Where a long video moves, with handles for another part of it; page.js moves them. Empty where the part was asked
+    for: its handles are there already."""
+    if not part.movement:
+        return ""
+    steps = len(part.movement)
+    line = " ".join(f"L{i} {1 - share:.2f}L{i + 1} {1 - share:.2f}" for i, share in enumerate(part.movement))
+    handle = '<input type="range" min="0" max="{:.1f}" step="0.1" value="{:.1f}" aria-label="{}">'
+    ends = [handle.format(part.seconds, *end) for end in ((part.start, "Start"), (part.end, "End"))]
+    return f"""<div class="card"><p><b>Which part is the sign?</b> <output></output>. At first
+it is where most moves; move its ends for another part.</p>
+<div class="timeline"><svg viewBox="0 0 {steps} 1" preserveAspectRatio="none" aria-hidden="true">
+<path d="M0 1{line}L{steps} 1Z"/></svg><i></i>
+{"".join(ends)}</div></div>"""

@@ -1,52 +1,111 @@
-"""One run: an upload and a vocabulary go in, what the page shows beside that video comes out."""
+"""One run: an upload and a vocabulary go in, what is said of that upload comes out."""
 
 import logging
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from dsta.common import UserError
-from dsta.page import draw, panels, vocabularies
+from dsta.keypoints import Pose
+from dsta.page import line, panels, vocabularies
+from dsta.page.find import Found, Span
+from dsta.page.finder import Finder
 from dsta.page.uploads import Stopped, Uploads
+from dsta.page.vocabularies import Vocabulary
+from dsta.recognize import FRAMES_PER_SECOND, Recognition
 
 if TYPE_CHECKING:
-    from dsta.video import Frame, Progress
+    from dsta.video import Progress
+
+T = TypeVar("T")
 
 _BUG = "Something went wrong in the program, not in your video. The server’s log has the details."
+_STOPPED = "The run was stopped."
 
 
-def outcome(uploads: Uploads, run: str, name: str, progress: "Progress") -> dict[str, str]:
-    """Recognises a run's upload among the vocabulary `name` -> {"run", "answer", "pictures"}, or {"run", "problem"}.
+class Answered(NamedTuple):
+    """What a run found. file: the upload's name."""
 
-    All but the run are HTML. Nothing is raised. The upload is deleted in any case; where somebody else deletes it, the
-    run stops before the next frame.
+    result: Recognition
+    file: str
+    among: Vocabulary
+    found: Found
+
+
+def outcome(
+    uploads: Uploads, run: str, name: str, progress: "Progress", part: Span | None = None, who: str = ""
+) -> dict[str, Any]:
+    """Recognises a run's upload among the vocabulary `name` -> {"run", "answer", "pictures", "part"}, or {"run",
+    "problem"}.
+
+    All but the run are HTML; part lets the visitor choose another part of a long video, and is else None. Nothing is
+    raised.
     """
+
+    def shown(of: Answered) -> dict[str, Any]:
+        part = panels.part_html(of.found.part) if of.found.part else None
+        answer = panels.answer_html(of.result, of.file, of.among)
+        return {"answer": answer, "pictures": panels.pictures_html(of.result, of.found), "part": part}
+
     try:
-        video = uploads.video(run)
+        return {"run": run} | carry_out(uploads, run, name, progress, shown, part, who)
     except UserError as error:
         return {"run": run, "problem": panels.problem_html(str(error))}
-    shots = draw.Snapshots()
 
-    def on_frame(frame: "Frame") -> None:
-        uploads.check(run)
-        shots.add(frame)
+
+def span(text: str) -> Span | None:
+    """ "12.5 16.5" -> the part of a video in seconds; None of what is no such text."""
+    try:
+        start, end = map(float, text.split())
+    except ValueError:
+        return None
+    return start, end
+
+
+def carry_out(
+    uploads: Uploads,
+    run: str,
+    name: str,
+    progress: "Progress",
+    said: Callable[[Answered], T],
+    part: Span | None = None,
+    who: str = "",
+) -> T:
+    """Recognises a run's upload among the vocabulary `name`, when its turn has come -> what `said` makes of it.
+
+    part: seconds of the video. who: the visitor's address. The upload is deleted in any case; where somebody else
+    deletes it, the run stops within a second. Raises UserError where there is no answer; what went wrong in the program
+    itself is in the log.
+    """
+    upload, found = uploads.video(run), []
 
     def on_step(step: str, share: float) -> None:
         uploads.check(run)
         progress(step, share)
 
-    try:
+    def work(finder: Finder) -> T:
+        def find(path: Path) -> Pose:
+            found.append(finder.find(path, FRAMES_PER_SECOND, part, progress, lambda: uploads.check(run)))
+            return found[0].pose
+
         among = vocabularies.vocabulary(name)
-        result = among.recognizer().recognize(video, progress=on_step, on_frame=on_frame)
-        on_step("Drawing the skeleton", 1.0)
-        moving = draw.overlay(shots, result.pose)
-        answer = panels.answer_html(result, video.name, among)
-        said = {"answer": answer, "pictures": panels.pictures_html(result, moving)}
+        result = among.recognizer().recognize(upload, progress=on_step, find=find)
+        uploads.check(run)
+        return said(Answered(result, upload.name, among, found[0]))
+
+    try:
+        answer = line.LINE.serve(who, work, on_step)
     except UserError as error:
-        said = {"problem": panels.problem_html(str(error))}
-    except Stopped:
-        said = {}
-    except Exception:
+        if uploads.delete(run):
+            raise
+        raise UserError(_STOPPED) from error
+    except Stopped as error:
+        raise UserError(_STOPPED) from error
+    except Exception as error:
         logging.exception("recognise failed")
-        said = {"problem": panels.problem_html(_BUG)}
+        raise UserError(_BUG) from error
     finally:
         there = uploads.delete(run)
-    return {"run": run} | (said if there else {"problem": panels.problem_html("The run was stopped.")})
+    if not there:
+        raise UserError(_STOPPED)
+    return answer

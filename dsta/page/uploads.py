@@ -10,12 +10,14 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from dsta.common import UserError
 
 MAX_BYTES = 100 * 2**20
+_MOST_KEPT = 20 * MAX_BYTES  # all uploads together
 MOST_SECONDS = 9 * 60.0
 """Nothing stays for longer; swept twice a minute, it is gone within ten."""
 
@@ -31,6 +33,7 @@ class Uploads:
         """folder: gives the folder; a part of it is used, and nothing outside is ever deleted."""
         self._parent = folder
         self._runs: dict[str, str] = {}  # visitor -> run
+        self._mine: set[str] = set()  # runs that were kept here; another server may share the folder
         self._lock = threading.Lock()
 
     @property
@@ -38,10 +41,17 @@ class Uploads:
         return Path(self._parent()).resolve() / "dsta"
 
     def keep(self, content: IO[bytes], name: str) -> Path:
-        """Writes an upload to a path of its own, under its name as far as that is harmless. Raises OSError."""
+        """Writes an upload to a path of its own, under its name as far as that is harmless.
+
+        Raises OSError, and UserError where too many are here already.
+        """
+        if self._kept() > _MOST_KEPT:
+            raise UserError("Too many videos are being looked at: try again in a few minutes.")
         plain = re.sub(r"[^\w. -]", "_", re.split(r"[/\\]", name)[-1])[-60:].lstrip(". ") or "video"
         path = self.folder / secrets.token_urlsafe(16) / plain
         path.parent.mkdir(parents=True, mode=0o700)
+        with self._lock:
+            self._mine.add(path.parent.name)
         try:
             with path.open("wb") as file:
                 shutil.copyfileobj(content, file)
@@ -98,6 +108,22 @@ class Uploads:
                 continue
         with self._lock:
             self._runs = {visitor: run for visitor, run in self._runs.items() if self._place(run).exists()}
+            self._mine = {run for run in self._mine if self._place(run).exists()}
+
+    def clear(self) -> None:
+        """Deletes all that was kept here: the server ends, and runs that are under way stop."""
+        with self._lock:
+            mine = list(self._mine)
+        for run in mine:
+            self.delete(run)
+
+    def _kept(self) -> int:
+        """Bytes of all uploads."""
+        total = 0
+        for file in self.folder.glob("*/*"):
+            with suppress(FileNotFoundError):  # its run has just ended
+                total += file.lstat().st_size
+        return total
 
     def _place(self, run: str) -> Path:
         """A run's folder; for what is no run's name, one that is never there."""

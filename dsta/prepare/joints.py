@@ -7,8 +7,7 @@ from dsta.common import UserError
 from dsta.keypoints import Pose
 from dsta.plausible import misfit
 from dsta.prepare.library import KEYPOINT_ENDINGS, ListedClip
-from dsta.video import extract
-from dsta.video.read import VideoInfo, probe
+from dsta.video import VideoInfo, extract, probe
 
 _CUT_TOLERANCE = 0.25  # seconds: a file that is longer than a part by no more than that is the part
 _RATES = (5.0, 240.0)  # frames a second that keypoint files of signs may have

@@ -1,6 +1,7 @@
 """A video file → timed upright frames → `Pose`. The only wing that knows av and mediapipe."""
 
 from dsta.video.holistic import ESTIMATOR, Progress, extract
-from dsta.video.read import FPS, Frame, read_frames
+from dsta.video.lively import liveliest
+from dsta.video.read import FPS, Frame, VideoInfo, probe, read_frames
 
-__all__ = ["ESTIMATOR", "FPS", "Frame", "Progress", "extract", "read_frames"]
+__all__ = ["ESTIMATOR", "FPS", "Frame", "Progress", "VideoInfo", "extract", "liveliest", "probe", "read_frames"]

@@ -14,6 +14,10 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from dsta.common import UserError
+from dsta.video.claims import impossible
+
+MOST_PIXELS = 7680 * 4320
+"""Of one picture; larger ones are not decoded."""
 
 RESET = 0.7
 """Seconds that a stamp may lie before an earlier frame's, when a container tells the order of decoding; more than that
@@ -21,6 +25,12 @@ is a clock that begins anew."""
 
 # Only demuxers of plain files: FFmpeg would also follow playlists, which name other files and web addresses.
 _FORMATS = "mov,mp4,matroska,webm,avi"
+# What cameras, browsers and editors write; FFmpeg knows hundreds more, most of them of games and long forgotten.
+_CODECS = (
+    "h264 hevc vp8 vp9 av1 mpeg4 msmpeg4v1 msmpeg4v2 msmpeg4v3 mpeg1video mpeg2video mjpeg h263 flv1 theora prores"
+)
+_CODECS += " dnxhd dvvideo wmv1 wmv2 wmv3 vc1 ffv1 huffyuv rawvideo png bmp webp gif tiff"
+_DECODERS = f"{_CODECS} libdav1d libvpx libvpx-vp9 msmpeg4 flv".split()
 _PICTURES = ("mjpeg", "png", "bmp", "webp", "gif", "tiff")  # codecs of covers, as well as of some old cameras
 _THUMBNAILS = Disposition.attached_pic | Disposition.timed_thumbnails
 _SMALL = 1 / 8  # of the largest stream's area: a stream of less is a preview
@@ -35,7 +45,8 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     _check_file(path)
     try:
         # "file:" keeps a name such as "concat:a|b" or "http:…" from being taken for another protocol.
-        options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file"}
+        options = {"format_whitelist": _FORMATS, "protocol_whitelist": "file", "codec_whitelist": ",".join(_DECODERS)}
+        options |= {"max_pixels": str(MOST_PIXELS)}
         container = av.open(f"file:{path}", options=options, metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise UserError(_why_unreadable(path)) from error
@@ -43,12 +54,16 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         streams = [s for s in container.streams.video if not s.disposition & _THUMBNAILS]
         if not streams:
             raise UserError(f"{path.name} has no pictures, only sound or data; record it with the camera on.")
-        readable = [s for s in streams if s.codec_context is not None]
+        readable = [s for s in streams if s.codec_context and s.codec_context.codec.canonical_name in _CODECS.split()]
         if not readable:
             raise UserError(f"{path.name} uses a codec that cannot be read; convert it to mp4 with H.264.")
         stream = _main_stream(readable)
         stream.codec_context.thread_count = 1  # each more holds frames; MediaPipe is the slow part
-        yield container, stream
+        stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
+        try:
+            yield container, stream
+        except MemoryError as error:
+            raise UserError(f"{path.name} takes too much memory; scale it down to 1280 pixels or less.") from error
 
 
 def _main_stream(streams: list[VideoStream]) -> VideoStream:
@@ -74,14 +89,17 @@ def _check_file(path: Path) -> None:
         raise UserError(f"{path.name} was not found; check the path.")
     if path.stat().st_size == 0:
         raise UserError(f"{path.name} is empty (0 bytes); copy or record it again.")
+    try:
+        wrong = impossible(path)
+    except OSError as error:
+        raise UserError(f"{path.name} cannot be opened ({error.strerror}); check its permissions.") from error
+    if wrong:
+        raise UserError(f"{path.name} is damaged: it claims more pictures than it can hold; copy or record it again.")
 
 
 def _why_unreadable(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            head = file.read(12)
-    except OSError as error:
-        return f"{path.name} cannot be opened ({error.strerror}); check its permissions."
+    with path.open("rb") as file:
+        head = file.read(12)
     kind = head[8:12] if head[:4] == b"RIFF" or head[4:8] == b"ftyp" else b""
     if kind == b"WAVE":
         return f"{path.name} has no pictures, only sound or data; record it with the camera on."
@@ -124,6 +142,8 @@ def decoded(
             frames = stream.codec_context.decode(packet)
         except av.error.EOFError:
             return
+        except MemoryError:  # which is an FFmpegError too
+            raise
         except av.error.FFmpegError:
             frames = []
             if stamp is not None:

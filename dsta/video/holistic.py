@@ -220,7 +220,11 @@ class _NativeLogs:
             self._stderr = os.dup(2)
         except OSError:  # a process without stderr has nothing to keep clean
             return
-        self._caught = tempfile.TemporaryFile()  # noqa: SIM115 (closed in _end)
+        try:
+            self._caught = tempfile.TemporaryFile()  # noqa: SIM115 (closed in _end)
+        except OSError:  # of a full disk: better a line too many than no answer
+            os.close(self._stderr)
+            return
         os.dup2(self._caught.fileno(), 2)
 
     def _end(self) -> None:

@@ -18,7 +18,7 @@ from av.video.stream import VideoStream
 
 from dsta.common import UserError
 from dsta.video.clock import RATES, Clock, measure_video
-from dsta.video.container import decoded, open_video
+from dsta.video.container import MOST_PIXELS, decoded, open_video
 from dsta.video.upright import orientation, square_pixels, upright
 
 FPS = 25.0
@@ -28,6 +28,7 @@ MAX_SIDE = 1280
 """Longest side of a frame handed out, in pixels; larger frames are scaled down while they are decoded."""
 
 _LARGEST, _SMALLEST = 8192, 64  # longest side of a video's frame in pixels: beyond is refused
+_MOST_DECODED = 16e9  # pixels of all decoded frames together: a minute of 4K at 30 a second, or of 1080p at 120
 _SLACK = 0.5  # seconds over the limit that are let pass: containers round durations up
 _LEAD = 1.0  # seconds before a part at which decoding begins: a key frame's own time may lie a little later
 
@@ -112,8 +113,8 @@ def read_frames(
     info: what `probe` said of the file, where it was asked before.
 
     The file is checked at the call, and frames are decoded as they are asked for. Raises UserError for a file that is
-    no readable video, is longer than `max_seconds`, has frames beyond 8192 or below 64 pixels, or has fewer than two;
-    of a part, its own length counts.
+    no readable video, is longer than `max_seconds`, has frames beyond 8192 or below 64 pixels or 33 megapixels, more of
+    them than can be decoded in a minute or so, or fewer than two; of a part, its own length counts.
     """
     path, part = Path(path), (start, inf if end is None else end)
     info = info or probe(path, max_seconds=max_seconds, start=start, end=end)
@@ -135,7 +136,7 @@ def _picked(
     with open_video(path) as (container, stream):
         for count, (time, frame) in enumerate(_part(container, stream, rate, info.steady, part)):
             _check_length(path, time if count < most else inf, max_seconds)
-            _check_size(path, frame.width, frame.height)
+            _check_size(path, frame.width, frame.height, count + 1)
             if shown is not None and steps(time) > steps(since):
                 yield since, shown
                 given += 1
@@ -218,9 +219,11 @@ def _check_length(path: Path, seconds: float, max_seconds: float) -> None:
         )
 
 
-def _check_size(path: Path, width: int, height: int) -> None:
+def _check_size(path: Path, width: int, height: int, frames: int = 1) -> None:
     longest = max(width, height)
-    if longest > _LARGEST:
+    if longest > _LARGEST or width * height > MOST_PIXELS:
         raise UserError(f"{path.name} is {width}×{height} pixels, which is too large; scale it down to 1280 or less.")
+    if frames * width * height > _MOST_DECODED:
+        raise UserError(f"{path.name} has too many frames for {width}×{height} pixels; scale it down to 1280 or less.")
     if 0 < longest < _SMALLEST:
         raise UserError(f"{path.name} is only {width}×{height} pixels; the longer side needs at least {_SMALLEST}.")

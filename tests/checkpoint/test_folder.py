@@ -199,6 +199,26 @@ def test_replace_file_leaves_the_old_file_when_writing_fails(tmp_path, monkeypat
     assert path.read_bytes() == b"old"
 
 
+@pytest.mark.parametrize(
+    ("sizes", "sentence"),
+    [
+        ({"num_classes": 10**7}, "3 glosses for 10000000 classes"),
+        ({"in_channels": 10**9}, "disagree about channels"),
+        ({"inner_dim": 2**20, "heads": 1}, "too small for the network"),
+        ({"mlp_ratio": 10**9}, "too small for the network"),
+        ({"edge_features": 10**9}, "too small for the network"),
+        ({"depth": 40}, "depth 40 cannot be"),
+        ({"depth": 12}, "too small for the network"),
+    ],
+)
+def test_no_room_is_made_for_a_network_that_its_files_cannot_hold(folder, sizes, sentence, monkeypatch):
+    model = json.loads((folder / CONFIG_FILE).read_text())["model"]
+    change_config(folder, model=model | sizes)
+    monkeypatch.setattr(module, "DSTA", None)
+    with pytest.raises(UserError, match=sentence):
+        Checkpoint.load(folder)
+
+
 # --- devices
 
 

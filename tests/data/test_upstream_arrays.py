@@ -8,6 +8,7 @@ import pytest
 from helpers.benchmarks import skeleton_set, upstream_set
 
 from dsta.common import UserError
+from dsta.common.machine import peak_mb
 from dsta.common.unpickle import read_labels
 from dsta.data import read_clip_set
 from dsta.data.read import ArrayClips
@@ -74,6 +75,15 @@ def test_no_damaged_pickle_is_a_traceback(tmp_path):
             assert len(names) == len(labels)
         except UserError:
             pass
+
+
+@pytest.mark.parametrize("pickled", [b"Nr\0\0\0\x08.", b"Np1000000000\n.", b"N\x94r\xff\xff\xff\x7f."])
+def test_a_pickle_that_numbers_what_it_does_not_have_takes_no_memory(tmp_path, pickled):
+    (tmp_path / "l.pkl").write_bytes(pickled)
+    before = peak_mb()
+    with pytest.raises(UserError, match=r"cannot be read as a list of labels .*: copy it again"):
+        read_labels(tmp_path / "l.pkl")
+    assert peak_mb() - before < 50
 
 
 def test_a_missing_file_is_told(tmp_path):

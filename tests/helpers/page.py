@@ -7,6 +7,8 @@ import numpy as np
 
 from dsta.common import UserError
 from dsta.keypoints import Pose
+from dsta.page import draw
+from dsta.page.find import Found, found_in
 from dsta.recognize import Prediction, Recognition
 from dsta.skeleton import NUM_JOINTS
 from dsta.video import read_frames
@@ -31,13 +33,37 @@ class FakeRecognizer:
     def __init__(self, answer: Recognition | Exception, glosses: tuple[str, ...] = GLOSSES) -> None:
         self.answer, self.glosses = answer, glosses
 
-    def recognize(self, source, progress=None, on_frame=None) -> Recognition:
+    def recognize(self, source, progress=None, find=None) -> Recognition:
+        find(source)
         progress("Running the network", 0.5)
         if isinstance(self.answer, Exception):
             raise self.answer
-        for frame in read_frames(source):
-            on_frame(frame)
         return self.answer
+
+
+class FakeFinder:
+    """In place of a process that looks for joints: whatever the video shows, it finds those of `recognition`."""
+
+    def begin(self) -> None: ...
+
+    def find(self, path, fps, asked, progress, check) -> Found:
+        frames = []
+        for frame in read_frames(path):
+            check()
+            progress("Finding joints", frame.time)
+            frames.append(frame.image)
+        return Found(recognition().pose, draw.to_webp(frames[:1]), draw.to_webp(frames))
+
+
+class HereFinder(FakeFinder):
+    """Looks for joints in this process."""
+
+    def find(self, path, fps, asked, progress, check) -> Found:
+        def told(step, share):
+            check()
+            progress(step, share)
+
+        return found_in(path, fps, asked, told)
 
 
 def offered(name: str, kind: str, recognizer: FakeRecognizer | UserError, card: str = "") -> SimpleNamespace:

@@ -3,9 +3,10 @@
 import pytest
 from helpers.benchmarks import network
 from helpers.media import numbered, write_video
-from helpers.page import FakeRecognizer, offered
+from helpers.page import FakeFinder, FakeRecognizer, offered
 
-from dsta.page import vocabularies
+from dsta.page import line, vocabularies
+from dsta.page.line import Line
 
 
 @pytest.fixture
@@ -34,5 +35,6 @@ def answers(monkeypatch):
     def set_answers(answer, **others):
         there = {"a": offered("a", "American", FakeRecognizer(answer))} | others
         monkeypatch.setattr(vocabularies, "found", lambda: there)
+        monkeypatch.setattr(line, "LINE", Line([FakeFinder()]))
 
     return set_answers

@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import shutil
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,12 +14,14 @@ import gradio as gr
 import numpy as np
 import pytest
 from helpers.media import number_of, numbered, write_video
-from helpers.page import GLOSSES, FakeRecognizer, offered, recognition
+from helpers.page import GLOSSES, FakeRecognizer, HereFinder, offered, recognition
 from PIL import Image
 
 import app
 from dsta.common import UserError
-from dsta.page import panels, runs
+from dsta.page import line, panels, runs
+from dsta.page.find import Found
+from dsta.page.line import Line
 from dsta.page.uploads import Uploads
 from dsta.page.vocabularies import Vocabulary
 from dsta.video import holistic, read_frames
@@ -82,7 +85,7 @@ def test_answer_and_its_download(video, answers, run):
     assert "&gt;99%" in answer and "left hand seen: 25%" in answer and "unsure" not in answer
     assert pictures.count("data:image/webp;base64,") == 4
     assert "8 of 8 frames" in pictures and "signer’s left" in pictures and "Found in the video" in pictures
-    without = panels.pictures_html(recognition(), [])
+    without = panels.pictures_html(recognition(), Found(recognition().pose))
     assert "Found in the video" not in without and "8 of 8 frames" in without
     encoded = re.search(r'download="result.json" href="data:application/json;base64,([^"]+)"', answer)
     whole = json.loads(base64.b64decode(encoded[1]))
@@ -119,15 +122,8 @@ def test_the_video_is_decoded_once_and_each_picture_has_its_own_joints(
     opened, open_video = [], av.open
     monkeypatch.setattr(av, "open", lambda *args, **kwargs: opened.append(args) or open_video(*args, **kwargs))
     recognizer = Vocabulary(write("tiny"), "", "tiny").recognizer()
-    recognize = recognizer.recognize
-
-    def recognize_and_delete(source, **callbacks):
-        result = recognize(source, **callbacks)
-        source.write_bytes(b"")  # so that nobody can read it again
-        return result
-
-    monkeypatch.setattr(recognizer, "recognize", recognize_and_delete)
     answers(None, tiny=offered("tiny", "", recognizer))
+    monkeypatch.setattr(line, "LINE", Line([HereFinder()]))
     pictures = run(video, "tiny")["pictures"]
     assert len(opened) == 2  # for a look at its head, and to decode it
     encoded = re.search(r'<img src="data:image/webp;base64,([^"]+)', pictures)
@@ -188,14 +184,14 @@ def test_a_run_whose_visitor_leaves_stops_before_the_next_frame(stop, video, ans
 
     def progress(step, share):
         steps.append(step)
-        if step == "Running the network":  # before the frames, by this stand-in
+        if step == "Finding joints":
             {"leave": lambda: uploads.leave("me"), "claim": lambda: uploads.claim("me", other), "sweep": sweep}[stop]()
 
     def sweep():
         uploads.sweep(age=-1)
 
     said = runs.outcome(uploads, mine, "a", progress)
-    assert steps == ["Running the network"] and list(said) == ["run", "problem"] and "stopped" in said["problem"]
+    assert steps == ["Finding joints"] and list(said) == ["run", "problem"] and "stopped" in said["problem"]
     assert [path.name for path in uploads.folder.iterdir()] == ([] if stop == "sweep" else [other])
 
 
@@ -223,6 +219,15 @@ def test_weights_that_cannot_be_used_are_a_sentence(video, answers, run, name):
     assert signs == "" and fold["visible"] is False
     assert sentence in run(video, name)["problem"]
     assert "Best match" in run(video)["answer"]
+
+
+def test_weights_that_are_removed_while_the_page_runs_are_a_sentence(video, write, answers, run):
+    folder = write("tiny")
+    answers(recognition(), tiny=Vocabulary(folder, "", "tiny"))
+    assert "answer" in run(video, "tiny")
+    shutil.rmtree(folder)
+    assert "There is no weights folder" in run(video, "tiny")["problem"]
+    assert "answer" in run(video)
 
 
 def test_choice_is_offered_where_there_is_one(answers):

@@ -3,14 +3,17 @@
 import shutil
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from helpers.media import numbered, write_video
-from helpers.page import FakeRecognizer, offered, recognition
+from helpers.page import FakeFinder, FakeRecognizer, offered, recognition
 
 import app
 from dsta.common import UserError
-from dsta.video import read_frames
+from dsta.page import line
+from dsta.page.find import Part
+from dsta.page.line import Line
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -22,24 +25,35 @@ pytestmark = [
 ]
 
 
-class HeldRecognizer(FakeRecognizer):
-    """Looks at a video's first frame again and again until it is let go, or stopped."""
+class HeldFinder(FakeFinder):
+    """Looks at a video until it is let go, or stopped."""
 
     def __init__(self) -> None:
-        super().__init__(recognition())
-        self.begun, self.go_on, self.ended = [], threading.Event(), threading.Semaphore(0)
+        self.looked_at, self.go_on, self.ended = [], threading.Event(), threading.Semaphore(0)
         self.running = threading.Semaphore(0)
 
-    def recognize(self, source, progress=None, on_frame=None):
-        self.begun.append(source.name)
+    def find(self, path, fps, asked, progress, check):
+        self.looked_at.append(path.name)
         self.running.release()
         try:
-            frame = next(read_frames(source))
             while not self.go_on.wait(0.05):
-                on_frame(frame)
-            return super().recognize(source, progress, on_frame)
+                check()
+                progress("Finding joints", 0.5)
+            return super().find(path, fps, asked, progress, check)
         finally:
             self.ended.release()
+
+
+class LongFinder(FakeFinder):
+    """Says of each video that it is long."""
+
+    def __init__(self) -> None:
+        self.asked = []
+
+    def find(self, path, fps, asked, progress, check):
+        self.asked.append(asked)
+        part = Part(*asked, 47.0) if asked else Part(20.0, 24.0, 47.0, (0.1, 0.2, 1.0, 0.3))
+        return replace(super().find(path, fps, asked, progress, check), part=part)
 
 
 @pytest.fixture
@@ -114,10 +128,11 @@ def test_an_upload_is_answered_and_deleted_and_recognised_once_more_among_other_
     assert foreign == [] and not kept(tmp_path)
 
 
-def test_an_answer_stands_beside_its_own_video_alone(answers, site, browser, tmp_path):
+def test_an_answer_stands_beside_its_own_video_alone(answers, site, browser, tmp_path, monkeypatch):
     """Upload A, clear, upload B; B is asked about once, however often the button is pressed; its tab is closed."""
-    held = HeldRecognizer()
-    answers(None, a=offered("a", "American", held))
+    held = HeldFinder()
+    answers(recognition())
+    monkeypatch.setattr(line, "LINE", Line([held]))
     videos = [write_video(tmp_path / f"{name}.webm", numbered(12, 160, 120), codec="libvpx") for name in "AB"]
     with visit(browser, site) as page:
         assert button(page, "Recognise").is_disabled()
@@ -139,7 +154,7 @@ def test_an_answer_stands_beside_its_own_video_alone(answers, site, browser, tmp
         held.go_on.set()
         page.wait_for_selector("#result h2")
         button(page, "Another video").wait_for()
-        assert held.begun == ["A.webm", "B.webm", "B.webm"]
+        assert held.looked_at == ["A.webm", "B.webm", "B.webm"]
         assert "B.webm" in page.evaluate("atob(document.querySelector('#result a').href.split(',')[1])")
 
         held.go_on.clear()
@@ -147,3 +162,57 @@ def test_an_answer_stands_beside_its_own_video_alone(answers, site, browser, tmp
         upload(page, videos[0])
         assert held.ended.acquire(timeout=60) and held.running.acquire(timeout=60)
     assert held.ended.acquire(timeout=5) and not kept(tmp_path)
+
+
+def test_who_waits_reads_how_long_and_may_cancel(video, answers, site, browser, tmp_path, monkeypatch):
+    held = HeldFinder()
+    answers(recognition())
+    monkeypatch.setattr(line, "LINE", Line([held]))
+    with visit(browser, site) as first, visit(browser, site) as second, visit(browser, site) as third:
+        upload(first, video)
+        assert held.running.acquire(timeout=60)
+        for page, words in ((second, "You are next; about"), (third, "You are second; about")):
+            upload(page, video)
+            page.get_by_text(words).wait_for()
+        button(second, "Cancel").click()
+        third.get_by_text("You are next; about").wait_for()
+        button(second, "Recognise").wait_for()
+        held.go_on.set()
+        for page in (first, third):
+            page.wait_for_selector("#result h2")
+        assert not second.query_selector("#result h2")
+    assert len(held.looked_at) == 2 and not kept(tmp_path)
+
+
+def test_another_part_of_a_long_video_is_chosen_by_keyboard(video, answers, site, browser, tmp_path, monkeypatch):
+    long = LongFinder()
+    answers(recognition())
+    monkeypatch.setattr(line, "LINE", Line([long]))
+    with visit(browser, site) as page:
+        upload(page, video)
+        page.wait_for_selector("#result h2")
+        page.get_by_text("20.0 – 24.0 s of 47 s").wait_for()
+        start, end = (page.get_by_label(name, exact=True) for name in ("Start", "End"))
+        for _ in range(5):
+            start.press("ArrowLeft")
+        page.get_by_text("19.5 – 24.0 s of 47 s").wait_for()
+        assert start.get_attribute("aria-valuetext") == "19.5 seconds"
+        start.press("Home")  # the end comes along: no more than ten seconds
+        page.get_by_text("0.0 – 10.0 s of 47 s").wait_for()
+        end.press("End")
+        page.get_by_text("37.0 – 47.0 s of 47 s").wait_for()
+        start.press("End")  # half a second is the least
+        page.get_by_text("46.5 – 47.0 s of 47 s").wait_for()
+        end.press("ArrowLeft")
+        page.get_by_text("46.4 – 46.9 s of 47 s").wait_for()
+        button(page, "Recognise this part").click()
+        page.get_by_text("46.4 – 46.9 s of 47 s").wait_for()
+        button(page, "Another video").wait_for()
+        assert long.asked == [None, (46.4, 46.9)] and page.query_selector("#result h2")
+        button(page, "Another video").click()
+        page.get_by_text("How to film").wait_for()
+        assert page.inner_text("#part") == "" and not button(page, "Recognise this part").is_visible()
+        upload(page, video)
+        page.wait_for_selector("#result h2")
+        assert long.asked[2:] == [None]
+    assert not kept(tmp_path)

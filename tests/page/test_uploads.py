@@ -14,6 +14,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from dsta.common import UserError
 from dsta.page import gate, runs
 from dsta.page.gate import Gate
 from dsta.page.uploads import Uploads
@@ -154,3 +155,54 @@ def test_json_comes_through_whole_unless_it_is_long_or_names_a_file(client, rout
     for path in ("http://127.0.0.1/a.mp4", "/tmp"):
         file = f'{{"data": [{{"path": "{path}", "meta": {{"_type": "gradio.\\u0046ileData"}}}}]}}'
         assert answer(file.encode()) == (400, "Files are uploaded; no path or address of one is taken.")
+
+
+JOIN = "/gradio_api/queue/join"
+
+
+def test_who_fetches_no_answers_may_ask_no_more_and_others_may(client):
+    def join(session):
+        return client.post(JOIN, json={"data": ["é"], "session_hash": session})
+
+    assert [join("a").status_code for _ in range(21)] == [200] * 20 + [429]
+    assert join("b").text == 'through {"data":["é"],"session_hash":"b"}'
+    assert client.get("/gradio_api/queue/data?session_hash=a").status_code == 200
+    assert join("a").status_code == 200
+    assert [join(f"{number}").status_code for number in range(49)] == [200] * 48 + [429]
+    assert client.post("/gradio_api/run/predict", json={"session_hash": "x"}).status_code == 200  # not of the queue
+    assert client.post(JOIN, json=[1]).status_code == 429  # no session is one too
+    from_elsewhere = TestClient(client.app, client=("elsewhere", 1))
+    assert from_elsewhere.post(JOIN, json={"session_hash": "z"}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "words"),
+    [
+        (OSError(28, "No space left on device"), 507, "no room left for a video: try again later."),
+        (UserError("Too many videos."), 503, "Too many videos."),
+    ],
+)
+def test_an_upload_that_cannot_be_kept_is_told(client, uploads, monkeypatch, error, status, words):
+    def fails(*_):
+        raise error
+
+    monkeypatch.setattr(uploads, "keep", fails)
+    answer = client.post(UPLOAD, files={"files": ("a.mp4", b"x")})
+    assert answer.status_code == status and answer.text.endswith(words)
+
+
+def test_all_uploads_together_have_a_limit(uploads, monkeypatch):
+    monkeypatch.setattr("dsta.page.uploads._MOST_KEPT", 10)
+    first = uploads.keep(io.BytesIO(b"x" * 11), "a.mp4")
+    with pytest.raises(UserError, match="try again in a few minutes"):
+        uploads.keep(io.BytesIO(b"x"), "b.mp4")
+    uploads.delete(first.parent.name)
+    assert uploads.keep(io.BytesIO(b"x"), "b.mp4").exists()
+
+
+def test_the_servers_end_leaves_nothing_of_its_own(client, uploads):
+    foreign = Uploads(lambda: uploads.folder.parent).keep(io.BytesIO(b"x"), "a.mp4")
+    with client:
+        client.post(UPLOAD, files={"files": ("a.mp4", b"x")})
+        assert len(kept(uploads)) == 2
+    assert kept(uploads) == [foreign]

@@ -220,3 +220,14 @@ def test_exceptions_pass_and_stderr_comes_back(capfd):
     sys.stderr.flush()
     os.write(2, b"after\n")
     assert capfd.readouterr().err == "a traceback's line\nafter\n"
+
+
+def test_a_full_disk_shows_the_lines_and_stops_nothing(capfd, monkeypatch):
+    def full():
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    with _native_logs.hidden():
+        os.write(2, b"INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\n")
+    os.write(2, b"after\n")
+    assert capfd.readouterr().err == "INFO: Created TensorFlow Lite XNNPACK delegate for CPU.\nafter\n"

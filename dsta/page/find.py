@@ -1,0 +1,167 @@
+"""A stranger's file → its joints and their pictures. Run as a program, it does so in a process of its own, for the page
+that started it; `dsta.page.finder` is the other side.
+
+What passes between the two is JSON and bytes, so that nothing a video could make of this process reaches the page as a
+program.
+"""
+
+import json
+import sys
+import traceback
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import numpy as np
+
+from dsta.common import UserError
+from dsta.keypoints import POSE_SUFFIXES, Pose
+from dsta.page import draw
+from dsta.video import Frame, Progress, VideoInfo, extract, liveliest, probe
+
+LONGEST = 10.0
+"""Seconds of a video in which joints are looked for; of a longer one only a part."""
+_SHORTEST = 0.5  # seconds that a part has at least
+_ROUNDING = 0.5  # seconds beyond LONGEST that are let pass: containers round durations up
+_MOST_ASKED = 10_000  # bytes of a request
+
+STOP = b"stop"
+"""Sent instead of a request: nobody waits any more."""
+
+Span = tuple[float, float]
+"""Where a part of a video begins and ends, in seconds."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What was looked at of a long video, in seconds. seconds: how long the whole is. movement: 0..1, in steps of equal
+    length through the whole; empty where the part was asked for."""
+
+    start: float
+    end: float
+    seconds: float
+    movement: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """pose: the joints. still, moving: the video with its skeleton, as WebP files, empty of a skeleton file. part: of a
+    long video."""
+
+    pose: Pose
+    still: bytes = b""
+    moving: bytes = b""
+    part: Part | None = None
+
+
+def found_in(path: Path, fps: float, asked: Span | None, progress: Progress) -> Found:
+    """Reads a skeleton file, or looks for the joints in a video, at most `fps` frames a second.
+
+    asked: the part to look at; by default the whole of a video, or the liveliest seconds of a long one. progress: what
+    it raises ends the work. Raises UserError for a file that cannot be used.
+    """
+    if path.suffix.lower() in POSE_SUFFIXES:
+        return Found(Pose.load(path))
+    progress("Reading the video", 0.0)
+    info, shots = probe(path), draw.Snapshots()
+    part = _part(path, info, asked, progress)
+    if part is None:
+        pose = extract(path, fps=fps, progress=progress, info=info, on_frame=shots.add)
+    else:
+        pose = extract(path, fps=fps, progress=progress, start=part.start, end=part.end, on_frame=shots.add)
+    progress("Drawing the skeleton", 1.0)
+    frames, seconds = draw.overlay(shots, pose), len(pose.keypoints) / pose.fps
+    still = draw.to_webp([frames[len(frames) // 2]])
+    return Found(pose, still, draw.to_webp(frames, fps=len(frames) / max(seconds, 0.1)), part)
+
+
+def _part(path: Path, info: VideoInfo, asked: Span | None, progress: Progress) -> Part | None:
+    """The part to look at; None for all of a short video. Raises UserError where it is none."""
+    seconds = info.duration or 0.0
+    if asked is not None:
+        start, end = asked
+        if not (0 <= start < max(seconds, _SHORTEST) and _SHORTEST <= end - start <= LONGEST + _ROUNDING):
+            raise UserError(f"A part must take {_SHORTEST:g} to {LONGEST:g} seconds of the video: choose another one.")
+        return Part(start, end, seconds)
+    if seconds <= LONGEST + _ROUNDING:
+        return None
+
+    def looked_at(frame: Frame) -> None:
+        progress("Looking for the liveliest part", min(frame.time / seconds, 1.0))
+
+    lively = liveliest(path, info, on_frame=looked_at)
+    return Part(lively.start, lively.end, seconds, lively.movement)
+
+
+class Gone(Exception):
+    """Nobody waits for the answer any more."""
+
+
+def main(descriptor: int, memory: int) -> None:
+    """Answers one request after another, until the page closes the connection.
+
+    memory: bytes of addresses that may be taken beyond those of a process that is ready.
+    """
+    connection = Connection(descriptor)
+    _limit(memory)
+    with suppress(EOFError, ConnectionError):  # the page has ended
+        connection.send_bytes(b'{"ready": true}')
+        while True:
+            request = connection.recv_bytes(_MOST_ASKED)
+            if request != STOP:  # one that came too late
+                _answer(connection, json.loads(request))
+
+
+def _answer(connection: Connection, request: dict) -> None:
+    """Sends what is done, again and again, and at last one of: found, problem, bug, memory, stopped."""
+
+    def progress(step: str, share: float) -> None:
+        while connection.poll():
+            if connection.recv_bytes(_MOST_ASKED) == STOP:
+                raise Gone
+        connection.send_bytes(json.dumps({"step": step, "share": share}).encode())
+
+    def tell(**what: object) -> None:
+        connection.send_bytes(json.dumps(what).encode())
+
+    try:
+        asked = tuple(request["part"]) if request["part"] else None
+        found = found_in(Path(request["path"]), request["fps"], asked, progress)
+    except Gone:
+        tell(stopped=True)
+    except UserError as error:
+        tell(problem=str(error))
+    except MemoryError:
+        tell(memory=True)
+    except Exception:
+        tell(bug=traceback.format_exc())
+    else:
+        pose = found.pose
+        about = {"fps": pose.fps, "width": pose.width, "height": pose.height, "estimator": pose.estimator}
+        tell(found=about, part=asdict(found.part) if found.part else None)
+        for content in (pose.keypoints.tobytes(), found.still, found.moving):
+            connection.send_bytes(content)
+
+
+def _limit(memory: int) -> None:
+    """Loads what looking for joints takes, then lets this process grow by `memory` alone, and write no core of what it
+    holds."""
+    import resource  # here, as the page imports this file wherever it runs
+
+    blank = np.zeros((64, 64, 3), np.uint8)
+    try:
+        from dsta.video.holistic import extract_frames
+
+        extract_frames([Frame(0.0, blank), Frame(0.1, blank)], 64, 64)
+    except UserError:  # nobody is there; or the pose model is missing, which a visitor is told
+        pass
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+        most = pages * resource.getpagesize() + memory
+        resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,110 @@
+"""The line that visitors stand in: first come, first served, by as many workers as the machine has cores for."""
+
+import contextvars
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from dsta.common import UserError
+from dsta.common.machine import cores
+from dsta.page.finder import Finder
+
+T = TypeVar("T")
+
+MOST_WAITING = 20
+MOST_OF_ONE = 10
+"""Places in the line that visitors of one address may hold; a class of pupils may share one."""
+_CORES_FOR_TWO = 4  # MediaPipe takes more than one core
+_USUAL = 8.0  # seconds that a run takes, until it is known
+_TICK = 0.25  # seconds between two words to who waits
+_ORDINALS = ("next", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
+
+
+class _Ticket:
+    """A place in the line."""
+
+    def __init__(self, who: str) -> None:
+        self.who, self.begun, self.since = who, threading.Event(), time.monotonic()
+
+
+class Line:
+    """finders: the workers' processes. The work itself is done in as many threads, always the same: what libraries keep
+    for each thread does not grow with the visitors."""
+
+    def __init__(self, finders: Sequence[Finder]) -> None:
+        self._idle, self._workers = list(finders), len(finders)
+        self._pool = ThreadPoolExecutor(len(finders), "worker")
+        self._waiting: list[_Ticket] = []
+        self._lock = threading.Lock()
+        self._usual = _USUAL
+
+    def begin(self) -> None:
+        """Starts the processes where they do not run yet, without waiting for them."""
+        for finder in self._idle.copy():
+            finder.begin()
+
+    def serve(self, who: str, work: Callable[[Finder], T], waiting: Callable[[str, float], object]) -> T:
+        """Does the work when its turn has come -> what it returns.
+
+        who: the visitor's address. waiting: called four times a second until then, with the visitor's place and about
+        how long it will take, and with the share of the waiting that is over; what it raises ends it. Raises UserError
+        where the line is full.
+        """
+        ticket = self._take(who)
+        job = self._pool.submit(contextvars.copy_context().run, self._do, ticket, work)
+        try:
+            while not ticket.begun.wait(_TICK):
+                if (place := self._place(ticket)) is not None:
+                    seconds = self._usual * (place // self._workers + 1)
+                    waited = time.monotonic() - ticket.since
+                    waiting(_words(place, seconds), waited / (waited + seconds))
+        except BaseException:
+            job.cancel()
+            self._leave(ticket)
+            raise
+        return job.result()
+
+    def _take(self, who: str) -> _Ticket:
+        with self._lock:
+            if len(self._waiting) >= MOST_WAITING:
+                raise UserError("Too many people are waiting: try again in a few minutes.")
+            if sum(ticket.who == who for ticket in self._waiting) >= MOST_OF_ONE:
+                raise UserError(f"{MOST_OF_ONE} videos from your address are waiting already: try again in a minute.")
+            ticket = _Ticket(who)
+            self._waiting.append(ticket)
+        return ticket
+
+    def _leave(self, ticket: _Ticket) -> None:
+        with self._lock:
+            if ticket in self._waiting:
+                self._waiting.remove(ticket)
+
+    def _do(self, ticket: _Ticket, work: Callable[[Finder], T]) -> T:
+        self._leave(ticket)
+        with self._lock:
+            finder = self._idle.pop()
+        ticket.begun.set()
+        begun = time.monotonic()
+        try:
+            return work(finder)
+        finally:
+            with self._lock:
+                self._idle.append(finder)
+                self._usual += 0.2 * (time.monotonic() - begun - self._usual)
+
+    def _place(self, ticket: _Ticket) -> int | None:
+        """0 for who is next; None for who has just left the line."""
+        with self._lock:
+            return self._waiting.index(ticket) if ticket in self._waiting else None
+
+
+def _words(place: int, seconds: float) -> str:
+    ordinal = _ORDINALS[place] if place < len(_ORDINALS) else f"number {place + 1}"
+    about = f"{max(5, 5 * round(seconds / 5))} s" if seconds < 100 else f"{seconds / 60:.0f} minutes"
+    return f"You are {ordinal}; about {about}"
+
+
+LINE = Line([Finder() for _ in range(2 if cores() >= _CORES_FOR_TWO else 1)])
+"""The page's own."""
