@@ -6,6 +6,9 @@ Nothing on the page is loaded from the internet, and the server keeps nothing of
 travel inside the page, and the upload is deleted at the end of its run.
 """
 
+import functools
+import importlib.util
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
@@ -13,10 +16,12 @@ from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from dsta.common import UserError
-from dsta.page import SCRIPT, STYLE, panels, runs, vocabularies
+from dsta.page import SCRIPT, STYLE, panels, programs, runs, vocabularies
 from dsta.page.gate import Gate
 from dsta.page.uploads import MAX_BYTES, Uploads
 from leaderboard import tab as leaderboard
+from leaderboard.results import OUT
+from leaderboard.table import records
 
 UPLOADS = Uploads(get_upload_folder)
 
@@ -62,6 +67,34 @@ def offer() -> gr.Dropdown:
     )  # fmt: skip
 
 
+def leaderboard_rows(dataset: str = "", protocol: str = "") -> list[dict[str, Any]]:
+    """List what was measured: accuracies as fractions with their 95 % intervals, what is missing and why, and behind each row its command, commit and hashes.
+
+    Args:
+        dataset: The name of a dataset, such as WLASL100; by default all.
+        protocol: What was scored, such as test; by default everything.
+    """  # noqa: E501 - one line an argument, as gradio reads them
+    return records(OUT, dataset, protocol)
+
+
+OFFERED = programs.offered(UPLOADS) | {"leaderboard": leaderboard_rows}
+_WORK = "recognise"  # visitors and programs stand in one queue
+
+
+def open_to_programs(name: str, function: Callable[..., Any], **how: Any) -> None:
+    """Makes a function a named endpoint and a tool of the MCP server; a user's mistake becomes gradio's error."""
+
+    @functools.wraps(function)
+    def answer(*given: Any) -> Any:
+        try:
+            return function(*given)
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    answer.__name__ = name
+    gr.api(answer, api_name=name, **how)
+
+
 def build() -> gr.Blocks:
     """The whole page; launch it with LAUNCH. The tables that gradio keeps are deleted after half an hour."""
     parts: dict[str, Any] = {}
@@ -92,6 +125,8 @@ def build() -> gr.Blocks:
             with gr.Accordion("Model card of the weights", open=False, visible=False) as parts["fold"]:
                 parts["card"] = gr.Markdown()
         _react(page, **parts)
+        for name, function in OFFERED.items():
+            open_to_programs(name, function, **({"concurrency_id": _WORK} if name == "recognise" else {"queue": False}))
     return page.queue(default_concurrency_limit=1, max_size=20, api_open=False)
 
 
@@ -112,7 +147,8 @@ def _react(page: gr.Blocks, **parts: Any) -> None:
     gr.on(begin, None, empty, anew, js="empty => [empty, '', ...dsta.buttons('running')]")
     asked = gr.on(begin, None, video, run, js="video => dsta.ask(video)", trigger_mode="multiple")
     claimed = asked.then(claim, run, None, trigger_mode="multiple", **quiet)
-    ran = claimed.then(recognise, [run, choice], outcome, show_progress_on=answer, trigger_mode="multiple", **private)
+    work = private | {"trigger_mode": "multiple", "concurrency_id": _WORK, "api_name": "show"}
+    ran = claimed.then(recognise, [run, choice], outcome, show_progress_on=answer, **work)
     ran.success(None, outcome, anew, js="outcome => dsta.show(outcome)")
     ran.failure(None, None, buttons, js="() => dsta.failed()")
 
@@ -141,10 +177,11 @@ LAUNCH: dict[str, Any] = {
     "css_paths": [STYLE, leaderboard.STYLE],
     "js": "\n".join(path.read_text(encoding="utf-8") for path in (SCRIPT, leaderboard.SCRIPT)),
     "max_file_size": MAX_BYTES,
-    "app_kwargs": {"middleware": [Middleware(Gate, uploads=UPLOADS)]},
+    "app_kwargs": {"middleware": [Middleware(Gate, uploads=UPLOADS, calls=OFFERED)]},
     "footer_links": [],
     "enable_monitoring": False,
     "ssr_mode": False,
+    "mcp_server": importlib.util.find_spec("mcp") is not None,  # the extra `mcp` of gradio
     "run_history": False,  # gradio would keep results in the browser's storage
 }
 demo = build()

@@ -96,7 +96,7 @@ class Recognizer:
             raise UserError(f"{name} {fault}")
         quality = _quality(clip, pose.fps, name)
         progress("Running the network", 0.0)
-        scores = {stream: said.logits for stream, said in score_streams(self.ensemble, [clip]).items()}
+        scores = self.logits(clip)
         fused = self._ranked(fuse(scores, self.ensemble.fusion))
         progress("Running the network", 1.0)
         if fused[0].score < self.ensemble.threshold:
@@ -114,6 +114,10 @@ class Recognizer:
             pose=pose,
             seen=resample(kept, sample_positions(len(kept), recipe)),
         )
+
+    def logits(self, clip: np.ndarray) -> dict[str, np.ndarray]:
+        """What each stream says of a clip (T, 27, 3) in canvas pixels: its name -> (1, K)."""
+        return {stream: said.logits for stream, said in score_streams(self.ensemble, [clip]).items()}
 
     def _joints(
         self,

@@ -4,13 +4,14 @@ weights is escaped."""
 import base64
 import json
 from html import escape
+from pathlib import Path
 
 import numpy as np
 
 from dsta.common import UserError
 from dsta.page import draw
 from dsta.page.vocabularies import Vocabulary
-from dsta.recognize import Recognition, as_dict
+from dsta.recognize import POSE_SUFFIXES, Recognition, as_dict
 
 STREAM_TITLES = {"joint": "Joints", "bone": "Bones", "joint_motion": "Joint motion", "bone_motion": "Bone motion"}
 
@@ -112,11 +113,18 @@ def answer_html(result: Recognition, file: str, among: Vocabulary) -> str:
         streams += f"<tr><th>{STREAM_TITLES.get(name, escape(name))}</th>{''.join(cells)}</tr>"
     text = json.dumps(as_dict(file, result, len(result.predictions)))
     whole = data_uri(text.encode(), "application/json")
+    stem = escape(Path(file).stem)
+    skeleton = " or ".join(
+        f'<a download="{stem}{ending}" href="{data_uri(result.pose.encoded(ending), "application/octet-stream")}">'
+        f"{ending}</a>"
+        for ending in POSE_SUFFIXES
+    )
     return f"""<div class="card{"" if sure else " unsure"}"><p class="quiet">{verdict}</p>
 <h2>{escape(result.predictions[0].gloss)}</h2><ol>{"".join(bars)}</ol>
 {"".join(notes)}<p class="chips">{"".join(chips)}</p>
 <details><summary>What each of the four streams said</summary><table>{streams}</table></details>
-<p class="quiet small">Time: {time}. <a download="result.json" href="{whole}">Save as JSON</a></p></div>"""
+<p class="quiet small">Time: {time}. <a download="result.json" href="{whole}">Save as JSON</a>;
+the skeleton, which can be recognised again, as {skeleton}.</p></div>"""
 
 
 def pictures_html(result: Recognition, frames: list[np.ndarray]) -> str:

@@ -153,4 +153,8 @@ def test_json_comes_through_whole_unless_it_is_long_or_names_a_file(client, rout
     assert answer(b"[" * 50_000)[0] == 400 and answer(b"no")[0] == 400
     for path in ("http://127.0.0.1/a.mp4", "/tmp"):
         file = f'{{"data": [{{"path": "{path}", "meta": {{"_type": "gradio.\\u0046ileData"}}}}]}}'
-        assert answer(file.encode()) == (400, "Files are uploaded; no path or address of one is taken.")
+        assert answer(file.encode()) == (200, 'through {"data": [""]}')
+    run = "A" * 22
+    file = f'{{"path": "/x/dsta/{run}/a b.mp4", "url": "http://127.0.0.1", "meta": {{"_type": "gradio.FileData"}}}}'
+    assert answer(f'{{"deep": [{file}]}}'.encode()) == (200, f'through {{"deep": ["/x/dsta/{run}/a b.mp4"]}}')
+    assert answer(b'["gradio.FileData"]') == (400, "Files are uploaded; no path or address of one is taken.")
