@@ -8,6 +8,8 @@ travel inside the page, and the upload is deleted at the end of its run.
 
 import functools
 import importlib.util
+import os
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,10 +17,11 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
-from dsta.common import UserError
-from dsta.page import SCRIPT, STYLE, panels, programs, runs, vocabularies
+from dsta.common import UserError, exit_code
+from dsta.page import SCRIPT, STYLE, panels, programs, runs, share, vocabularies
 from dsta.page.gate import Gate
 from dsta.page.uploads import MAX_BYTES, Uploads
+from dsta.recognize import POSE_SUFFIXES
 from leaderboard import tab as leaderboard
 from leaderboard.results import OUT
 from leaderboard.table import records
@@ -78,6 +81,7 @@ def leaderboard_rows(dataset: str = "", protocol: str = "") -> list[dict[str, An
 
 
 OFFERED = programs.offered(UPLOADS) | {"leaderboard": leaderboard_rows}
+_MCP = importlib.util.find_spec("mcp") is not None  # gradio's extra `mcp`
 _WORK = "recognise"  # visitors and programs stand in one queue
 
 
@@ -98,7 +102,7 @@ def open_to_programs(name: str, function: Callable[..., Any], **how: Any) -> Non
 def build() -> gr.Blocks:
     """The whole page; launch it with LAUNCH. The tables that gradio keeps are deleted after half an hour."""
     parts: dict[str, Any] = {}
-    with gr.Blocks(title="Which sign is this?", analytics_enabled=False, delete_cache=(300, 1800)) as page:
+    with gr.Blocks(title=share.TITLE, analytics_enabled=False, delete_cache=(300, 1800)) as page:
         gr.HTML(panels.HEADER)
         with gr.Tab("Recognise"):
             with gr.Row():
@@ -109,6 +113,10 @@ def build() -> gr.Blocks:
                     parts["video"] = gr.Video(
                         show_label=False, elem_id="video", webcam_options=camera, include_audio=True
                     )
+                    parts["skeleton"] = gr.UploadButton(
+                        "or a skeleton file (.npz, .pose)", file_types=list(POSE_SUFFIXES), size="sm",
+                        elem_id="skeleton", elem_classes="asks",
+                    )  # fmt: skip
                     parts["go"] = gr.Button("Recognise", variant="primary", interactive=False)
                     parts["stop"] = gr.Button("Cancel", visible=False)
                     parts["again"] = gr.Button("Another video", visible=False)
@@ -124,7 +132,11 @@ def build() -> gr.Blocks:
             parts["signs"] = gr.HTML()
             with gr.Accordion("Model card of the weights", open=False, visible=False) as parts["fold"]:
                 parts["card"] = gr.Markdown()
+            with gr.Accordion("Use it from a program", open=False):
+                programs_part = gr.HTML(programs.use_html(_MCP), padding=False)
         _react(page, **parts)
+        here = "use => [use.replaceAll('ADDRESS', location.href.replace(/[/]?([?#].*)?$/, ''))]"
+        page.load(None, programs_part, programs_part, js=here)
         for name, function in OFFERED.items():
             open_to_programs(name, function, **({"concurrency_id": _WORK} if name == "recognise" else {"queue": False}))
     return page.queue(default_concurrency_limit=1, max_size=20, api_open=False)
@@ -138,14 +150,16 @@ def _react(page: gr.Blocks, **parts: Any) -> None:
     """
     private: dict[str, Any] = {"api_visibility": "private"}
     quiet = private | {"show_progress": "hidden", "queue": False}
-    video, choice, run, outcome = (parts[name] for name in ("video", "choice", "run", "outcome"))
+    video, skeleton, choice, run, outcome = (parts[n] for n in ("video", "skeleton", "choice", "run", "outcome"))
     answer, pictures, empty = (parts[name] for name in ("answer", "pictures", "empty"))
     go, stop, again = buttons = [parts[name] for name in ("go", "stop", "again")]
 
-    begin = [go.click, video.upload, video.stop_recording]
+    begin = [go.click, video.upload, video.stop_recording, skeleton.upload]
     anew = [answer, pictures, *buttons]
     gr.on(begin, None, empty, anew, js="empty => [empty, '', ...dsta.buttons('running')]")
-    asked = gr.on(begin, None, video, run, js="video => dsta.ask(video)", trigger_mode="multiple")
+    ask = "(video, skeleton) => dsta.ask(dsta.choose(video, skeleton))"
+    asked = gr.on(begin, None, [video, skeleton], run, js=ask, trigger_mode="multiple")
+    skeleton.upload(None, None, video, js="() => null")
     claimed = asked.then(claim, run, None, trigger_mode="multiple", **quiet)
     work = private | {"trigger_mode": "multiple", "concurrency_id": _WORK, "api_name": "show"}
     ran = claimed.then(recognise, [run, choice], outcome, show_progress_on=answer, **work)
@@ -154,8 +168,9 @@ def _react(page: gr.Blocks, **parts: Any) -> None:
 
     stop.click(None, None, buttons, js="() => dsta.stop('ready')", cancels=ran)
     stop.click(leave, None, None, **quiet)
+    forget = "empty => [null, dsta.skeleton = null, empty, '', ...dsta.stop('empty')]"
     for end in (again.click, video.clear):
-        end(None, empty, [video, *anew], js="empty => [null, empty, '', ...dsta.stop('empty')]", cancels=ran)
+        end(None, empty, [video, skeleton, *anew], js=forget, cancels=ran)
         end(leave, None, None, **quiet)
     page.unload(leave)
 
@@ -163,7 +178,7 @@ def _react(page: gr.Blocks, **parts: Any) -> None:
     loaded = page.load(offer, None, choice, **quiet).then(describe_vocabulary, choice, described, **quiet)
     loaded.then(None, empty, answer, js="empty => dsta.asking || dsta.run ? [] : [empty]")
     chosen = choice.input(describe_vocabulary, choice, described, **quiet)
-    start_over = "(empty, video) => [empty, '', ...dsta.stop(video ? 'ready' : 'empty')]"
+    start_over = "(empty, video) => [empty, '', ...dsta.stop(dsta.choose(video) ? 'ready' : 'empty')]"
     chosen.then(None, [empty, video], anew, js=start_over)
 
 
@@ -177,14 +192,29 @@ LAUNCH: dict[str, Any] = {
     "css_paths": [STYLE, leaderboard.STYLE],
     "js": "\n".join(path.read_text(encoding="utf-8") for path in (SCRIPT, leaderboard.SCRIPT)),
     "max_file_size": MAX_BYTES,
-    "app_kwargs": {"middleware": [Middleware(Gate, uploads=UPLOADS, calls=OFFERED)]},
+    "app_kwargs": {"middleware": [Middleware(Gate, uploads=UPLOADS, calls=OFFERED), Middleware(share.Share)]},
+    "favicon_path": share.ICON,
     "footer_links": [],
     "enable_monitoring": False,
     "ssr_mode": False,
-    "mcp_server": importlib.util.find_spec("mcp") is not None,  # the extra `mcp` of gradio
+    "mcp_server": _MCP,
     "run_history": False,  # gradio would keep results in the browser's storage
 }
 demo = build()
 
+
+def start() -> None:
+    """Serves the page, at the port in the environment variable PORT where there is one, until it is stopped."""
+    asked = os.environ.get("PORT")
+    if asked is not None and not (asked.isdecimal() and 0 < int(asked[:6]) < 2**16):
+        raise UserError(f"PORT is {asked}: set a number from 1 to 65535, or leave it out.")
+    try:
+        demo.launch(**LAUNCH, server_port=int(asked) if asked else None)
+    except OSError as error:
+        if "empty port" not in str(error):  # gradio's words for ports that are taken
+            raise
+        raise UserError(f"Port {asked or '7860 and those after it'} is taken: set PORT to a free one.") from error
+
+
 if __name__ == "__main__":
-    demo.launch(**LAUNCH)
+    sys.exit(exit_code(start))

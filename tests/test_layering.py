@@ -45,7 +45,7 @@ KNOWN_IN = {
     "av": "dsta.video",
     "mediapipe": "dsta.video",
     "gradio": "app leaderboard.tab",
-    "starlette": "app dsta.page.gate",
+    "starlette": "app dsta.page.gate dsta.page.share",
     "huggingface_hub": "dsta.checkpoint.hub",
     "torch": "dsta.common.device dsta.common.loading dsta.model dsta.checkpoint dsta.score dsta.train dsta.identify "
     "dsta.export eval",

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 API = "/gradio_api"
 _CALL = f"{API}/call/v2/"
 _OPEN = {
-    "GET": r"/|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)|/(assets|static)/.+"
+    "GET": r"/|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|card\.png|pwa_icon/(192|512))"
+    r"|/(assets|static)/.+"
     rf"|{API}/(info|app_id|startup-events|upload_progress|queue/data|theme\.css|heartbeat/\w+|file=.+)",
     "POST": rf"{API}/(upload|queue/join|run/predict|cancel|reset|mcp)",
 }

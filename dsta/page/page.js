@@ -6,6 +6,7 @@
 window.dsta = {
   run: null,  // what the visitor waits for or looks at
   asking: null,  // the video that is being asked about
+  skeleton: null,  // the skeleton file that was given last, and the browser's copy of it
 
   // The buttons Recognise, Cancel and Another video, and whatever else asks for an answer.
   buttons(state) {
@@ -14,6 +15,12 @@ window.dsta = {
     const updates = [0, 1, 2].map(place => ({__type__: "update", visible: place === seen}));
     updates[0].interactive = state === "ready";
     return updates;
+  },
+
+  // What is asked about: a skeleton file that has just been given, else the video, else that skeleton file once more.
+  choose(video, skeleton) {
+    if (skeleton && skeleton.path !== dsta.skeleton?.path) return dsta.skeleton = skeleton;
+    return video ?? dsta.skeleton;
   },
 
   // An answer is asked for -> the run to ask about. Before the server deletes the video, the browser takes its own copy
@@ -25,8 +32,8 @@ window.dsta = {
     dsta.showResult();
     let path = video.path;
     try {
-      const player = document.querySelector("#video video");
-      const copy = await (await fetch(player.currentSrc || player.src)).blob();
+      const player = video === dsta.skeleton ? video : document.querySelector("#video video");
+      const copy = await (await fetch(player.currentSrc || player.src || player.url)).blob();
       if (player.used === path) path = await dsta.upload(video, copy);
       else {
         player.src = URL.createObjectURL(copy);
@@ -79,3 +86,14 @@ window.dsta = {
     if (card.getBoundingClientRect().top > innerHeight / 3) card.scrollIntoView({behavior: "smooth"});
   },
 };
+
+// A skeleton file may be dropped where videos are, whose field takes nothing else.
+document.addEventListener("drop", event => {
+  const [file] = event.dataTransfer?.files ?? [];
+  if (!event.target.closest("#video") || !/\.(npz|pose)$/i.test(file?.name ?? "")) return;
+  event.preventDefault();
+  event.stopPropagation();
+  const field = document.querySelector("input[type=file][accept*=npz]");
+  field.files = event.dataTransfer.files;
+  field.dispatchEvent(new Event("change", {bubbles: true}));
+}, true);

@@ -114,17 +114,15 @@ def answer_html(result: Recognition, file: str, among: Vocabulary) -> str:
     text = json.dumps(as_dict(file, result, len(result.predictions)))
     whole = data_uri(text.encode(), "application/json")
     stem = escape(Path(file).stem)
-    skeleton = " or ".join(
-        f'<a download="{stem}{ending}" href="{data_uri(result.pose.encoded(ending), "application/octet-stream")}">'
-        f"{ending}</a>"
-        for ending in POSE_SUFFIXES
-    )
+    skeletons = ""
+    for ending in POSE_SUFFIXES:
+        content = data_uri(result.pose.encoded(ending), "application/octet-stream")
+        skeletons += f' · <a download="{stem}{ending}" href="{content}">Skeleton as {ending}</a>'
     return f"""<div class="card{"" if sure else " unsure"}"><p class="quiet">{verdict}</p>
 <h2>{escape(result.predictions[0].gloss)}</h2><ol>{"".join(bars)}</ol>
 {"".join(notes)}<p class="chips">{"".join(chips)}</p>
 <details><summary>What each of the four streams said</summary><table>{streams}</table></details>
-<p class="quiet small">Time: {time}. <a download="result.json" href="{whole}">Save as JSON</a>;
-the skeleton, which can be recognised again, as {skeleton}.</p></div>"""
+<p class="quiet small">Time: {time}. <a download="result.json" href="{whole}">Save as JSON</a>{skeletons}</p></div>"""
 
 
 def pictures_html(result: Recognition, frames: list[np.ndarray]) -> str:

@@ -2,12 +2,39 @@
 server (docs/api.md). `app.py` offers them; their docstrings are what clients and agents are told."""
 
 from collections.abc import Callable
+from html import escape
 from typing import Any
 
 from dsta.common import UserError
 from dsta.page import runs, vocabularies
 from dsta.page.uploads import Uploads, run_of
 from dsta.recognize import as_dict
+
+CURL = """\
+page=ADDRESS
+file=$(curl -s -F files=@sign.mp4 $page/gradio_api/upload | tr -d '[]')
+run=$(curl -s --json "{\\"file\\": $file}" $page/gradio_api/call/v2/recognise | cut -d'"' -f4)
+curl -sN $page/gradio_api/call/v2/recognise/$run
+"""
+PYTHON = """\
+from gradio_client import Client, handle_file
+
+page = Client("ADDRESS")
+answer = page.predict(file=handle_file("sign.mp4"), top_k=5, api_name="/recognise")
+print(answer["predictions"][0]["gloss"])
+"""
+MCP = """\
+{"mcpServers": {"signs": {"url": "ADDRESS/gradio_api/mcp/"}}}
+"""
+
+
+def use_html(with_mcp: bool) -> str:
+    """How to call the endpoints; the browser puts the page's own address in the place of ADDRESS."""
+    parts = [("On the command line, with curl", CURL), ("In Python, after pip install gradio_client", PYTHON)]
+    if with_mcp:
+        parts.append(("For an agent, as an MCP server; files go to /gradio_api/upload first, as above", MCP))
+    part = '<p>{}:</p><pre class="program"><code>{}</code></pre>'
+    return "".join(part.format(title, escape(text)) for title, text in parts)
 
 
 def offered(uploads: Uploads) -> dict[str, Callable[..., Any]]:
@@ -51,7 +78,7 @@ def recognised_upload(uploads: Uploads, file: str, vocabulary: str, top_k: int) 
         uploads.delete(run)
         raise
 
-    def said(found: runs.Finding) -> dict[str, Any]:
+    def said(found: runs.Answered) -> dict[str, Any]:
         return as_dict(found.file, found.result, top_k)
 
     return runs.carry_out(uploads, run, among, lambda step, share: None, said)

@@ -20,7 +20,7 @@ _BUG = "Something went wrong in the program, not in your video. The server’s l
 _STOPPED = "The run was stopped."
 
 
-class Finding(NamedTuple):
+class Answered(NamedTuple):
     """What a run found. file: the upload's name. shots: the frames that were looked at; none of a skeleton file."""
 
     result: Recognition
@@ -35,7 +35,7 @@ def outcome(uploads: Uploads, run: str, name: str, progress: "Progress") -> dict
     All but the run are HTML. Nothing is raised.
     """
 
-    def shown(found: Finding) -> dict[str, str]:
+    def shown(found: Answered) -> dict[str, str]:
         progress("Drawing the skeleton", 1.0)
         moving = draw.overlay(found.shots, found.result.pose)
         answer = panels.answer_html(found.result, found.file, found.among)
@@ -47,7 +47,7 @@ def outcome(uploads: Uploads, run: str, name: str, progress: "Progress") -> dict
         return {"run": run, "problem": panels.problem_html(str(error))}
 
 
-def carry_out(uploads: Uploads, run: str, name: str, progress: "Progress", said: Callable[[Finding], T]) -> T:
+def carry_out(uploads: Uploads, run: str, name: str, progress: "Progress", said: Callable[[Answered], T]) -> T:
     """Recognises a run's upload among the vocabulary `name` -> what `said` makes of what was found.
 
     The upload is deleted in any case; where somebody else deletes it, the run stops before the next frame. Raises
@@ -67,7 +67,7 @@ def carry_out(uploads: Uploads, run: str, name: str, progress: "Progress", said:
         among = vocabularies.vocabulary(name)
         result = among.recognizer().recognize(upload, progress=on_step, on_frame=on_frame)
         uploads.check(run)
-        answer = said(Finding(result, upload.name, among, shots))
+        answer = said(Answered(result, upload.name, among, shots))
     except UserError as error:
         if uploads.delete(run):
             raise
