@@ -9,6 +9,7 @@ travel inside the page, and the upload is deleted at the end of its run.
 import functools
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -206,7 +207,7 @@ demo = build()
 def start() -> None:
     """Serves the page, at the port in the environment variable PORT where there is one, until it is stopped."""
     asked = os.environ.get("PORT")
-    if asked is not None and not (asked.isdecimal() and 0 < int(asked[:6]) < 2**16):
+    if asked is not None and not (re.fullmatch("[0-9]{1,5}", asked) and 0 < int(asked) < 2**16):
         raise UserError(f"PORT is {asked}: set a number from 1 to 65535, or leave it out.")
     try:
         demo.launch(**LAUNCH, server_port=int(asked) if asked else None)

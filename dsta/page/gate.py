@@ -63,7 +63,7 @@ class Gate:
         answer: Response | None = None
         route = route.rstrip("/") or "/"
         called, *event = route.removeprefix(_CALL).split("/") if route.startswith(_CALL) else [""]
-        is_call = called in self.calls and len(event) == (method == "GET")  # asked, then its answer fetched
+        is_call = called in self.calls and len(event) == {"POST": 0, "GET": 1}.get(method)  # ask, then fetch the answer
         if not (is_call or re.fullmatch(_OPEN.get(method, ""), route)):
             answer = PlainTextResponse("There is nothing here.", 404)
         elif route == f"{API}/upload":

@@ -18,7 +18,11 @@ from dsta.page import gate, runs
 from dsta.page.gate import Gate
 from dsta.page.uploads import Uploads
 
-UPLOAD = "/gradio_api/upload"
+UPLOAD, CALL = "/gradio_api/upload", "/gradio_api/call/v2/ask"
+
+
+def ask(file: str, top_k: int = 5) -> None:
+    """What programs may call here."""
 
 
 @pytest.fixture
@@ -32,7 +36,9 @@ def client(uploads):
         return PlainTextResponse(b"through " + await request.body())
 
     everything = Route("/{path:path}", through, methods=["GET", "POST", "PUT", "DELETE"])
-    return TestClient(Starlette(routes=[everything], middleware=[Middleware(Gate, uploads=uploads)]))
+    return TestClient(
+        Starlette(routes=[everything], middleware=[Middleware(Gate, uploads=uploads, calls={"ask": ask})])
+    )
 
 
 def kept(uploads):
@@ -140,6 +146,20 @@ def test_what_the_page_does_not_need_is_closed(client, method, route):
 @pytest.mark.parametrize("route", ["/", "/config", "/assets/a/b.js", "/gradio_api/file=/a b.mp4", "/gradio_api/info/"])
 def test_what_the_page_reads_is_open(client, route):
     assert (client.get(route).text, client.head(route).status_code) == ("through ", 200)
+
+
+def test_programs_may_call_what_is_offered_and_fetch_the_answer(client):
+    assert client.post(CALL, json={"file": "x"}).status_code == client.get(f"{CALL}/0a1b").status_code == 200
+    for wrong in ({"file": "x", "other": 1}, ["x"], {"data": ["x"]}):
+        answer = client.post(CALL, json=wrong)
+        assert (answer.status_code, answer.text) == (400, "This call takes an object of JSON with file and top_k.")
+    assert client.post("/gradio_api/mcp/", json={"id": 1}).status_code == 200
+    closed = [("GET", CALL), ("POST", f"{CALL}/0a1b"), ("GET", f"{CALL}/a/b"), ("DELETE", CALL), ("GET", f"{CALL}/")]
+    closed += [(method, f"/gradio_api/call/v2/{name}") for name in ("", "show", "ask2") for method in ("GET", "POST")]
+    closed += [("POST", "/gradio_api/call/ask"), ("GET", "/gradio_api/mcp/"), ("DELETE", "/gradio_api/mcp")]
+    closed += [("GET", f"/gradio_api/mcp/{name}") for name in ("sse", "schema")] + [("POST", "/gradio_api/mcp/http")]
+    for method, route in closed:
+        assert client.request(method, route, json={"file": "x"}).status_code == 404, route
 
 
 @pytest.mark.parametrize("route", ["/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/cancel"])
