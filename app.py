@@ -22,7 +22,6 @@ from dsta.common import UserError, exit_code
 from dsta.page import SCRIPT, STYLE, panels, programs, runs, share, vocabularies
 from dsta.page.gate import Gate
 from dsta.page.uploads import MAX_BYTES, Uploads
-from dsta.recognize import POSE_SUFFIXES
 from leaderboard import tab as leaderboard
 from leaderboard.results import OUT
 from leaderboard.table import records
@@ -115,7 +114,7 @@ def build() -> gr.Blocks:
                         show_label=False, elem_id="video", webcam_options=camera, include_audio=True
                     )
                     parts["skeleton"] = gr.UploadButton(
-                        "or a skeleton file (.npz, .pose)", file_types=list(POSE_SUFFIXES), size="sm",
+                        "or a skeleton file (.npz, .pose)", file_types=panels.SKELETON_FILES, size="sm",
                         elem_id="skeleton", elem_classes="asks",
                     )  # fmt: skip
                     parts["go"] = gr.Button("Recognise", variant="primary", interactive=False)

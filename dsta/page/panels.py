@@ -13,6 +13,7 @@ from dsta.page import draw
 from dsta.page.vocabularies import Vocabulary
 from dsta.recognize import POSE_SUFFIXES, Recognition, as_dict
 
+SKELETON_FILES = list(POSE_SUFFIXES)
 STREAM_TITLES = {"joint": "Joints", "bone": "Bones", "joint_motion": "Joint motion", "bone_motion": "Bone motion"}
 
 HEADER = """<header><h1>Which sign is this?</h1><p>A short video of one sign goes in, the most likely words come out –
