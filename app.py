@@ -6,17 +6,25 @@ Nothing on the page is loaded from the internet, and the server keeps nothing of
 travel inside the page, and the upload is deleted at the end of its run.
 """
 
+import functools
+import importlib.util
+import os
+import re
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
-from dsta.common import UserError
-from dsta.page import SCRIPT, STYLE, line, panels, runs, vocabularies
+from dsta.common import UserError, exit_code
+from dsta.page import SCRIPT, STYLE, line, panels, programs, runs, share, vocabularies
 from dsta.page.gate import Gate
 from dsta.page.uploads import MAX_BYTES, Uploads
 from leaderboard import tab as leaderboard
+from leaderboard.results import OUT
+from leaderboard.table import records
 
 UPLOADS = Uploads(get_upload_folder)
 
@@ -75,10 +83,39 @@ def arrive() -> gr.Dropdown:
     return offer()
 
 
+def leaderboard_rows(dataset: str = "", protocol: str = "") -> list[dict[str, Any]]:
+    """List what was measured: accuracies as fractions with their 95 % intervals, what is missing and why, and behind each row its command, commit and hashes.
+
+    Args:
+        dataset: The name of a dataset, such as WLASL100; by default all.
+        protocol: What was scored, such as test; by default everything.
+    """  # noqa: E501 - one line an argument, as gradio reads them
+    return records(OUT, dataset, protocol)
+
+
+OFFERED = programs.offered(UPLOADS) | {"leaderboard": leaderboard_rows}
+_MCP = importlib.util.find_spec("mcp") is not None  # gradio's extra `mcp`
+_WORK = "recognise"  # visitors and programs stand in one queue
+
+
+def open_to_programs(name: str, function: Callable[..., Any], **how: Any) -> None:
+    """Makes a function a named endpoint and a tool of the MCP server; a user's mistake becomes gradio's error."""
+
+    @functools.wraps(function)
+    def answer(*given: Any) -> Any:
+        try:
+            return function(*given)
+        except UserError as error:
+            raise gr.Error(str(error), print_exception=False) from error
+
+    answer.__name__ = name
+    gr.api(answer, api_name=name, **how)
+
+
 def build() -> gr.Blocks:
     """The whole page; launch it with LAUNCH. The tables that gradio keeps are deleted after half an hour."""
     parts: dict[str, Any] = {}
-    with gr.Blocks(title="Which sign is this?", analytics_enabled=False, delete_cache=(300, 1800)) as page:
+    with gr.Blocks(title=share.TITLE, analytics_enabled=False, delete_cache=(300, 1800)) as page:
         gr.HTML(panels.HEADER)
         with gr.Tab("Recognise"):
             with gr.Row():
@@ -89,6 +126,10 @@ def build() -> gr.Blocks:
                     parts["video"] = gr.Video(
                         show_label=False, elem_id="video", webcam_options=camera, include_audio=True
                     )
+                    parts["skeleton"] = gr.UploadButton(
+                        "or a skeleton file (.npz, .pose)", file_types=panels.SKELETON_FILES, size="sm",
+                        elem_id="skeleton", elem_classes="asks",
+                    )  # fmt: skip
                     gr.HTML('<div id="part"></div>', elem_classes="asks")
                     parts["cut"] = gr.Button("Recognise this part", visible=False)
                     parts["go"] = gr.Button("Recognise", variant="primary", interactive=False)
@@ -107,7 +148,13 @@ def build() -> gr.Blocks:
             parts["signs"] = gr.HTML()
             with gr.Accordion("Model card of the weights", open=False, visible=False) as parts["fold"]:
                 parts["card"] = gr.Markdown()
+            with gr.Accordion("Use it from a program", open=False):
+                programs_part = gr.HTML(programs.use_html(_MCP), padding=False)
         _react(page, **parts)
+        here = "use => [use.replaceAll('ADDRESS', location.href.replace(/[/]?([?#].*)?$/, ''))]"
+        page.load(None, programs_part, programs_part, js=here)
+        for name, function in OFFERED.items():
+            open_to_programs(name, function, **({} if name == "recognise" else {"queue": False}))
     return page.queue(default_concurrency_limit=None, max_size=200, api_open=False)  # the line is our own
 
 
@@ -119,25 +166,27 @@ def _react(page: gr.Blocks, **parts: Any) -> None:
     """
     private: dict[str, Any] = {"api_visibility": "private"}
     quiet = private | {"show_progress": "hidden", "queue": False}
-    video, choice, run, outcome = (parts[name] for name in ("video", "choice", "run", "outcome"))
+    video, skeleton, choice, run, outcome = (parts[n] for n in ("video", "skeleton", "choice", "run", "outcome"))
     answer, pictures, empty = (parts[name] for name in ("answer", "pictures", "empty"))
     go, stop, again, cut = buttons = [parts[name] for name in ("go", "stop", "again", "cut")]
 
-    begin = [go.click, cut.click, video.upload, video.stop_recording]
+    begin = [go.click, cut.click, video.upload, video.stop_recording, skeleton.upload]
     anew = [answer, pictures, *buttons]
     gr.on(begin, None, empty, anew, js="empty => [empty, '', ...dsta.buttons('running')]")
-    asked = gr.on(begin, None, video, [run, parts["part"]], js="video => dsta.ask(video)", trigger_mode="multiple")
+    ask = "(video, skeleton) => dsta.ask(dsta.choose(video, skeleton))"
+    asked = gr.on(begin, None, [video, skeleton], [run, parts["part"]], js=ask, trigger_mode="multiple")
+    skeleton.upload(None, None, video, js="() => null")
     claimed = asked.then(claim, run, None, trigger_mode="multiple", **quiet)
-    ran = claimed.then(
-        recognise, [run, choice, parts["part"]], outcome, show_progress_on=answer, trigger_mode="multiple", **private
-    )
+    work = private | {"trigger_mode": "multiple", "api_name": "show"}
+    ran = claimed.then(recognise, [run, choice, parts["part"]], outcome, show_progress_on=answer, **work)
     ran.success(None, outcome, anew, js="outcome => dsta.show(outcome)")
     ran.failure(None, None, buttons, js="() => dsta.failed()")
 
     stop.click(None, None, buttons, js="() => dsta.stop('ready')", cancels=ran)
     stop.click(leave, None, None, **quiet)
+    forget = "empty => [null, dsta.skeleton = null, empty, '', ...dsta.stop('empty')]"
     for end in (again.click, video.clear):
-        end(None, empty, [video, *anew], js="empty => [null, empty, '', ...dsta.stop('empty')]", cancels=ran)
+        end(None, empty, [video, skeleton, *anew], js=forget, cancels=ran)
         end(leave, None, None, **quiet)
     page.unload(leave)
 
@@ -145,7 +194,7 @@ def _react(page: gr.Blocks, **parts: Any) -> None:
     loaded = page.load(arrive, None, choice, **quiet).then(describe_vocabulary, choice, described, **quiet)
     loaded.then(None, empty, answer, js="empty => dsta.asking || dsta.run ? [] : [empty]")
     chosen = choice.input(describe_vocabulary, choice, described, **quiet)
-    start_over = "(empty, video) => [empty, '', ...dsta.stop(video ? 'ready' : 'empty')]"
+    start_over = "(empty, video) => [empty, '', ...dsta.stop(dsta.choose(video) ? 'ready' : 'empty')]"
     chosen.then(None, [empty, video], anew, js=start_over)
 
 
@@ -159,13 +208,29 @@ LAUNCH: dict[str, Any] = {
     "css_paths": [STYLE, leaderboard.STYLE],
     "js": "\n".join(path.read_text(encoding="utf-8") for path in (SCRIPT, leaderboard.SCRIPT)),
     "max_file_size": MAX_BYTES,
-    "app_kwargs": {"middleware": [Middleware(Gate, uploads=UPLOADS)]},
+    "app_kwargs": {"middleware": [Middleware(Gate, uploads=UPLOADS, calls=OFFERED), Middleware(share.Share)]},
+    "favicon_path": share.ICON,
     "footer_links": [],
     "enable_monitoring": False,
     "ssr_mode": False,
+    "mcp_server": _MCP,
     "run_history": False,  # gradio would keep results in the browser's storage
 }
 demo = build()
 
+
+def start() -> None:
+    """Serves the page, at the port in the environment variable PORT where there is one, until it is stopped."""
+    asked = os.environ.get("PORT")
+    if asked is not None and not (re.fullmatch("[0-9]{1,5}", asked) and 0 < int(asked) < 2**16):
+        raise UserError(f"PORT is {asked}: set a number from 1 to 65535, or leave it out.")
+    try:
+        demo.launch(**LAUNCH, server_port=int(asked) if asked else None)
+    except OSError as error:
+        if "empty port" not in str(error):  # gradio's words for ports that are taken
+            raise
+        raise UserError(f"Port {asked or '7860 and those after it'} is taken: set PORT to a free one.") from error
+
+
 if __name__ == "__main__":
-    demo.launch(**LAUNCH)
+    sys.exit(exit_code(start))

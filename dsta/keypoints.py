@@ -77,12 +77,17 @@ class Pose:
 
     def save(self, path: str | Path) -> None:
         """Write `.npz` or `.pose` (pose-format 0.2), as the name ends. The file appears whole or not at all."""
-        path, content = Path(path), io.BytesIO()
-        if _ending(path) == ".npz":
+        path = Path(path)
+        replace_file(path, self.encoded(_ending(path)))
+
+    def encoded(self, ending: str) -> bytes:
+        """What a file of this ending, `.npz` or `.pose`, holds."""
+        content = io.BytesIO()
+        if ending == ".npz":
             np.savez_compressed(content, **vars(self))
         else:
             _as_pose_format(self).write(content)
-        replace_file(path, content.getvalue())
+        return content.getvalue()
 
     @classmethod
     def load(cls, path: str | Path) -> "Pose":

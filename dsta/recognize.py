@@ -97,7 +97,7 @@ class Recognizer:
             raise UserError(f"{name} {fault}")
         quality = _quality(clip, pose.fps, name)
         progress("Running the network", 0.0)
-        said = score_streams(self.ensemble, [clip])
+        said = self.said(clip)
         scores = {stream: of_stream.logits for stream, of_stream in said.items()}
         fused = self._ranked(fuse(scores, self.ensemble.fusion))
         progress("Running the network", 1.0)
@@ -117,6 +117,10 @@ class Recognizer:
             pose=pose,
             seen=resample(kept, sample_positions(len(kept), recipe)),
         )
+
+    def said(self, clip: np.ndarray) -> dict[str, Scores]:
+        """What each stream's network says of a clip (T, 27, 3) in canvas pixels."""
+        return score_streams(self.ensemble, [clip])
 
     def _joints(
         self,

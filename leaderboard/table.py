@@ -191,6 +191,20 @@ def csv_text(table: Table, rows: pd.DataFrame) -> str:
     return table.text.loc[sorted(rows.index)].to_csv(index=False, lineterminator="\n")
 
 
+def records(folder: Path, dataset: str = "", protocol: str = "") -> list[dict[str, Any]]:
+    """The rows of a dataset (or of all) under a protocol (or any), every column: numbers as such, empty ones None.
+
+    Raises UserError where there is no such dataset or protocol, and where the files cannot be read.
+    """
+    rows = results(folder).rows
+    for column, asked in (("dataset", dataset), ("protocol", protocol)):
+        there = dict.fromkeys(rows[column])
+        if asked and asked not in there:
+            raise UserError(f"There is no such {column}; there is {', '.join(there)}.")
+    chosen = filtered(rows, dataset or EVERYTHING, protocol or ANY)
+    return chosen.astype(object).where(chosen.notna(), None).to_dict("records")
+
+
 def hardest(rows: pd.DataFrame, limit: int = 12) -> pd.DataFrame:
     """The glosses that are hit least; of equals, the one with more clips first."""
     rows = rows[rows["n"] > 0].assign(rate=rows["hits1"] / rows["n"])

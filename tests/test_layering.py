@@ -30,7 +30,7 @@ STANDS_ON = {
     "dsta.train": "checkpoint data metrics model score skeleton streams",
     "dsta.identify": "checkpoint data metrics model score streams",
     "dsta.export": "checkpoint data score skeleton streams",
-    "dsta.page": "checkpoint keypoints recognize skeleton streams video",
+    "dsta.page": "checkpoint keypoints recognize score skeleton streams video",
     "dsta.__main__": "checkpoint export identify prepare recognize train",
     "eval": "checkpoint data embedding export leaderboard metrics model plausible prepare score skeleton streams train",
     "leaderboard": "data metrics",
@@ -45,7 +45,7 @@ KNOWN_IN = {
     "av": "dsta.video",
     "mediapipe": "dsta.video",
     "gradio": "app leaderboard.tab",
-    "starlette": "app dsta.page.gate",
+    "starlette": "app dsta.page.gate dsta.page.share",
     "huggingface_hub": "dsta.checkpoint.hub",
     "torch": "dsta.common.device dsta.common.loading dsta.model dsta.checkpoint dsta.score dsta.train dsta.identify "
     "dsta.export eval",

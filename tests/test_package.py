@@ -35,7 +35,7 @@ def test_requirements_are_those_of_the_package(project):
     needs, extras = set(project["project"]["dependencies"]), project["project"]["optional-dependencies"]
     assert lines("requirements.txt") == needs | set(extras["page"]) | set(extras["evaluate"])
     of_tests = {
-        need for name in ("prepare", "export", "dev") for need in extras[name] if not need.startswith("dsta-slr")
+        need for name in ("mcp", "prepare", "export", "dev") for need in extras[name] if not need.startswith("dsta-slr")
     }
     assert lines("tests/requirements.txt") == of_tests
     assert set(extras["dev"]) & {f"dsta-slr[{','.join(name for name in extras if name != 'dev')}]"}

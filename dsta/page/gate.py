@@ -2,12 +2,13 @@
 
 import asyncio
 import errno
+import inspect
 import json
 import logging
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
@@ -15,33 +16,39 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from dsta.common import UserError
 from dsta.page.joins import Joins
-from dsta.page.uploads import MAX_BYTES, Uploads
+from dsta.page.uploads import MAX_BYTES, Uploads, run_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 API = "/gradio_api"
+_CALL = f"{API}/call/v2/"
 _OPEN = {
-    "GET": r"/|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)|/(assets|static)/.+"
+    "GET": r"/|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|card\.png|pwa_icon/(192|512))"
+    r"|/(assets|static)/.+"
     rf"|{API}/(info|app_id|startup-events|upload_progress|queue/data|theme\.css|heartbeat/\w+|file=.+)",
-    "POST": rf"{API}/(upload|queue/join|run/predict|cancel|reset)",
+    "POST": rf"{API}/(upload|queue/join|run/predict|cancel|reset|mcp)",
 }
-"""The routes that the page needs, by method; gradio has many more."""
+"""The routes that the page, gradio's clients and those of MCP need, by method; gradio has many more."""
 _MOST_JSON = 100_000  # bytes
 _ENVELOPE = 10_000  # bytes of a form beside its file
 _SWEEP_EVERY = 30.0  # seconds
+_FILE = "gradio.FileData"  # how gradio's clients mark a file in JSON
 
 
 class Gate:
     """ASGI middleware: only what the page needs comes through, and of a bounded size.
 
     It takes the uploads instead of gradio, whose paths are hashes of what the files hold and therefore shared by all
-    who send the same, and sweeps them for as long as the server runs. No other request may name a file: gradio would
-    fetch one from an address whatever its size, and stumble over a folder.
+    who send the same, and sweeps them for as long as the server runs. Of a file in another request it leaves but the
+    path, where that is an upload's, and nothing of any other: gradio would fetch one from an address whatever its size,
+    and stumble over a folder.
     """
 
-    def __init__(self, app: "ASGIApp", uploads: Uploads) -> None:
+    def __init__(self, app: "ASGIApp", uploads: Uploads, calls: Mapping[str, Callable[..., Any]] | None = None) -> None:
+        """calls: the functions that programs may call, by their names."""
         self.app, self.uploads, self.joins = app, uploads, Joins()
+        self.calls = {name: list(inspect.signature(function).parameters) for name, function in (calls or {}).items()}
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
         if scope["type"] == "lifespan":
@@ -59,14 +66,17 @@ class Gate:
         """Answers a request, or hands it on."""
         route, method = scope["path"].removeprefix(scope.get("root_path", "")), scope["method"].replace("HEAD", "GET")
         answer: Response | None = None
-        if not re.fullmatch(_OPEN.get(method, ""), route.rstrip("/") or "/"):
+        route = route.rstrip("/") or "/"
+        called, *event = route.removeprefix(_CALL).split("/") if route.startswith(_CALL) else [""]
+        is_call = called in self.calls and len(event) == {"POST": 0, "GET": 1}.get(method)  # ask, then fetch the answer
+        if not (is_call or re.fullmatch(_OPEN.get(method, ""), route)):
             answer = PlainTextResponse("There is nothing here.", 404)
         elif route == f"{API}/upload":
             answer = await self._upload(Request(scope, receive))
         elif route == f"{API}/upload_progress":  # of which gradio, without the upload, knows nothing
             answer = Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
         elif method == "POST":
-            answer, receive = await _checked(Request(scope, receive), receive)
+            answer, receive = await _checked(Request(scope, receive), receive, self.calls.get(called))
             if answer is None and route == f"{API}/queue/join":
                 answer, receive = await self._join(Request(scope, receive), receive)
         elif route == f"{API}/queue/data":
@@ -133,12 +143,19 @@ async def _limited(request: Request, most: int) -> AsyncGenerator[bytes, None]:
         yield piece
 
 
-async def _checked(request: Request, receive: "Receive") -> tuple[Response | None, "Receive"]:
-    """Reads a body of JSON -> a refusal, or None and the body to be read again."""
+async def _checked(
+    request: Request, receive: "Receive", known: Sequence[str] | None
+) -> tuple[Response | None, "Receive"]:
+    """Reads a body of JSON -> a refusal, or None and the body to be read again. known: what the body may name."""
     try:
         body = b"".join([piece async for piece in _limited(request, _MOST_JSON)])
-        if "gradio.FileData" in json.dumps(json.loads(body)):  # however it was escaped
-            return PlainTextResponse("Files are uploaded; no path or address of one is taken.", 400), receive
+        asked = json.loads(body)
+        if known is not None and not (isinstance(asked, dict) and set(asked) <= set(known)):
+            return PlainTextResponse(f"This call takes an object of JSON with {' and '.join(known)}.", 400), receive
+        if _FILE in json.dumps(asked):  # however it was escaped
+            body = json.dumps(_named(asked)).encode()
+            if _FILE.encode() in body:
+                return PlainTextResponse("Files are uploaded; no path or address of one is taken.", 400), receive
     except _TooLarge:
         return PlainTextResponse(f"This is more than {_MOST_JSON} bytes of JSON.", 413), receive
     except (ValueError, RecursionError):
@@ -154,3 +171,15 @@ def _again(body: bytes, receive: "Receive") -> "Receive":
         return whole.pop() if whole else await receive()
 
     return again
+
+
+def _named(value: Any) -> Any:
+    """A request in which each file has become its path, or nothing where it was not uploaded here."""
+    if isinstance(value, list):
+        return [_named(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    meta, path = value.get("meta"), value.get("path")
+    if isinstance(meta, dict) and meta.get("_type") == _FILE:
+        return path if isinstance(path, str) and run_of(path) else ""
+    return {name: _named(item) for name, item in value.items()}

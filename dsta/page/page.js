@@ -7,6 +7,7 @@ window.dsta = {
   run: null,  // what the visitor waits for or looks at
   asking: null,  // the video that is being asked about
   part: null,  // of a long video: its path, the start and end of the part, in seconds
+  skeleton: null,  // the skeleton file that was given last, and the browser's copy of it
 
   // The buttons Recognise, Cancel, Another video and Recognise this part, and whatever else asks for an answer.
   buttons(state) {
@@ -17,7 +18,14 @@ window.dsta = {
     return [...updates, {__type__: "update", visible: Boolean(dsta.part && seen % 2 === 0)}];
   },
 
-  // An answer is asked for -> the run to ask about, and the part of a long video. Before the server deletes the video, the browser takes its own copy
+  // What is asked about: a skeleton file that has just been given, else the video, else that skeleton file once more.
+  choose(video, skeleton) {
+    if (skeleton && skeleton.path !== dsta.skeleton?.path) return dsta.skeleton = skeleton;
+    return video ?? dsta.skeleton;
+  },
+
+  // An answer is asked for -> the run to ask about, and the part of a long video. Before the server deletes the video,
+  // the browser takes its own copy
   // for the player; where the same video is recognised once more, it sends that copy. Who presses twice asks once.
   async ask(video) {
     if (dsta.asking?.path === video?.path) return dsta.never;
@@ -27,8 +35,8 @@ window.dsta = {
     dsta.showResult();
     let path = video.path;
     try {
-      const player = document.querySelector("#video video");
-      const copy = await (await fetch(player.currentSrc || player.src)).blob();
+      const player = video === dsta.skeleton ? video : document.querySelector("#video video");
+      const copy = await (await fetch(player.currentSrc || player.src || player.url)).blob();
       if (player.used === path) path = await dsta.upload(video, copy);
       else {
         player.src = URL.createObjectURL(copy);
@@ -115,3 +123,13 @@ window.dsta = {
 };
 
 document.addEventListener("input", event => event.target.matches("#part input") && dsta.movePart(event.target));
+// A skeleton file may be dropped where videos are, whose field takes nothing else.
+document.addEventListener("drop", event => {
+  const [file] = event.dataTransfer?.files ?? [];
+  if (!event.target.closest("#video") || !/\.(npz|pose)$/i.test(file?.name ?? "")) return;
+  event.preventDefault();
+  event.stopPropagation();
+  const field = document.querySelector("input[type=file][accept*=npz]");
+  field.files = event.dataTransfer.files;
+  field.dispatchEvent(new Event("change", {bubbles: true}));
+}, true);

@@ -4,13 +4,16 @@ weights is escaped."""
 import base64
 import json
 from html import escape
+from pathlib import Path
 
 from dsta.common import UserError
+from dsta.keypoints import POSE_SUFFIXES
 from dsta.page import draw
 from dsta.page.find import Found, Part
 from dsta.page.vocabularies import Vocabulary
 from dsta.recognize import Recognition, as_dict
 
+SKELETON_FILES = list(POSE_SUFFIXES)
 STREAM_TITLES = {"joint": "Joints", "bone": "Bones", "joint_motion": "Joint motion", "bone_motion": "Bone motion"}
 
 HEADER = """<header><h1>Which sign is this?</h1><p>A short video of one sign goes in, the most likely words come out –
@@ -111,11 +114,16 @@ def answer_html(result: Recognition, file: str, among: Vocabulary) -> str:
         streams += f"<tr><th>{STREAM_TITLES.get(name, escape(name))}</th>{''.join(cells)}</tr>"
     text = json.dumps(as_dict(file, result, len(result.predictions)))
     whole = data_uri(text.encode(), "application/json")
+    stem = escape(Path(file).stem)
+    skeletons = ""
+    for ending in POSE_SUFFIXES:
+        content = data_uri(result.pose.encoded(ending), "application/octet-stream")
+        skeletons += f' · <a download="{stem}{ending}" href="{content}">Skeleton as {ending}</a>'
     return f"""<div class="card{"" if sure else " unsure"}"><p class="quiet">{verdict}</p>
 <h2>{escape(result.predictions[0].gloss)}</h2><ol>{"".join(bars)}</ol>
 {"".join(notes)}<p class="chips">{"".join(chips)}</p>
 <details><summary>What each of the four streams said</summary><table>{streams}</table></details>
-<p class="quiet small">Time: {time}. <a download="result.json" href="{whole}">Save as JSON</a></p></div>"""
+<p class="quiet small">Time: {time}. <a download="result.json" href="{whole}">Save as JSON</a>{skeletons}</p></div>"""
 
 
 def pictures_html(result: Recognition, found: Found) -> str:

@@ -1,4 +1,5 @@
-"""One run: an upload and a vocabulary go in, what is said of that upload comes out."""
+"""One run: an upload and a vocabulary go in, what is said of that upload comes out: beside its video on the page, or to
+a program."""
 
 import logging
 from collections.abc import Callable

@@ -20,6 +20,14 @@ MAX_BYTES = 100 * 2**20
 _MOST_KEPT = 20 * MAX_BYTES  # all uploads together
 MOST_SECONDS = 9 * 60.0
 """Nothing stays for longer; swept twice a minute, it is gone within ten."""
+_FOLDER = "dsta"
+_RUN = r"[\w-]{22}"
+
+
+def run_of(path: str) -> str:
+    """The run whose upload has this path, or an address that ends in it; "" of any other text."""
+    found = re.search(rf"[/\\]{_FOLDER}[/\\]({_RUN})[/\\][^/\\]+$", path[-1000:], re.ASCII)
+    return found[1] if found else ""
 
 
 class Stopped(Exception):
@@ -38,7 +46,7 @@ class Uploads:
 
     @property
     def folder(self) -> Path:
-        return Path(self._parent()).resolve() / "dsta"
+        return Path(self._parent()).resolve() / _FOLDER
 
     def keep(self, content: IO[bytes], name: str) -> Path:
         """Writes an upload to a path of its own, under its name as far as that is harmless.
@@ -127,4 +135,4 @@ class Uploads:
 
     def _place(self, run: str) -> Path:
         """A run's folder; for what is no run's name, one that is never there."""
-        return self.folder / (run if re.fullmatch(r"[\w-]{22}", run, re.ASCII) else "none")
+        return self.folder / (run if re.fullmatch(_RUN, run, re.ASCII) else "none")

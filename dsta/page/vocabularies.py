@@ -9,6 +9,7 @@ from pathlib import Path
 
 from dsta.checkpoint import CONFIG_FILE, DEFAULT_WEIGHTS, ENSEMBLE_FILE
 from dsta.common import UserError, read_json
+from dsta.page.lent import LENT, LentRecognizer
 from dsta.recognize import Recognizer
 from dsta.streams import Stream
 from dsta.video import ESTIMATOR
@@ -100,7 +101,7 @@ _lock = threading.Lock()
 
 @functools.lru_cache(maxsize=16)
 def _load(folder: Path, stamp: int) -> Recognizer:
-    return Recognizer.load(folder)
+    return (LentRecognizer if LENT else Recognizer).load(folder)
 
 
 def _stamp(folder: Path) -> int:

@@ -1,19 +1,24 @@
 """The page in Chromium, as visitors use it."""
 
+import base64
 import shutil
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from helpers.clips import signer
 from helpers.media import numbered, write_video
 from helpers.page import FakeFinder, FakeRecognizer, offered, recognition
 
 import app
 from dsta.common import UserError
+from dsta.keypoints import Pose
 from dsta.page import line
 from dsta.page.find import Part
 from dsta.page.line import Line
+from dsta.page.vocabularies import Vocabulary
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -215,4 +220,46 @@ def test_another_part_of_a_long_video_is_chosen_by_keyboard(video, answers, site
         upload(page, video)
         page.wait_for_selector("#result h2")
         assert long.asked[2:] == [None]
+    assert not kept(tmp_path)
+
+
+def test_a_skeleton_file_takes_the_place_of_a_video(video, answers, write, site, browser, tmp_path):
+    """Dropped where videos are; recognised once more among other signs; and a video after it is asked about itself."""
+    offers = {name: Vocabulary(write(name, size=2 + i), name, "").recognizer() for i, name in enumerate("bc")}
+    answers(recognition(), **{name: offered(name, name, known) for name, known in offers.items()})
+    Pose(signer(), 15, 512, 512, "mediapipe-holistic").save(tmp_path / "sign.pose")
+    content = base64.b64encode((tmp_path / "sign.pose").read_bytes()).decode()
+
+    def choose(label):
+        page.click("#choice input")
+        page.get_by_role("option", name=label).click()
+
+    with visit(browser, site) as page:
+        choose("b (6 signs)")
+        page.get_by_text("The 2 b signs it knows").first.wait_for()
+        dropped = page.evaluate_handle(
+            """content => {
+              const held = new DataTransfer();
+              const bytes = Uint8Array.from(atob(content), letter => letter.charCodeAt(0));
+              held.items.add(new File([bytes], "sign.pose"));
+              return held;
+            }""",
+            content,
+        )
+        page.dispatch_event("#video button", "drop", {"dataTransfer": dropped})
+        page.get_by_text("The closest of 2 b signs").or_(page.get_by_text("Best match among 2 b signs")).wait_for()
+        button(page, "Another video").wait_for()
+        with page.expect_download() as download:
+            page.locator("#result a[download='sign.npz']").click()
+        np.testing.assert_allclose(Pose.load(download.value.path().rename(tmp_path / "sign.npz")).keypoints, signer())
+        choose("c (6 signs)")
+        page.get_by_text("The 3 c signs it knows").first.wait_for()
+        button(page, "Recognise").click()
+        page.get_by_text("The closest of 3 c signs").or_(page.get_by_text("Best match among 3 c signs")).wait_for()
+        button(page, "Another video").click()
+        choose("American (6 signs)")
+        page.get_by_text("The 6 American signs it knows").first.wait_for()
+        upload(page, video)
+        page.get_by_text("Best match among 6 American signs").wait_for()
+        button(page, "Another video").wait_for()
     assert not kept(tmp_path)

@@ -19,7 +19,11 @@ from dsta.page import gate, runs
 from dsta.page.gate import Gate
 from dsta.page.uploads import Uploads
 
-UPLOAD = "/gradio_api/upload"
+UPLOAD, CALL = "/gradio_api/upload", "/gradio_api/call/v2/ask"
+
+
+def ask(file: str, top_k: int = 5) -> None:
+    """What programs may call here."""
 
 
 @pytest.fixture
@@ -33,7 +37,9 @@ def client(uploads):
         return PlainTextResponse(b"through " + await request.body())
 
     everything = Route("/{path:path}", through, methods=["GET", "POST", "PUT", "DELETE"])
-    return TestClient(Starlette(routes=[everything], middleware=[Middleware(Gate, uploads=uploads)]))
+    return TestClient(
+        Starlette(routes=[everything], middleware=[Middleware(Gate, uploads=uploads, calls={"ask": ask})])
+    )
 
 
 def kept(uploads):
@@ -143,6 +149,20 @@ def test_what_the_page_reads_is_open(client, route):
     assert (client.get(route).text, client.head(route).status_code) == ("through ", 200)
 
 
+def test_programs_may_call_what_is_offered_and_fetch_the_answer(client):
+    assert client.post(CALL, json={"file": "x"}).status_code == client.get(f"{CALL}/0a1b").status_code == 200
+    for wrong in ({"file": "x", "other": 1}, ["x"], {"data": ["x"]}):
+        answer = client.post(CALL, json=wrong)
+        assert (answer.status_code, answer.text) == (400, "This call takes an object of JSON with file and top_k.")
+    assert client.post("/gradio_api/mcp/", json={"id": 1}).status_code == 200
+    closed = [("GET", CALL), ("POST", f"{CALL}/0a1b"), ("GET", f"{CALL}/a/b"), ("DELETE", CALL), ("GET", f"{CALL}/")]
+    closed += [(method, f"/gradio_api/call/v2/{name}") for name in ("", "show", "ask2") for method in ("GET", "POST")]
+    closed += [("POST", "/gradio_api/call/ask"), ("GET", "/gradio_api/mcp/"), ("DELETE", "/gradio_api/mcp")]
+    closed += [("GET", f"/gradio_api/mcp/{name}") for name in ("sse", "schema")] + [("POST", "/gradio_api/mcp/http")]
+    for method, route in closed:
+        assert client.request(method, route, json={"file": "x"}).status_code == 404, route
+
+
 @pytest.mark.parametrize("route", ["/gradio_api/queue/join", "/gradio_api/run/predict", "/gradio_api/cancel"])
 def test_json_comes_through_whole_unless_it_is_long_or_names_a_file(client, route):
     def answer(content):
@@ -154,7 +174,11 @@ def test_json_comes_through_whole_unless_it_is_long_or_names_a_file(client, rout
     assert answer(b"[" * 50_000)[0] == 400 and answer(b"no")[0] == 400
     for path in ("http://127.0.0.1/a.mp4", "/tmp"):
         file = f'{{"data": [{{"path": "{path}", "meta": {{"_type": "gradio.\\u0046ileData"}}}}]}}'
-        assert answer(file.encode()) == (400, "Files are uploaded; no path or address of one is taken.")
+        assert answer(file.encode()) == (200, 'through {"data": [""]}')
+    run = "A" * 22
+    file = f'{{"path": "/x/dsta/{run}/a b.mp4", "url": "http://127.0.0.1", "meta": {{"_type": "gradio.FileData"}}}}'
+    assert answer(f'{{"deep": [{file}]}}'.encode()) == (200, f'through {{"deep": ["/x/dsta/{run}/a b.mp4"]}}')
+    assert answer(b'["gradio.FileData"]') == (400, "Files are uploaded; no path or address of one is taken.")
 
 
 JOIN = "/gradio_api/queue/join"
