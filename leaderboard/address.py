@@ -4,7 +4,7 @@ A part of an address that names nothing is left out, and told.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -36,7 +36,7 @@ class Filters:
 
 def parse(query: str, datasets: Collection[str]) -> tuple[Filters, list[str]]:
     """An address' query -> what it asks for, and what of it names nothing."""
-    said = {name: text for name, text in parse_qsl(query.lstrip("?")[:4000]) if name in asdict(Filters())}
+    said = {name: text for name, text in parse_qsl(query.lstrip("?")[:4000]) if name in vars(Filters())}
     wanted: dict[str, Any] = {name: text[:LONGEST_SEARCH] for name, text in said.items()}
     allowed: dict[str, Collection[str]] = {
         "dataset": [ALL, *datasets],
@@ -56,8 +56,8 @@ def parse(query: str, datasets: Collection[str]) -> tuple[Filters, list[str]]:
 
 def link(filters: Filters, **changes: Any) -> str:
     """The address of what is looked at, with changes; what is as by default is left out."""
-    default, parts = asdict(Filters()), [TAB]
-    for name, value in asdict(replace(filters, **changes)).items():
+    default, parts = vars(Filters()), [TAB]
+    for name, value in vars(replace(filters, **changes)).items():
         if value != default[name]:
             parts.append(
                 (name, ",".join(value) if isinstance(value, Sequence) and not isinstance(value, str) else value)

@@ -6,7 +6,9 @@ window.leaderboard = {
   defaults: {dataset: "all", protocol: "any", search: "", rows: "best", columns: "", axis: "latency_ms"},
   opened: false,  // whether a row is being opened
 
-  query: () => location.search,
+  query() {
+    return location.search;
+  },
 
   // Puts an address of the tab into the browser's, and shows it. `typing` adds no step to the way back.
   go(query, typing = false) {

@@ -31,6 +31,7 @@ def entries(measured: pd.DataFrame, submitted: pd.DataFrame, published: pd.DataF
     """All rows under one head, in the table's own order: by dataset and protocol, then by falling top-1.
 
     id: names a row that has details; empty for a published one. Rates of a withdrawn figure are in `struck` alone.
+    said: all words of a row, for the search.
     """
     own = measured.assign(
         kind=MEASURED,
@@ -50,7 +51,7 @@ def entries(measured: pd.DataFrame, submitted: pd.DataFrame, published: pd.DataF
     rows[texts] = rows[texts].astype(object).fillna("")
     rows["year"] = rows["year"].fillna(pd.to_numeric(rows["date"].str[:4], errors="coerce"))
     rows["source"] = rows["source"].where(rows["source"] != "", rows["origin"])
-    return in_order(rows)
+    return in_order(rows.assign(said=table.words_of(rows)))
 
 
 def submitted_id(row: Any) -> str:
@@ -136,11 +137,13 @@ def _badge(row: Any) -> str:
 
 def source(row: Any) -> str:
     """Where a figure stands, as a link where its address is one of the web."""
-    words, url = row.source, row.url or row.source
-    if row.reading == "second-hand" and "quoted" not in words:
-        words = f"second-hand: {words}"
+    words = f"second-hand: {row.source}" if row.reading == "second-hand" and "quoted" not in row.source else row.source
+    return _linked(words, row.url or row.source) or "–"
+
+
+def _linked(words: str, url: str) -> str:
     if urlsplit(url).scheme not in ("https", "http"):
-        return escape(words) or "–"
+        return escape(words)
     return f'<a href="{escape(url)}" target="_blank" rel="noopener">{escape(words)}</a>'
 
 
@@ -163,7 +166,7 @@ CHOICES: dict[str, Column] = {
         _rate("top5_class"),
         _number("Latency ms", "latency_ms", 1),
         _number("M parameters", "parameters", 2, 1e-6),
-        _number("Clips/s", "clips_per_second"),
+        _number("Clips/s", "clips_per_second", 1),
         _number("Peak MB", "peak_memory_mb"),
         _number("Log-loss", "log_loss", 3),
         _number("ECE", "ece", 3),
@@ -218,6 +221,8 @@ def _line(row: Any, shape: Sequence[Column], address: Callable[..., str], picked
         text = column.write(row)
         if row.id and column.name == "system":
             text = f'<a data-lb data-row href="{escape(address(row=row.id, other=""))}">{text}</a>'
+        elif column.name == "system":
+            text = f'<span class="theirs">{_linked(row.system, row.url)}</span>'
         if column.name == "dataset":
             text = f'<a data-lb href="{escape(address(dataset=row.dataset, row="", other=""))}">{text}</a>'
         cells.append(f"<td{' class=num' if column.numeric else ''}>{text}</td>")
@@ -227,6 +232,6 @@ def _line(row: Any, shape: Sequence[Column], address: Callable[..., str], picked
 
 def csv_text(rows: pd.DataFrame) -> str:
     """The rows with all columns that any of them has, fractions as they were measured or published."""
-    there = [name for name in rows.columns if name != "id" and (rows[name].astype(str) != "").any()]
+    there = [name for name in rows.columns if name not in ("id", "said") and (rows[name].astype(str) != "").any()]
     kept = [name for name in there if rows[name].notna().any()]
     return rows[kept].to_csv(index=False, lineterminator="\n")

@@ -6,9 +6,9 @@ what is shown follows it, so that a link says all and the browser's Back works. 
 opened, and again when they have changed. Everything is drawn here, nothing is loaded from elsewhere.
 """
 
+import functools
 import tempfile
 from collections.abc import Callable
-from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ from leaderboard import address, panels, sheet, table
 from leaderboard.address import Filters
 from leaderboard.datasets import facts
 from leaderboard.detail import detail_html
-from leaderboard.published import published
-from leaderboard.results import OUT, PROTOCOLS
+from leaderboard.published import PUBLISHED, published
+from leaderboard.results import OUT, PROTOCOLS, RESULTS_FILE, SUBMITTED_FILE
 
 STYLE = Path(__file__).with_name("style.css")
 SCRIPT = Path(__file__).with_name("page.js")
@@ -41,8 +41,16 @@ def asked(folder: Path, query: str) -> tuple[Filters, list[str]]:
     return address.parse(query, names(folder))
 
 
-def all_entries(folder: Path, found: table.Table | None) -> pd.DataFrame:
-    """All rows of the sheet; of results that cannot be read, the published ones alone. Raises UserError."""
+def all_entries(folder: Path) -> pd.DataFrame:
+    """All rows of the sheet; where results.csv cannot be read, those of other origin alone. Raises UserError."""
+    files = (folder / RESULTS_FILE, folder / SUBMITTED_FILE, PUBLISHED)
+    return _entries(folder, tuple(map(table.stamp, files)))
+
+
+@functools.lru_cache(maxsize=4)
+def _entries(folder: Path, stamps: tuple[tuple[int, int], ...]) -> pd.DataFrame:
+    """They are put together anew once a file has changed."""
+    found = panels.status_html(folder)[1]
     measured = table.measured(found.rows) if found else table.results(folder / "none").rows
     return sheet.entries(measured, table.submitted(folder), published())
 
@@ -51,9 +59,9 @@ def view(folder: Path, query: str) -> dict[str, Any]:
     """All that an address decides: panel -> its new content."""
     status, found = panels.status_html(folder)
     filters, strange = asked(folder, query)
-    to = partial(address.link, filters)
+    to = functools.partial(address.link, filters)
     try:
-        every = all_entries(folder, found)
+        every = all_entries(folder)
         detail = _opened(folder, filters, every, to)
         few, far = (table.filtered(read(folder), filters.dataset) for read in (table.fewshot, table.unknown))
     except UserError as error:
@@ -104,7 +112,7 @@ def _opened(folder: Path, filters: Filters, every: pd.DataFrame, to: Callable[..
 def save(folder: Path, query: str) -> str:
     """The chosen rows, complete -> a new CSV file, which gradio deletes in time. Raises UserError."""
     filters, _ = asked(folder, query)
-    rows = table.filtered(all_entries(folder, table.results(folder)), filters.dataset, filters.protocol, filters.search)
+    rows = table.filtered(all_entries(folder), filters.dataset, filters.protocol, filters.search)
     name = "".join(letter if letter.isalnum() else "-" for letter in filters.dataset)
     cache = Path(get_upload_folder())  # what lies there, gradio serves and, after a while, deletes
     cache.mkdir(parents=True, exist_ok=True)

@@ -85,6 +85,15 @@ def read(path: Path, texts: Sequence[str], numbers: Sequence[str]) -> Table:
     return _read(path, tuple(texts), tuple(numbers), (stamp.st_mtime_ns, stamp.st_size))
 
 
+def stamp(path: Path) -> tuple[int, int]:
+    """By which a changed file is known; zeros where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
+
+
 @functools.lru_cache(maxsize=16)
 def _read(path: Path, texts: tuple[str, ...], numbers: tuple[str, ...], stamp: tuple[int, int]) -> Table:
     again = f"save it as it was, or delete it and run {COMMAND} again"
@@ -184,12 +193,16 @@ def filtered(rows: pd.DataFrame, dataset: str, protocol: str = ANY, search: str 
     if protocol != ANY:
         rows = rows[rows["protocol"] == protocol]
     if words := search[:LONGEST_SEARCH].casefold().split():
-        texts = rows.select_dtypes(exclude="number").astype(str)
-        said = texts.agg(" ".join, axis=1).str.casefold() if len(texts) else pd.Series("", index=rows.index, dtype=str)
-        if "streams" in rows:  # a stream is found as the table words it, too
-            said += " " + rows["streams"].map(stream_label)
+        said = rows["said"] if "said" in rows else words_of(rows)
         rows = rows[[all(word in line for word in words) for line in said]]
     return rows
+
+
+def words_of(rows: pd.DataFrame) -> pd.Series:
+    """All that the text columns of each row say, in lower case; a stream also as the table words it."""
+    texts = rows.select_dtypes(exclude="number")
+    said = texts.astype(str).agg(" ".join, axis=1) if len(texts) else pd.Series("", index=rows.index, dtype=str)
+    return (said + " " + rows["streams"].map(stream_label)).str.casefold() if "streams" in rows else said.str.casefold()
 
 
 def find(rows: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:

@@ -112,7 +112,7 @@ def test_a_submitted_row_is_paired_by_the_clips_names(folder):
     ("changes", "sentence"),
     [
         ({"weights_sha256": "other"}, "scores of other networks"),
-        ({"protocol": "val"}, "no scores of single clips are kept"),
+        ({"protocol": "val-videos"}, "no scores of single clips are kept"),
         ({"streams": "joint_motion"}, "no scores of single clips are kept"),
         ({"dataset": "libras11"}, "cannot be read"),
     ],

@@ -94,7 +94,9 @@ def test_heads_say_how_it_is_sorted_and_where_a_click_leads(rows):
 def test_cells_are_badged_numbers_stand_to_the_right_and_a_source_is_a_link(rows):
     first, second, third, *_ = re.findall("<tr><td>.*?</tr>", html(rows))
     cells = re.findall("<td(?: class=num)?>(.*?)</td>", first)
-    assert 'badge published"' in cells[1] and cells[2] == "A" and cells[4:7] == ["83.72", "–", "95.5"]
+    assert (
+        'badge published"' in cells[1] and 'href="https://a.b/c"' in cells[2] and cells[4:7] == ["83.72", "–", "95.5"]
+    )
     assert cells[9:11] == ["258", "2024"] and cells[-1] == (
         '<a href="https://a.b/c" target="_blank" rel="noopener">Paper</a>'
     )
@@ -111,7 +113,7 @@ def test_all_text_is_escaped_and_only_the_web_is_linked(tmp_path):
     write(tmp_path, [sent(system=HOSTILE, origin="javascript:alert(1)", protocol=HOSTILE)], "submitted.csv")
     write(tmp_path, [row(HOSTILE, HOSTILE, HOSTILE, HOSTILE)])
     shown = html(sheet.entries(table.results(tmp_path).rows, table.submitted(tmp_path), theirs))
-    assert "<img" not in shown and shown.count('target="_blank"') == 1 and 'href="javascript' not in shown
+    assert "<img" not in shown and shown.count('target="_blank"') == 2 and 'href="javascript' not in shown
 
 
 def test_the_csv_has_every_row_and_no_column_without_content(rows):
