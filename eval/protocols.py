@@ -11,12 +11,10 @@ from dsta.data.benchmarks import MANY_KNOWN, known_share
 from dsta.metrics import fit_fusion, ranks
 from dsta.streams import fuse
 from eval.plan import DatasetPlan, Unscored, fit_on_inner_fold
-from leaderboard.results import STREAMS
+from leaderboard.results import FITTED_ON_VALIDATION, STREAMS
 
 TUNED = "fusion weights tuned on the reported split by their authors"
 FEWEST_TO_FIT = 50  # validation clips
-FITTED_ON_VALIDATION = ("test", "test-clean")
-"""The protocols without validation clips, by which their fusion may therefore be fitted."""
 Logits = Mapping[str, np.ndarray]
 """Stream -> (N, K) of all clips of a set."""
 

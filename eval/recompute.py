@@ -3,8 +3,9 @@
     python eval/recompute.py [NAMES …] [--results leaderboard/results]
 
 `run_all` keeps the scores of a data set in RESULTS/scores/NAME/ when it has scored all four streams: `scores.npz`, and
-of a cross-validation its `run.json` and `chosen.json`. `scores.npz` holds, of the clips without their names, `labels`,
-`fold_of`, `clusters` (whose take it is, numbered; empty where unknown), `PROTOCOL` and `val` (positions),
+of a cross-validation its `run.json` and `chosen.json`. `scores.npz` holds, of the clips, `names` (only where they are
+those of a public official list), `labels`, `fold_of`, `clusters` (whose take it is, numbered; empty where unknown;
+`kind` says what these are), `PROTOCOL` and `val` (positions), `glosses` (of the classes),
 `logits_STREAM` in half precision, `hash_STREAM` (of the weights) and, of each fold F whose fusion was fitted on another
 one, what the judges said there: `judge_F_STREAM`, `judge_F_labels`, `judge_F_stands_for`. Half precision may move clips
 in near ties, so a row's figures may lie a little apart.
@@ -12,7 +13,7 @@ in near ties, so a row's figures may lie a little apart.
 
 import argparse
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,25 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 
 from dsta.common import UserError, exit_code, replace_files, write_npz
-from dsta.data import SelectedClips, benchmark
-from dsta.metrics import figures, fit_fusion, ranks
-from dsta.streams import fuse
+from dsta.data import SelectedClips, clip_key, official
+from dsta.metrics import figures
 from dsta.train.runs import CrossValidation, held_out
 from eval.plan import DatasetPlan, networks_sha256
-from eval.protocols import FITTED_ON_VALIDATION, Logits, ProtocolClips
-from leaderboard.results import OUT, RATES, RESULTS_FILE, STREAMS, Row, key, read_rows
+from eval.protocols import Logits, ProtocolClips
+from eval.rows import gloss_names
+from leaderboard.results import (
+    OUT,
+    RATES,
+    RESULTS_FILE,
+    SCORES_FOLDER,
+    STREAMS,
+    SUBMITTED_COLUMNS,
+    SUBMITTED_FILE,
+    Row,
+    key,
+    read_rows,
+)
+from leaderboard.scores import RowScores, measured_scores, submitted_scores
 
 MOST_BYTES = 4_000_000  # of a set's logits; of larger ones nothing is kept
 CLIPS_APART, LOSS_APART = 2.5, 0.01  # how far a recomputed row may lie from its own: shares, in clips; losses, in nats
@@ -46,13 +59,21 @@ def keep_scores(
     arrays |= {protocol.name: protocol.positions for protocol in protocols}
     arrays |= {"val": val, "labels": plan.clips.labels, "fold_of": plan.clips.folds}
     arrays["clusters"] = np.unique(clusters, return_inverse=True)[1] if kind else np.array([], int)
+    arrays |= {"kind": np.array(kind), "glosses": np.array(gloss_names(plan))}
+    arrays |= official_names(plan)
     small = {name: each.astype(np.int16) if each.dtype.kind == "i" else each for name, each in arrays.items()}
-    folder = results / "scores" / plan.spec.name
+    folder = results / SCORES_FOLDER / plan.spec.name
     folder.mkdir(parents=True, exist_ok=True)
     if plan.run is not None:
         small |= _judges(plan, plan.run)
         replace_files({folder / path.name: path.read_bytes() for path in plan.run.files})
     write_npz(folder / "scores.npz", **small)
+
+
+def official_names(plan: DatasetPlan) -> dict[str, np.ndarray]:
+    """The array `names`, where the official list, which is public, names all clips; else none."""
+    known, names = official(plan.spec.name), [clip_key(name) for name in plan.clips.names]
+    return {"names": np.array(names)} if known and all(name in known for name in names) else {}
 
 
 def _judges(plan: DatasetPlan, run: CrossValidation) -> dict[str, np.ndarray]:
@@ -71,51 +92,13 @@ def _judges(plan: DatasetPlan, run: CrossValidation) -> dict[str, np.ndarray]:
     return found
 
 
-def recomputed(folder: Path, row: Mapping[str, str]) -> dict[str, Any]:
-    """The figures of a row, from the scores in its data set's folder. Raises UserError where they are of other weights
-    or not there."""
-    streams, name = row["streams"].split("+"), row["dataset"]
-    try:
-        with np.load(folder / "scores.npz", allow_pickle=False) as saved:
-            scores = dict(saved.items())
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"The scores of {name} are not in {folder} ({error}): python eval/run_all.py keeps them."
-        ) from error
-    if len(streams) == 1 and str(scores[f"hash_{streams[0]}"]) != row["weights_sha256"]:
-        raise UserError(f"{folder} holds scores of other networks than the row of {name}, {streams[0]}.")
-    chosen = CrossValidation(folder).choices() if (folder / "chosen.json").exists() else {}
-    fused = np.empty(scores[f"logits_{streams[0]}"].shape)
-    for part, weights, temperature in _segments(row, streams, scores, chosen):
-        own = {stream: scores[f"logits_{stream}"][part].astype(np.float64) for stream in weights}
-        fused[part] = fuse(own, weights) / temperature
-    counted = scores[row["protocol"]].astype(int)
-    labels, clusters = scores["labels"].astype(int)[counted], scores["clusters"]
-    known = len(clusters) and len(np.unique(clusters[counted])) > 1
-    return figures(fused[counted], labels, ranks(fused[counted], labels), clusters[counted] if known else None)
+def recomputed(results: Path, row: Mapping[str, str]) -> dict[str, Any]:
+    """The figures of a row, from its data set's scores. Raises UserError where they are not there, or of others."""
+    return _figures(measured_scores(results, row))
 
 
-def _segments(
-    row: Mapping[str, str], streams: Sequence[str], scores: Mapping[str, np.ndarray], chosen: Mapping[int, Any]
-) -> Iterator[tuple[np.ndarray, dict[str, float], float]]:
-    """Positions of clips, with the weights of the streams and the temperature that they are fused with."""
-    every, fusion, name = np.arange(len(scores["labels"])), row["fusion"], row["dataset"]
-    if fusion == "published":
-        published = dict(zip(STREAMS, benchmark(name).fusion or (), strict=True))
-        yield every, {stream: published[stream] for stream in streams}, 1.0
-    elif fusion in ("none", "equal"):
-        yield every, dict.fromkeys(streams, 1 / len(streams)), 1.0
-    elif row["protocol"] in FITTED_ON_VALIDATION:
-        val = scores["val"].astype(int)
-        yield every, *fit_fusion({s: scores[f"logits_{s}"][val] for s in streams}, scores["labels"][val])
-    else:
-        for fold, choice in chosen.items():
-            part = np.flatnonzero(scores["fold_of"] == fold)
-            if set(streams) == set(STREAMS):
-                yield part, choice.fusion[name], choice.temperature[name]
-            else:
-                judges = {stream: scores[f"judge_{fold}_{stream}"] for stream in streams}
-                yield part, *fit_fusion(judges, scores[f"judge_{fold}_labels"], scores[f"judge_{fold}_stands_for"])
+def _figures(said: RowScores) -> dict[str, Any]:
+    return figures(said.scores, said.labels, said.rank, said.clusters if said.kind else None)
 
 
 def differences(row: Row, found: Mapping[str, Any]) -> list[str]:
@@ -130,17 +113,27 @@ def differences(row: Row, found: Mapping[str, Any]) -> list[str]:
 def recompute(results: Path, names: Sequence[str]) -> None:
     """Says of each data set whether its rows are what its scores give. Raises UserError when one is not."""
     rows = [row for row in read_rows(results / RESULTS_FILE) if row["status"] == "ok"]
-    kept = sorted(path.parent.name for path in (results / "scores").glob("*/scores.npz"))
+    kept = sorted(path.parent.name for path in (results / SCORES_FOLDER).glob("*/scores.npz"))
     for name in names or kept:
         own = [row for row in rows if row["dataset"] == name and not row["protocol"].endswith("-videos")]
         for row in own:
-            wrong = differences(row, recomputed(results / "scores" / name, row))
-            if wrong:
-                raise UserError(f"{':'.join(key(row))} is not what its scores give: {', '.join(wrong)}.")
+            _check(row, recomputed(results, row), ":".join(key(row)))
         print(f"{name}: {len(own)} rows are what the scores give")
+    sent = read_rows(results / SUBMITTED_FILE, SUBMITTED_COLUMNS)
+    sent = [row for row in sent if row["dataset"] in (names or {row["dataset"]})]
+    for row in sent:
+        _check(row, _figures(submitted_scores(results, row)), f"{row['system']}, {row['dataset']},")
+    if sent:
+        print(f"{len(sent)} submitted rows are what their predictions give")
     without = sorted({row["dataset"] for row in rows} - {*kept})
     if without and not names:
         print(f"No scores are kept of {', '.join(without)}.")
+
+
+def _check(row: Row, found: Mapping[str, Any], who: str) -> None:
+    wrong = differences(row, found)
+    if wrong:
+        raise UserError(f"{who} is not what its scores give: {', '.join(wrong)}.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

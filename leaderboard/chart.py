@@ -4,7 +4,7 @@ Colours are the page's CSS variables, so that a picture follows the light and th
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -18,6 +18,7 @@ SERIES = {
     "val+test": ("square", "■", "var(--lb-2)"),
     "folds": ("diamond", "◆", "var(--lb-3)"),
 }
+MOST_LABELLED = 100
 OTHER = ("circle", "●", "var(--body-text-color)")
 
 
@@ -108,7 +109,10 @@ def shifts(frame: PlotArea, points: Sequence[Point]) -> list[float]:
 
 
 def labels(frame: PlotArea, points: Sequence[Point], moved: Sequence[float]) -> str:
-    """Labels beside their points, the best point first; one without room is left out (its tip remains)."""
+    """Labels beside their points, the best point first; one without room is left out (its tip remains), and so are all
+    where points are so many that hardly any has room."""
+    if len(points) > MOST_LABELLED:
+        return ""
     places = [(frame.across(point.x) + by, frame.down(point.y) + 4) for point, by in zip(points, moved, strict=True)]
     taken = [(x - 5, x + 5, y) for x, y in places]
     parts = []
@@ -138,3 +142,20 @@ def chart(points: Sequence[Point], x_title: str, size: tuple[int, int], name: st
     body += "".join(mark(frame, *pair) for pair in zip(points, moved, strict=True)) + labels(frame, points, moved)
     kind = "" if words else ' class="wide"' if size[0] > 500 else ' class="narrow"'
     return f'<svg{kind} viewBox="0 0 {size[0]} {size[1]}" role="img" aria-label="{escape(name)}">{body}</svg>'
+
+
+def grid(cells: Mapping[tuple[int, int], tuple[float, str]], words: Sequence[str], name: str) -> str:
+    """An SVG of squares, one for each word down and across. cells: (row, column) -> a share from 0 to 1, and a tip."""
+    side, left = (9 if len(words) > 30 else 16), 7 * max(map(len, words), default=0) + 6
+    size = side * len(words)
+    parts = [f'<rect class="ground" x="{left}" y="0" width="{size}" height="{size}"/>']
+    for place, word in enumerate(words):
+        y = place * side + side - 2
+        parts.append(f'<text x="{left - 4}" y="{y}" text-anchor="end" style="font-size:{side}px">{escape(word)}</text>')
+    for (row, column), (share, tip) in cells.items():
+        kind, x, y = ("right" if row == column else "wrong"), left + column * side, row * side
+        box = f'x="{x}" y="{y}" width="{side}" height="{side}" opacity="{0.25 + 0.75 * share:.2f}"'
+        parts.append(f'<rect class="{kind}" {box}><title>{escape(tip)}</title></rect>')
+    wide, high = left + size + 2, size + 4
+    shape = f'style="width:{wide}px" viewBox="0 0 {wide} {high}"'
+    return f'<svg class="grid-of" {shape} role="img" aria-label="{escape(name)}">{"".join(parts)}</svg>'

@@ -1,6 +1,5 @@
 """The leaderboard's panels: its words, and rows as HTML. Text from files is escaped."""
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -10,31 +9,26 @@ from typing import Any
 import pandas as pd
 
 from dsta.common import UserError
-from leaderboard import table
+from leaderboard import sheet, table
 from leaderboard.chart import OTHER, SERIES, Point, chart
-
-UNITS = {"ms": "Latency", "M parameters": "Parameters", "clips/s": "Clips per second", "MB at most": "Memory"}
+from leaderboard.datasets import DatasetFacts, comparable
+from leaderboard.published import IMPOSSIBLE
 
 WAITING = '<div class="card"><p class="quiet">Reading the results …</p></div>'
 NOTHING = f"""<div class="card lb"><h3>Nothing has been measured here yet</h3>
 <p>This table shows what this program measured. Fill it with</p><pre>{table.COMMAND}</pre>
 <p class="quiet">It scores every dataset and every combination of streams that it finds, and says why where it cannot.
-Until then, only what others published stands below.</p></div>"""
-FUSIONS_TEXT = """<p class="quiet small"><b>95 %</b>: where the true value lies, as far as that many clips can tell.
-Where it is known whose takes the clips are, people or sources are resampled whole. <b>Chosen by</b>, among the columns
-and in a row’s details: the clips that chose epoch, recipe and fusion.
-<b>Fusion</b>: <i>published</i> weights were tuned by their authors on the labels they report; <i>equal</i> ones on
-nothing; <i>fitted</i> ones on validation clips alone; <i>none</i>: a single stream.
-⋮ in a column’s head sorts by that column, too, and goes before the order chosen above.</p>"""
-BEST = """<p class="quiet small">The best row of each dataset and protocol, <b>chosen on the clips it is scored on</b>,
-hence a little flattering: open a dataset to see all of its rows.</p>"""
-NO_ROW = '<p class="note">No measured row fits these filters.</p>'
-PUBLISHED_TEXT = """### Published elsewhere – not measured here
-What others report of their own methods: listed by dataset and method, not ranked, never mixed with the table above.
-*read*: in the source itself; *second-hand*: quoted by someone else; struck through and *withdrawn*: taken back by its
-authors. Figures under another protocol, or an unknown one, cannot be compared; *not possible at n=*: no number of hits
-among that many clips gives the figure. The protocol chosen above does not filter them."""
-PICK = '<p class="quiet small">Select a row of the table: its command, origin and glosses appear here.</p>'
+Until then, only what others published and submitted stands below.</p></div>"""
+SHEET_TEXT = """<p class="quiet small">A click on a head sorts, a click on a system opens the row.
+<b>95 %</b>: where the true value lies, as far as that many clips can tell; where it is known whose takes the clips
+are, people or sources are resampled whole. <b>Weights</b> of the streams: <i>published</i> ones were tuned by their
+authors on the labels they report, <i>equal</i> ones on nothing, <i>fitted</i> ones on validation clips alone. Published
+figures of another protocol, or an unknown one, cannot be compared; <i>not possible at n=</i>: no number of hits among
+that many clips gives the figure; <s>struck through</s>: its authors took it back.
+To add a row, see docs/submit.md.</p>"""
+BEST = """<p class="quiet small">Of the measured rows, the best of each dataset and protocol, <b>chosen on the clips it
+is scored on</b>, hence a little flattering: ask for every combination to see all of them.</p>"""
+NO_ROW = '<p class="note">No row fits these filters.</p>'
 
 
 def status_html(folder: Path) -> tuple[str, table.Table | None]:
@@ -47,8 +41,7 @@ def status_html(folder: Path) -> tuple[str, table.Table | None]:
         return NOTHING, None
     good = table.measured(found.rows)
     sets, latest = good["dataset"].nunique(), good["date"].max()[:10] if len(good) else ""
-    said = f"{table.number(len(good))} rows measured here on {sets} datasets{latest and f', the latest on {latest}'}"
-    said += ". Protocol, number of clips and interval stand beside each figure."
+    said = f"{table.number(len(good))} rows measured here on {sets} datasets{latest and f', the latest on {latest}'}."
     return f'<p class="quiet">{escape(said)}</p>', found
 
 
@@ -63,9 +56,106 @@ def html_table(headers: Sequence[str], rows: Iterable[Sequence[str]], numeric: S
     return f'<div class="scroll"><table><tr>{line(headers, "th")}</tr>{body}</table></div>'
 
 
+def about_html(facts: DatasetFacts, rows: pd.DataFrame) -> str:
+    """What a data set is; its best measured and published figures, and whether these can be compared.
+
+    rows: of the sheet, of this data set.
+    """
+    said = {"Language": facts.language, "Glosses": facts.glosses, "Clips": facts.clips, "Signers": facts.signers}
+    said |= {"Split": facts.split, "Licence": facts.licence}
+    known = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in said.items() if text)
+    known += f"<dt>Link</dt><dd>{_link(facts.url)}</dd>" if facts.url else ""
+    measured, published = rows[rows["kind"] == sheet.MEASURED], rows[rows["kind"] == sheet.PUBLISHED]
+    return f"""<div class="card lb"><h3>{escape(facts.name)}</h3><div class="two"><dl>{known}</dl>
+<div>{_best_measured(facts, measured)}{_best_published(facts.name, published, measured)}</div></div></div>"""
+
+
+def _link(url: str) -> str:
+    return f'<a href="{escape(url)}" target="_blank" rel="noopener">{escape(url.removeprefix("https://"))}</a>'
+
+
+def _best_measured(facts: DatasetFacts, measured: pd.DataFrame) -> str:
+    if measured.empty:
+        how = f"<p>{escape(facts.get)}</p><pre>{escape(facts.command)}</pre>" if facts.command else ""
+        return f"<h4>Not measured here: its data are not here</h4>{how}"
+    row = next(measured.itertuples())
+    span = table.interval(row.top1_instance_lo, row.top1_instance_hi)
+    clips = f"{table.number(row.n)} clips, {escape(row.protocol)}"
+    many = int(((measured["protocol"] == row.protocol) & measured["top1_instance"].notna()).sum())
+    picked = f", the best of {many} combinations on these very clips, hence a little flattering" if many > 1 else ""
+    return f"""<h4>Best measured</h4><p><b>{table.percent(row.top1_instance)} %</b> ({span}) – {escape(row.system)};
+{clips}{picked}.</p><pre>{escape(row.command)}</pre>"""
+
+
+def _best_published(name: str, published: pd.DataFrame, measured: pd.DataFrame) -> str:
+    """The best published figures on the clips of an official protocol, of any input and of poses, and one that is
+    higher, if any."""
+    scored = published[published["top1_instance"].notna()].sort_values("top1_instance", ascending=False, kind="stable")
+    if scored.empty:
+        return "<h4>Published</h4><p>No figure of others is known.</p>"
+    fits = [comparable(name, row.protocol, row.n) for row in scored.itertuples()]
+    lines, same = [], scored[fits]
+    if len(same):
+        best = list(same.drop_duplicates("input").itertuples())
+        shown = [row for row in best if row.Index == best[0].Index or row.input == "pose"]
+        told = "".join(f"<p>{_figure(row)}. {_whether(row, measured)}.</p>" for row in shown)
+        lines.append(f"<h4>Best published on official clips</h4>{told}")
+    first = next(scored.itertuples())
+    if not fits[0]:
+        why = "this figure cannot be one" if IMPOSSIBLE in first.protocol else "which clips were scored is not known"
+        lines.append(f"<h4>Highest published</h4><p>{_figure(first)}. It cannot be compared: {why}.</p>")
+    return "".join(lines)
+
+
+def _figure(row: Any) -> str:
+    year = "" if math.isnan(row.year) else f" ({row.year:.0f})"
+    clips = "" if math.isnan(row.n) else f", {table.number(row.n)} clips"
+    said = f"{escape(row.system)}{year}, {escape(row.input)}; {escape(row.protocol)}{clips}; {sheet.source(row)}"
+    return f"<b>{100 * row.top1_instance:.6g} %</b> – {said}"
+
+
+def _whether(row: Any, measured: pd.DataFrame) -> str:
+    ours = measured[(measured["protocol"] == row.protocol) & (measured["n"] == row.n)]
+    if ours.empty:
+        return "Nothing was measured here on these clips"
+    first = next(ours.itertuples())
+    span = table.interval(first.top1_instance_lo, first.top1_instance_hi)
+    inside = first.top1_instance_lo <= row.top1_instance <= first.top1_instance_hi
+    said = "an interval that holds this figure" if inside else "an interval that does not hold this figure"
+    other = "" if row.input == "pose" else f", though from {escape(row.input)}, not from joints alone"
+    return f"The same clips as ours{other}: ours is {table.percent(first.top1_instance)} % ({span}), {said}"
+
+
+def examples_html(fewshot: pd.DataFrame, unknown: pd.DataFrame) -> str:
+    """Signs known by a few examples, and signs outside the vocabulary; empty where nothing was measured."""
+    few = [
+        (row.protocol, row.system, table.stream_label(row.streams), row.examples, f"{row.shots:.0f}",
+         f"{row.ways:.0f}", table.number(row.n), table.percent(row.top1), table.interval(row.top1_lo, row.top1_hi),
+         table.percent(row.top5))
+        for row in fewshot.sort_values(["protocol", "shots", "top1"], ascending=[True, True, False]).itertuples()
+    ]  # fmt: skip
+    far = [
+        (row.protocol, row.score, table.stream_label(row.streams), table.number(row.known), table.number(row.unknown),
+         table.number(row.auroc, 3), f"{table.number(row.auroc_lo, 3)} – {table.number(row.auroc_hi, 3)}",
+         table.percent(row.passed), table.percent(row.flagged), table.interval(row.flagged_lo, row.flagged_hi))
+        for row in unknown.sort_values(["protocol", "auroc"], ascending=[True, False]).itertuples()
+    ]  # fmt: skip
+    parts = []
+    if few:
+        heads = ("Protocol", "By", "Streams", "Examples of", "Shots", "Glosses", "Clips", "Top-1 %", "95 %", "Top-5 %")
+        about = "Signs that the network never learned, told apart by so many examples of each (eval/fewshot.py)."
+        parts.append(f'<h3>A few examples</h3><p class="quiet">{about}</p>{html_table(heads, few, range(4, 10))}')
+    if far:
+        heads = ("Protocol", "Score", "Streams", "Known", "Unknown", "AUROC", "95 %", "Known passed %",
+                 "Unknown flagged %", "95 %")  # fmt: skip
+        about = "Whether a sign outside the vocabulary is told as one (eval/unknown.py)."
+        parts.append(f'<h3>Unknown signs</h3><p class="quiet">{about}</p>{html_table(heads, far, range(3, 10))}')
+    return "".join(f'<div class="card lb">{part}</div>' for part in parts)
+
+
 def plot_html(rows: pd.DataFrame, axis: str, overview: bool) -> str:
     """Accuracy against a cost: the best row of each dataset × protocol, or in a dataset of each choice of streams."""
-    name, scale = table.AXES[axis]
+    name, (axis, scale) = axis, table.AXES[axis]
     rows = table.ranked(rows[rows[name].notna()])
     rows = table.best(rows) if overview else rows.drop_duplicates(["dataset", "protocol", "streams"])
     if rows.empty:
@@ -99,73 +189,3 @@ def missing_html(rows: pd.DataFrame) -> str:
     body = html_table(("Dataset", "Status", "Rows", "Why"), lines, (2,))
     return f"""<div class="card lb"><details{is_open}><summary>Not measured: {table.number(summed["rows"].sum())}
 of {table.number(len(rows))} rows, and why</summary>{body}</details></div>"""
-
-
-def row_origin(row: Any) -> dict[str, str]:
-    """Everything said of where a row came from: name -> text; what the file leaves empty is left out."""
-    try:
-        weighed = json.loads(row.fusion_weights)
-        weights = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in weighed.items())
-    except (ValueError, TypeError, AttributeError):
-        weights = row.fusion_weights
-    dirty = " – with uncommitted changes" if row.dirty.strip().lower() in ("true", "1", "yes", "dirty") else ""
-    seconds = "" if math.isnan(row.seconds) else f"{row.seconds:.3g} s"
-    device = " · ".join(part for part in (row.device, row.dtype, f"torch {row.torch}" if row.torch else "") if part)
-    said = {"Chosen by": row.selection, "Intervals": row.interval, "Fusion weights": weights, "Recipe": row.recipe}
-    said |= {"Run": " · ".join(filter(None, (row.run, row.run_sha256))), "Device": device, "Date": row.date}
-    said |= {"Scoring took": seconds, "Commit": row.commit + dirty, "Weights sha256": row.weights_sha256}
-    return {name: text for name, text in (said | {"Data sha256": row.data_sha256}).items() if text}
-
-
-def detail_html(row: Any, glosses: pd.DataFrame, robustness: pd.DataFrame) -> str:
-    """One measured row: its numbers, its command, where it came from, its glosses, its robustness."""
-    rates = []
-    for rate, name in table.MEASURES.items():
-        low, high = getattr(row, f"{rate}_lo"), getattr(row, f"{rate}_hi")
-        rates.append((name, table.percent(getattr(row, rate)) or "–", table.interval(low, high) or "–"))
-    costs = [column.cell(row)[1] + f" {unit}" for unit, names in UNITS.items() for column in table.CHOICES[names]]
-    said = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in row_origin(row).items())
-    command = f"<pre>{escape(row.command)}</pre>" if row.command else '<p class="note">The row names no command.</p>'
-    note = f'<p class="note">{escape(row.note)}</p>' if row.note else ""
-    title = f"{row.dataset} · {table.stream_label(row.streams)} · fusion {row.fusion} · {row.protocol}"
-    return f"""<div class="card lb"><h3>{escape(title)}</h3>
-<p class="quiet">{table.number(row.n)} clips, {table.number(row.num_classes)} glosses · {" · ".join(costs)}</p>
-<div class="two"><div>{html_table(("Accuracy", "%", "95 %"), rates, (1, 2))}</div>
-<div><h4>The command that reproduces it</h4>{command}{note}</div></div>
-<details><summary>Where it came from: weights, data, device, commit</summary><dl>{said}</dl></details>
-{glosses_html(glosses)}{robustness_html(robustness, row)}</div>"""
-
-
-def glosses_html(rows: pd.DataFrame) -> str:
-    """The hardest glosses and the most confused pairs of a row."""
-    if rows.empty:
-        return '<p class="quiet small">Nothing is kept of this row’s single glosses.</p>'
-    hard = [
-        (row.gloss, f"{row.hits1:.0f} of {row.n:.0f}", f"{row.hits5:.0f}", row.confused_with)
-        for row in table.hardest(rows).itertuples()
-    ]
-    pairs = [
-        (row.gloss, row.confused_with, f"{row.confused_count:.0f} of {row.n:.0f}")
-        for row in table.confused(rows).itertuples()
-    ]
-    hardest = html_table(("Gloss", "Right", "In first 5", "Mostly taken for"), hard, (1, 2))
-    confused = html_table(("Gloss", "Taken for", "Clips"), pairs, (2,)) if pairs else "<p>None is confused.</p>"
-    return f"""<div class="two"><div><h4>Hardest glosses</h4>{hardest}</div>
-<div><h4>Most confused pairs</h4>{confused}</div></div>"""
-
-
-def robustness_html(rows: pd.DataFrame, row: Any) -> str:
-    """A curve for each disturbance, from undisturbed on; empty where none was measured."""
-    curves = []
-    for name, levels in rows[rows["disturbance"] != "none"].groupby("disturbance", sort=False):
-        steps = [("none", row), *((table.level(name, step.level), step) for step in levels.itertuples())]
-        points = []
-        for place, (word, step) in enumerate(steps):
-            top1, low, high = step.top1_instance, step.top1_instance_lo, step.top1_instance_hi
-            tip = f"{word}: {table.percent(top1)} % ({table.interval(low, high)})"
-            points.append(Point(place, 100 * top1, 100 * low, 100 * high, table.percent(top1), tip))
-        title = str(name).replace("_", " ")
-        picture = chart(points, "", (300, 190), f"Top-1 in percent, {title}", [word for word, _ in steps])
-        curves.append(f"<figure>{picture}<figcaption>{escape(title)}</figcaption></figure>")
-    charts = f'<div class="charts">{"".join(curves)}</div>'
-    return f"<h4>Robustness: top-1 in percent under disturbance</h4>{charts}" if curves else ""

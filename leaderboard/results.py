@@ -2,7 +2,7 @@
 
 `results.csv` has one row per dataset x protocol x streams x fusion; `glosses.csv` the counts of each gloss in each row
 that is ok; `robustness.csv` one row per disturbance; `fewshot.csv` signs known by examples; `unknown.csv` how signs
-outside the vocabulary are told. Shares are fractions.
+outside the vocabulary are told; `submitted.csv` predictions that others made, scored here. Shares are fractions.
 
 interval: how the 95 % intervals were found. selection: by which clips epoch, recipe and fusion were chosen. run: the
 cross-validation whose networks scored, empty for a benchmark.
@@ -58,8 +58,17 @@ UNKNOWN_COLUMNS = (
     *UNKNOWN_KEY, "known", "unknown", "auroc", "auroc_lo", "auroc_hi", "passed", "flagged", "flagged_lo", "flagged_hi",
     "interval", "weights_sha256", "data_sha256", "commit", "dirty", "date", "command",
 )  # fmt: skip
+SUBMITTED_KEY = ("dataset", "protocol", "system")
+SUBMITTED_COLUMNS = (
+    *SUBMITTED_KEY, "input", "trained_on", "origin", "n", "num_classes",
+    *(rate + end for rate in RATES for end in ("", "_lo", "_hi")), "interval", "log_loss", "ece", "note",
+    "predictions_sha256", "commit", "dirty", "date", "command",
+)  # fmt: skip
 RESULTS_FILE, GLOSSES_FILE, ROBUSTNESS_FILE = "results.csv", "glosses.csv", "robustness.csv"
-FEWSHOT_FILE, UNKNOWN_FILE = "fewshot.csv", "unknown.csv"
+FEWSHOT_FILE, UNKNOWN_FILE, SUBMITTED_FILE = "fewshot.csv", "unknown.csv", "submitted.csv"
+SCORES_FOLDER = "scores"
+FITTED_ON_VALIDATION = ("test", "test-clean")
+"""The protocols without validation clips, by which their fusion may therefore be fitted."""
 OUT = Path(__file__).resolve().parent / "results"
 _ANEW = "save it as it was, or move it away, and run_all writes it anew"
 TIMES = ("clips_per_second", "peak_memory_mb", "latency_ms", "seconds", "date", "command")
@@ -147,8 +156,11 @@ def merged(old: Iterable[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -
 
     A row that is new replaces the old one of its key, except that a measured row is not unmade by missing files, nor by
     an error, such as a full disk, unless that was met with other data or weights. Of the data sets in `new`, old rows
-    that are not `ok` go: they say what was the matter then.
+    that are not `ok` go: they say what was the matter then. Of a data set that is not here, all old rows stay.
     """
+    old = list(old)
+    there, known = {row["dataset"] for row in new if row["status"] != "no data"}, {row["dataset"] for row in old}
+    new = [row for row in new if row["dataset"] in there or row["dataset"] not in known]
     datasets = {row["dataset"] for row in new}
     rows = {key(row): row for row in old if row["dataset"] not in datasets or row["status"] == "ok"}
     for row in new:
@@ -176,8 +188,11 @@ def write_dataset(out: str | Path, rows: Sequence[Mapping[str, Any]], glosses: S
     """Puts a data set's new rows, and the gloss counts of those that are ok, into the files of the folder `out`."""
     out = Path(out)
     done = {key(row) for row in rows if row["status"] == "ok"}
+    old = read_rows(out / RESULTS_FILE)
+    table = merged(old, rows)
+    if table == old:
+        return
     kept = [row for row in read_rows(out / GLOSSES_FILE, GLOSS_COLUMNS) if key(row) not in done]
-    table = merged(read_rows(out / RESULTS_FILE), rows)
     measured = {key(row) for row in table if row["status"] == "ok"}
     counts = [row for row in (*kept, *glosses) if key(row) in measured]
     write_rows(out / GLOSSES_FILE, sorted(counts, key=_order), GLOSS_COLUMNS)
@@ -197,6 +212,11 @@ def write_fewshot(out: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def write_unknown(out: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Puts new rows of signs outside the vocabulary in the place of the old ones of the same key."""
     _replace_rows(Path(out) / UNKNOWN_FILE, rows, UNKNOWN_COLUMNS, UNKNOWN_KEY)
+
+
+def write_submitted(out: str | Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Puts new rows of submitted predictions in the place of the old ones of the same key."""
+    _replace_rows(Path(out) / SUBMITTED_FILE, rows, SUBMITTED_COLUMNS, SUBMITTED_KEY)
 
 
 def _replace_rows(

@@ -1,24 +1,29 @@
-"""The leaderboard's tab: leaderboard/table.py's rows as a page. Call `build_tab()` among the page's tabs, and launch
-the page with STYLE and SCRIPT.
+"""The leaderboard's tab: rows of results as a page. Call `build_tab()` among the page's tabs, and launch the page with
+STYLE and SCRIPT.
 
-The files are read when the tab is opened, and again when they have changed. Everything is drawn here, nothing is loaded
-from elsewhere; text from files is escaped.
+What is looked at stands in the page's address (leaderboard/address.py): filters, heads and rows change the address, and
+what is shown follows it, so that a link says all and the browser's Back works. The files are read when the tab is
+opened, and again when they have changed. Everything is drawn here, nothing is loaded from elsewhere.
 """
 
+import functools
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
+import pandas as pd
 from gradio.utils import get_upload_folder
 
 from dsta.common import UserError
-from leaderboard import panels, table
-from leaderboard.chart import SERIES
-from leaderboard.published import PUBLISHED_COLUMNS, published
-from leaderboard.results import OUT
+from leaderboard import address, panels, sheet, table
+from leaderboard.address import Filters
+from leaderboard.datasets import facts
+from leaderboard.detail import detail_html
+from leaderboard.published import PUBLISHED, published
+from leaderboard.results import OUT, PROTOCOLS, RESULTS_FILE, SUBMITTED_FILE
 
 STYLE = Path(__file__).with_name("style.css")
 SCRIPT = Path(__file__).with_name("page.js")
@@ -26,130 +31,157 @@ SCRIPT = Path(__file__).with_name("page.js")
 
 
 def names(folder: Path) -> list[str]:
-    """What the choice of dataset offers: the overview, all, and each dataset that was measured or published."""
+    """The datasets that were measured, submitted or published, or were to be."""
     found = panels.status_html(folder)[1]
     measured = [] if found is None else [found.rows["dataset"]]
-    return [table.OVERVIEW, table.EVERYTHING, *table.dataset_names(*measured, published()["benchmark"])]
+    return table.dataset_names(*measured, published()["benchmark"])
 
 
-def view(
-    folder: Path, dataset: str, protocol: str, search: str, by: str, chosen: Sequence[str], axis: str
-) -> dict[str, Any]:
-    """All that the filters decide: panel -> its new content."""
+def asked(folder: Path, query: str) -> tuple[Filters, list[str]]:
+    return address.parse(query, names(folder))
+
+
+def all_entries(folder: Path) -> pd.DataFrame:
+    """All rows of the sheet; where results.csv cannot be read, those of other origin alone. Raises UserError."""
+    files = (folder / RESULTS_FILE, folder / SUBMITTED_FILE, PUBLISHED)
+    return _entries(folder, tuple(map(table.stamp, files)))
+
+
+@functools.lru_cache(maxsize=4)
+def _entries(folder: Path, stamps: tuple[tuple[int, int], ...]) -> pd.DataFrame:
+    """They are put together anew once a file has changed."""
+    found = panels.status_html(folder)[1]
+    measured = table.measured(found.rows) if found else table.results(folder / "none").rows
+    return sheet.entries(measured, table.submitted(folder), published())
+
+
+def view(folder: Path, query: str) -> dict[str, Any]:
+    """All that an address decides: panel -> its new content."""
     status, found = panels.status_html(folder)
-    foreign = table.filtered(published(), dataset, search=search)
-    said: dict[str, Any] = {
-        "status": status,
-        "foreign": table.sheet(foreign, PUBLISHED_COLUMNS),
-        "measured": gr.Column(visible=found is not None),
-    }
-    if found is None:
-        return said
-    rows = table.filtered(found.rows, dataset, protocol, search)
-    good = table.ranked(table.measured(rows))
-    overview = dataset in (table.OVERVIEW, table.EVERYTHING)
-    shown = table.sort(table.best(good) if dataset == table.OVERVIEW else good, by)
-    shape, best = table.columns(chosen), panels.BEST if dataset == table.OVERVIEW else ""
-    return said | {
-        "rows": gr.Dataframe(table.sheet(shown, shape), **layout(shape)),
-        "note": best + panels.FUSIONS_TEXT if len(shown) else panels.NO_ROW,
-        "plot": panels.plot_html(good, axis, overview),
-        "missing": panels.missing_html(rows),
-        "save": gr.Button(f"Download {table.number(len(rows))} rows × all columns (CSV)", interactive=len(rows) > 0),
-    }
-
-
-def layout(shape: Sequence[table.Column]) -> dict[str, Any]:
+    filters, strange = asked(folder, query)
+    to = functools.partial(address.link, filters)
+    try:
+        every = all_entries(folder)
+        detail = _opened(folder, filters, every, to)
+        few, far = (table.filtered(read(folder), filters.dataset) for read in (table.fewshot, table.unknown))
+    except UserError as error:
+        bad = f'<div class="card"><h3>The results cannot be shown</h3><p>{escape(str(error))}</p></div>'
+        return dict.fromkeys(("about", "sheet", "note", "detail", "examples", "plot", "missing"), "") | {"status": bad}
+    rows = table.filtered(every, filters.dataset, filters.protocol, filters.search)
+    shown = rows if filters.rows == address.EVERY else sheet.shortened(rows)
+    whole = filters.dataset == table.ALL
+    measured = found.rows if found else every.iloc[:0].assign(status="", reason="")
+    good = rows[rows["kind"] == sheet.MEASURED]
+    told = f'<p class="note">The address names nothing by {escape(", ".join(strange))}.</p>' if strange else ""
     return {
-        "headers": [column.title for column in shape],
-        "datatype": [column.kind for column in shape],
-        "column_widths": [column.width for column in shape],
+        "status": status + told,
+        "about": "" if whole else panels.about_html(facts(filters.dataset), every[every["dataset"] == filters.dataset]),
+        "sheet": _sheet(shown, filters, to),
+        "note": (panels.BEST if filters.rows == address.BEST else "") + panels.SHEET_TEXT,
+        "detail": detail,
+        "examples": "" if whole else panels.examples_html(few, far),
+        "plot": panels.plot_html(good, filters.axis, whole) if len(good) else "",
+        "missing": panels.missing_html(table.filtered(measured, filters.dataset, filters.protocol, filters.search)),
+        "save": gr.Button(f"Download {table.number(len(rows))} rows (CSV)", interactive=len(rows) > 0),
     }
 
 
-def save(folder: Path, dataset: str, protocol: str, search: str) -> str:
-    """The chosen rows, complete, with those that were not measured -> a new CSV file, which gradio deletes in time."""
-    found = table.results(folder)
-    whole = dataset in (table.OVERVIEW, table.EVERYTHING)
-    name = "all" if whole else "".join(letter if letter.isalnum() else "-" for letter in dataset)
+def _sheet(rows: pd.DataFrame, filters: Filters, to: Callable[..., str]) -> str:
+    if rows.empty:
+        return panels.NO_ROW
+    shape = sheet.columns(filters.columns, filters.dataset == table.ALL)
+    ordered = sheet.sort(rows, filters.sort)
+    first = ordered if filters.length else ordered.head(sheet.FIRST_ROWS)
+    html = sheet.sheet_html(first, shape, filters.sort, to, (filters.row, filters.other))
+    if len(first) < len(ordered):
+        more = f"The first {len(first)} of {table.number(len(ordered))} rows."
+        html += f'<p class="quiet small">{more} <a data-lb href="{escape(to(length="whole"))}">Show all</a></p>'
+    return html
+
+
+def _opened(folder: Path, filters: Filters, every: pd.DataFrame, to: Callable[..., str]) -> str:
+    """The panel of the row that the address names."""
+    if not filters.row:
+        return ""
+    pair = [next(every[every["id"] == name].itertuples(), None) for name in (filters.row, filters.other or None)]
+    if pair[0] is None:
+        return '<p class="note">The address names a row that is not, or no longer, in the results.</p>'
+    return detail_html(folder, *pair, every, to)
+
+
+def save(folder: Path, query: str) -> str:
+    """The chosen rows, complete -> a new CSV file, which gradio deletes in time. Raises UserError."""
+    filters, _ = asked(folder, query)
+    rows = table.filtered(all_entries(folder), filters.dataset, filters.protocol, filters.search)
+    name = "".join(letter if letter.isalnum() else "-" for letter in filters.dataset)
     cache = Path(get_upload_folder())  # what lies there, gradio serves and, after a while, deletes
     cache.mkdir(parents=True, exist_ok=True)
     path = Path(tempfile.mkdtemp(dir=cache)) / f"leaderboard-{name}.csv"
-    rows = table.filtered(found.rows, dataset, protocol, search)
-    path.write_text(table.csv_text(found, rows), encoding="utf-8", newline="")
+    path.write_text(sheet.csv_text(rows), encoding="utf-8", newline="")
     return str(path)
 
 
-def pick(folder: Path, cells: Sequence[Any]) -> str:
-    """The panel of the row whose cells these are."""
-    good = table.measured(table.results(folder).rows)
-    key = table.key_of(cells, good)
-    if key is None:
-        return '<p class="note">This row is no longer in the results: open the tab again.</p>'
-    row = next(table.find(good, key).itertuples())
-    return panels.detail_html(row, table.find(table.glosses(folder), key), table.find(table.robustness(folder), key))
+def controls(folder: Path, query: str) -> list[Any]:
+    """The filters as an address has them, in the order in which the tab has them."""
+    filters, _ = asked(folder, query)
+    offered = [("All datasets", table.ALL), *((name, name) for name in names(folder))]
+    dataset = gr.Dropdown(choices=offered, value=filters.dataset)
+    return [dataset, filters.protocol, filters.search, filters.rows, list(filters.columns), filters.axis]
 
 
 def build_tab(folder: Path = OUT) -> None:
     """The leaderboard as a tab of the page being built, over the files of `folder`."""
-    shape = table.columns(table.SHOWN)
-    sheet: dict[str, Any] = {"interactive": False, "show_label": False, "wrap": True, "buttons": []}
-    sheet |= {"pinned_columns": 1, "elem_classes": "lb-table"}
     with gr.Tab("Leaderboard", render_children=True) as tab:  # so that it opens at once
         parts: dict[str, Any] = {"status": gr.HTML(panels.WAITING)}
         with gr.Row(elem_classes="lb-controls"):
-            parts["dataset"] = gr.Dropdown([table.OVERVIEW], label="Dataset", min_width=170)
-            protocol = gr.Dropdown([table.ANY, *SERIES], label="Protocol", min_width=130)
+            first = ("All datasets", table.ALL)
+            dataset = gr.Dropdown([first], value=table.ALL, label="Dataset", min_width=170)
+            offered = [("any", table.ANY), *((name, name) for name in PROTOCOLS)]
+            protocol = gr.Dropdown(offered, value=table.ANY, label="Protocol", min_width=130)
             search = gr.Textbox(
                 label="Search", placeholder="bone fitted", max_lines=1, max_length=table.LONGEST_SEARCH, min_width=160
             )
-            by = gr.Dropdown(list(table.SORTS), label="Sort", min_width=180)
-        with gr.Column(visible=False) as parts["measured"]:
-            parts["rows"] = gr.Dataframe(**layout(shape), **sheet, label="Measured here", max_height=460)
-            parts["note"] = gr.HTML(panels.FUSIONS_TEXT)
-            with gr.Row():
-                parts["save"] = gr.Button("Download (CSV)", size="md", scale=0, min_width=320)
-                parts["file"] = gr.DownloadButton(visible="hidden", elem_id="lb-file")
-            with gr.Accordion("Columns", open=False):
-                chosen = gr.CheckboxGroup(
-                    list(table.CHOICES), value=list(table.SHOWN), show_label=False, elem_classes="lb-controls"
-                )
-            parts["detail"] = gr.HTML(panels.PICK, elem_id="lb-detail")
-            axes = list(table.AXES)
-            axis = gr.Radio(axes, value=axes[0], label="Plot accuracy against", elem_classes="lb-controls")
-            parts["plot"] = gr.HTML()
-            parts["missing"] = gr.HTML()
-        gr.Markdown(panels.PUBLISHED_TEXT)
-        parts["foreign"] = gr.Dataframe(
-            **layout(PUBLISHED_COLUMNS), **sheet, label="Published elsewhere", max_height=380
-        )
-    _react(folder, tab, [parts["dataset"], protocol, search, by, chosen, axis], parts)
+            which = [("best of each protocol", address.BEST), ("every combination", address.EVERY)]
+            rows = gr.Dropdown(which, value=address.BEST, label="Measured rows", filterable=False, min_width=180)
+        parts["about"], parts["sheet"], parts["note"] = gr.HTML(), gr.HTML(elem_id="lb-rows"), gr.HTML()
+        with gr.Row():
+            parts["save"] = gr.Button("Download (CSV)", size="md", scale=0, min_width=320)
+            file = gr.DownloadButton(visible="hidden", elem_id="lb-file")
+        with gr.Accordion("Columns", open=False):
+            choices = [(column.title, name) for name, column in sheet.CHOICES.items()]
+            chosen = gr.CheckboxGroup(choices, show_label=False, elem_classes="lb-controls")
+        parts["detail"], parts["examples"] = gr.HTML(elem_id="lb-detail"), gr.HTML()
+        axes = [(title, name) for name, (title, _) in table.AXES.items()]
+        axis = gr.Radio(axes, value=axes[0][1], label="Plot accuracy against", elem_classes="lb-controls")
+        parts["plot"], parts["missing"] = gr.HTML(), gr.HTML()
+        query = gr.Textbox(visible=False)
+        steps = {name: gr.Button(visible="hidden", elem_id=f"lb-{name}") for name in ("go", "back")}
+    _react(folder, tab, [dataset, protocol, search, rows, chosen, axis], parts, query, file, steps)
 
 
-def _react(folder: Path, tab: gr.Tab, filters: list[Any], parts: dict[str, Any]) -> None:
-    """What happens when the tab is opened, a filter changed, a row selected, the download asked for."""
+def _react(
+    folder: Path, tab: gr.Tab, filters: list[Any], parts: dict[str, Any], query: Any, file: Any, steps: dict[str, Any]
+) -> None:
+    """What happens when the tab is opened, the address changes, a filter is changed, the download is asked for."""
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+    here: dict[str, Any] = quiet | {"js": "() => [leaderboard.query()]"}
 
-    def show(*chosen: Any) -> dict[Any, Any]:
-        return {parts[name]: content for name, content in view(folder, *chosen).items()}
+    def show(said: str) -> dict[Any, Any]:
+        return {parts[name]: content for name, content in view(folder, said).items()}
 
-    def opened(*chosen: Any) -> dict[Any, Any]:
-        return show(*chosen) | {parts["dataset"]: gr.Dropdown(choices=names(folder))}
+    def anew(said: str) -> dict[Any, Any]:
+        return show(said) | dict(zip(filters, controls(folder, said), strict=True))
 
-    def picked(event: gr.SelectData) -> str:
+    def saved(said: str) -> str:
         try:
-            return pick(folder, event.row_value)
-        except UserError as error:
-            return f'<p class="note">{escape(str(error))}</p>'
-
-    def saved(*chosen: Any) -> str:
-        try:
-            return save(folder, *chosen)
+            return save(folder, said)
         except UserError as error:
             raise gr.Error(escape(str(error), quote=False), duration=None, print_exception=False) from error
 
-    decided = [part for name, part in parts.items() if name not in ("dataset", "detail", "file")]
-    tab.select(opened, filters, [*decided, parts["dataset"]], **quiet)
-    gr.on([one.change for one in filters], show, filters, decided, trigger_mode="always_last", **quiet)
-    parts["rows"].select(picked, None, parts["detail"], **quiet).then(None, js="() => leaderboard.showDetail()")
-    parts["save"].click(saved, filters[:3], parts["file"], **quiet).success(None, js="() => leaderboard.save()")
+    panels_all = list(parts.values())
+    gr.on([tab.select, steps["back"].click], anew, query, [*panels_all, *filters], trigger_mode="always_last", **here)
+    shown = steps["go"].click(show, query, panels_all, trigger_mode="always_last", **here)
+    shown.then(None, js="() => setTimeout(() => leaderboard.shown(), 50)")
+    changed = [part.input for part in filters]
+    gr.on(changed, None, filters, None, js="(...chosen) => leaderboard.choose(chosen)")
+    parts["save"].click(saved, query, file, **here).success(None, js="() => leaderboard.save()")

@@ -5,16 +5,28 @@ Fractions in the files, percent on screen.
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
 
 import pandas as pd
 
 from dsta.common import UserError, read_csv
 from dsta.data import BENCHMARKS
-from leaderboard.results import COLUMNS, GLOSSES_FILE, KEY, RATES, RESULTS_FILE, ROBUSTNESS_FILE
+from leaderboard.results import (
+    COLUMNS,
+    FEWSHOT_COLUMNS,
+    FEWSHOT_FILE,
+    GLOSSES_FILE,
+    KEY,
+    RATES,
+    RESULTS_FILE,
+    ROBUSTNESS_FILE,
+    SUBMITTED_COLUMNS,
+    SUBMITTED_FILE,
+    UNKNOWN_COLUMNS,
+    UNKNOWN_FILE,
+)
 
 COMMAND = "python eval/run_all.py"
 
@@ -24,23 +36,17 @@ NUMBERS = ("n", "num_classes", *SHARES, *COSTS)
 TEXTS = tuple(name for name in COLUMNS if name not in NUMBERS)
 GLOSS = ("gloss", "confused_with"), ("n", "hits1", "hits5", "confused_count")
 DISTURBED = ("disturbance", "level"), ("n", *SHARES[:3])
+FEWSHOT_NUMBERS = ("shots", "draws", "n", "ways", "top1", "top1_lo", "top1_hi", "top5")
+UNKNOWN_NUMBERS = (
+    "known", "unknown", "auroc", "auroc_lo", "auroc_hi", "passed", "flagged", "flagged_lo", "flagged_hi",
+)  # fmt: skip
+SUBMITTED_NUMBERS = tuple(name for name in SUBMITTED_COLUMNS if name in NUMBERS)
 
 INITIALS = "J joint, B bone, JM and BM their motion"
 LONGEST_SEARCH = 100  # characters
-OVERVIEW, EVERYTHING, ANY = "Best of each", "All datasets", "any"
+ALL, ANY = "all", "any"
 MEASURES = dict(zip(RATES, ("Top-1", "Top-5", "Top-1 / class", "Top-5 / class"), strict=True))
-SORTS: dict[str, tuple[str, bool] | None] = {  # a number column, and whether the smallest comes first
-    "Dataset, then the best": None,
-    "Highest top-1": ("top1_instance", False),
-    "Highest top-5": ("top5_instance", False),
-    "Highest top-1 / class": ("top1_class", False),
-    "Lowest latency": ("latency_ms", True),
-    "Fewest parameters": ("parameters", True),
-    "Most clips": ("n", False),
-    "Lowest log-loss": ("log_loss", True),
-    "Lowest calibration error": ("ece", True),
-}
-AXES = {"Latency (ms)": ("latency_ms", 1.0), "Parameters (millions)": ("parameters", 1e-6)}
+AXES = {"latency_ms": ("Latency (ms)", 1.0), "parameters": ("Parameters (millions)", 1e-6)}
 
 LEVELS = {"joints missing": "{:.0%}", "hands dropped": "{:.0%}", "noise": "{:g} px", "frame rate": "× {:g}"}
 
@@ -77,6 +83,15 @@ def read(path: Path, texts: Sequence[str], numbers: Sequence[str]) -> Table:
     except OSError as error:
         raise UserError(f"{path.name} cannot be read: {error.strerror or error}.") from error
     return _read(path, tuple(texts), tuple(numbers), (stamp.st_mtime_ns, stamp.st_size))
+
+
+def stamp(path: Path) -> tuple[int, int]:
+    """By which a changed file is known; zeros where there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_mtime_ns, found.st_size
 
 
 @functools.lru_cache(maxsize=16)
@@ -119,6 +134,25 @@ def robustness(folder: Path) -> pd.DataFrame:
     return read(folder / ROBUSTNESS_FILE, (*KEY, *DISTURBED[0]), DISTURBED[1]).rows
 
 
+def fewshot(folder: Path) -> pd.DataFrame:
+    """Signs known by a few examples. Raises UserError."""
+    return _whole(folder / FEWSHOT_FILE, FEWSHOT_COLUMNS, FEWSHOT_NUMBERS)
+
+
+def unknown(folder: Path) -> pd.DataFrame:
+    """How signs outside the vocabulary are told. Raises UserError."""
+    return _whole(folder / UNKNOWN_FILE, UNKNOWN_COLUMNS, UNKNOWN_NUMBERS)
+
+
+def submitted(folder: Path) -> pd.DataFrame:
+    """Predictions that others made, scored here. Raises UserError."""
+    return _whole(folder / SUBMITTED_FILE, SUBMITTED_COLUMNS, SUBMITTED_NUMBERS)
+
+
+def _whole(path: Path, columns: Sequence[str], numbers: Sequence[str]) -> pd.DataFrame:
+    return read(path, [name for name in columns if name not in numbers], numbers).rows
+
+
 # ---- choosing and ranking --------------------------------------------------------------------------------------------
 
 
@@ -152,27 +186,23 @@ def best(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.drop_duplicates(["dataset", "protocol"])
 
 
-def sort(rows: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Ranked rows in one of the SORTS: as numbers, equals as they were, rows without the number last."""
-    if (order := SORTS[by]) is None:
-        return rows
-    return rows.sort_values(order[0], ascending=order[1], kind="stable", na_position="last")
-
-
 def filtered(rows: pd.DataFrame, dataset: str, protocol: str = ANY, search: str = "") -> pd.DataFrame:
     """The rows of a dataset (or of all) under a protocol (or any) in which every word of `search` is found."""
-    column = "dataset" if "dataset" in rows else "benchmark"
-    if dataset not in (OVERVIEW, EVERYTHING):
-        rows = rows[rows[column] == dataset]
+    if dataset != ALL:
+        rows = rows[rows["dataset"] == dataset]
     if protocol != ANY:
         rows = rows[rows["protocol"] == protocol]
     if words := search[:LONGEST_SEARCH].casefold().split():
-        texts = rows.select_dtypes(exclude="number").astype(str)
-        said = texts.agg(" ".join, axis=1).str.casefold() if len(texts) else pd.Series("", index=rows.index, dtype=str)
-        if "streams" in rows:  # a stream is found as the table words it, too
-            said += " " + rows["streams"].map(stream_label)
+        said = rows["said"] if "said" in rows else words_of(rows)
         rows = rows[[all(word in line for word in words) for line in said]]
     return rows
+
+
+def words_of(rows: pd.DataFrame) -> pd.Series:
+    """All that the text columns of each row say, in lower case; a stream also as the table words it."""
+    texts = rows.select_dtypes(exclude="number")
+    said = texts.astype(str).agg(" ".join, axis=1) if len(texts) else pd.Series("", index=rows.index, dtype=str)
+    return (said + " " + rows["streams"].map(stream_label)).str.casefold() if "streams" in rows else said.str.casefold()
 
 
 def find(rows: pd.DataFrame, key: Sequence[str]) -> pd.DataFrame:
@@ -205,10 +235,10 @@ def records(folder: Path, dataset: str = "", protocol: str = "") -> list[dict[st
     return chosen.astype(object).where(chosen.notna(), None).to_dict("records")
 
 
-def hardest(rows: pd.DataFrame, limit: int = 12) -> pd.DataFrame:
-    """The glosses that are hit least; of equals, the one with more clips first."""
+def hardest(rows: pd.DataFrame) -> pd.DataFrame:
+    """The glosses, those first that are hit least; of equals, the one with more clips first."""
     rows = rows[rows["n"] > 0].assign(rate=rows["hits1"] / rows["n"])
-    return rows.sort_values(["rate", "n", "gloss"], ascending=[True, False, True]).head(limit)
+    return rows.sort_values(["rate", "n", "gloss"], ascending=[True, False, True])
 
 
 def confused(rows: pd.DataFrame, limit: int = 12) -> pd.DataFrame:
@@ -244,87 +274,3 @@ def interval(low: float, high: float) -> str:
 def number(value: float, digits: int = 0) -> str:
     """12345.6 -> `12 346` with a narrow space; empty where it is missing."""
     return "" if math.isnan(value) else f"{value:,.{digits}f}".replace(",", "\u202f")
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column on screen.
-
-    cell: a row -> its value (a number stays one, so that it sorts) and how it is written.
-    kind: how the page's table takes what is written; `html` it does not escape, so `cell` must.
-    """
-
-    title: str
-    cell: Callable[[Any], tuple[Any, str]]
-    width: int
-    kind: Literal["number", "str", "html"] = "number"
-
-
-def text_column(title: str, name: str, width: int, word: Callable[[str], str] = str) -> Column:
-    return Column(title, lambda row: (word(getattr(row, name)),) * 2, width, "str")
-
-
-def number_column(title: str, name: str, width: int, digits: int = 0, scale: float = 1.0) -> Column:
-    def cell(row: Any) -> tuple[Any, str]:
-        value = getattr(row, name) * scale
-        return (None, "–") if math.isnan(value) else (value, number(value, digits))
-
-    return Column(title, cell, width)
-
-
-def _rate(name: str, width: int = 78) -> tuple[Column, Column]:
-    def bounds(row: Any) -> tuple[str, str]:
-        return (interval(getattr(row, f"{name}_lo"), getattr(row, f"{name}_hi")) or "–",) * 2
-
-    title = f"{MEASURES[name]} %"
-    return number_column(title, name, width, 1, 100), Column("95 %", bounds, 106, "str")
-
-
-WHO = (
-    text_column("Streams", "streams", 142, stream_label),
-    text_column("Fusion", "fusion", 88),
-    text_column("Protocol", "protocol", 84),
-    number_column("Clips", "n", 70),
-)
-FIXED = (text_column("Dataset", "dataset", 118), *_rate("top1_instance"), *WHO)
-KEY_CELLS = (0, 5, 3, 4)  # where FIXED has the dataset, protocol, streams and fusion
-CHOICES: dict[str, tuple[Column, ...]] = {
-    **{MEASURES[rate]: _rate(rate) for rate in RATES[1:]},
-    "Latency": (number_column("ms", "latency_ms", 80, 1),),
-    "Parameters": (number_column("M param.", "parameters", 96, 2, 1e-6),),
-    "Clips per second": (number_column("Clips/s", "clips_per_second", 90),),
-    "Memory": (number_column("Peak MB", "peak_memory_mb", 96),),
-    "Log-loss": (number_column("Log-loss", "log_loss", 90, 3),),
-    "Calibration error": (number_column("ECE", "ece", 80, 3),),
-    "Chosen by": (text_column("Chosen by", "selection", 320),),
-    "Intervals": (text_column("Intervals", "interval", 170),),
-    "Glosses": (number_column("Glosses", "num_classes", 90),),
-    "Device": (text_column("Device", "device", 130),),
-    "Number type": (text_column("Type", "dtype", 90),),
-    "Date": (text_column("Date", "date", 110, lambda date: date[:10]),),
-    "Commit": (text_column("Commit", "commit", 95, lambda commit: commit[:8]),),
-}
-SHOWN = ("Top-5", "Top-1 / class")
-
-
-def columns(choices: Sequence[str]) -> list[Column]:
-    """What always stands in the table, then what was chosen, in the order of CHOICES."""
-    return [*FIXED, *(column for name in CHOICES if name in choices for column in CHOICES[name])]
-
-
-def sheet(rows: pd.DataFrame, shape: Sequence[Column]) -> dict[str, Any]:
-    """Rows as the page's table takes them: the values, which sort as numbers, and beside them how each is written."""
-    cells = [[column.cell(row) for column in shape] for row in rows.itertuples()]
-    return {
-        "headers": [column.title for column in shape],
-        "data": [[value for value, _ in line] for line in cells],
-        "metadata": {"display_value": [[shown for _, shown in line] for line in cells]},
-    }
-
-
-def key_of(cells: Sequence[Any], rows: pd.DataFrame) -> tuple[str, ...] | None:
-    """The key of the row whose visible cells these are; None where no row has them."""
-    said = [cells[place] for place in KEY_CELLS]
-    same = rows[(rows["dataset"] == said[0]) & (rows["protocol"] == said[1]) & (rows["fusion"] == said[3])]
-    same = same[[stream_label(streams) == said[2] for streams in same["streams"]]]
-    return None if same.empty else tuple(same.iloc[0][list(KEY)])

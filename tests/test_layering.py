@@ -33,7 +33,7 @@ STANDS_ON = {
     "dsta.page": "checkpoint keypoints recognize score skeleton streams video",
     "dsta.__main__": "checkpoint export identify prepare recognize train",
     "eval": "checkpoint data embedding export leaderboard metrics model plausible prepare score skeleton streams train",
-    "leaderboard": "data metrics",
+    "leaderboard": "data metrics streams",
     "app": "leaderboard page",
 }
 

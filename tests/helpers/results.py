@@ -3,6 +3,7 @@
 import csv
 
 from leaderboard import table
+from leaderboard.results import SUBMITTED_COLUMNS
 
 
 def row(dataset="WLASL100", protocol="test", streams="joint", fusion="none", top1=0.5, n=200, **more):
@@ -26,3 +27,12 @@ def write(folder, rows, name="results.csv"):
         writer.writeheader()
         writer.writerows(rows)
     return folder
+
+
+def sent(dataset="WLASL100", protocol="test", system="Forest", top1=0.5, n=200, **more):
+    """A row of submitted.csv as eval/submit.py writes it."""
+    cells = dict.fromkeys(SUBMITTED_COLUMNS, "") | {"dataset": dataset, "protocol": protocol, "system": system, "n": n}
+    for rate in table.RATES:
+        cells |= {rate: top1, f"{rate}_lo": round(top1 - 0.05, 4), f"{rate}_hi": round(top1 + 0.05, 4)}
+    cells |= {"date": "2026-01-02T03:04:05+00:00", "origin": "a forest", "input": "pose", "num_classes": 100}
+    return {name: str(value) for name, value in (cells | more).items()}

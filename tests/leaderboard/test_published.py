@@ -5,9 +5,7 @@ import pytest
 
 from dsta.data import BENCHMARKS
 from leaderboard import table
-from leaderboard.published import FIGURES, PUBLISHED, PUBLISHED_COLUMNS, WITHDRAWN, published
-
-HOSTILE = '"><img src=x onerror=alert(1)>'
+from leaderboard.published import FIGURES, PUBLISHED, WITHDRAWN, by_method, published
 
 
 def share_of(value: str, n: int) -> bool:
@@ -80,38 +78,10 @@ def test_how_a_figure_was_read_and_what_it_is_of(lines, method, benchmark, metri
     assert said in line.protocol + line.source
 
 
-def test_what_its_authors_took_back_is_struck_through_and_sorts_below_everything():
-    rows = published()
-    sheet = table.sheet(rows, PUBLISHED_COLUMNS)
-    place = sheet["headers"].index("Published %")
-    shown = [line[place] for line in sheet["metadata"]["display_value"]]
-    values = [line[place] for line in sheet["data"]]
-    gone = [status == WITHDRAWN for status in rows["status"]]
-    assert [value is None for value in values] == gone == ["<s>" in text for text in shown]
-    assert "<s>88.37</s> withdrawn" in shown and "83.33" in shown
-
-
-def test_a_source_is_a_link_only_to_the_web_and_its_text_is_escaped(tmp_path):
-    line = dict.fromkeys((*FIGURES[0], *FIGURES[1]), "") | {"benchmark": "WLASL100", "value": "50", "source": HOSTILE}
-    urls = ("https://arxiv.org/abs/2403.12519", "javascript:alert(1)", "", "https://a.b/" + HOSTILE)
-    cells = [",".join('"' + text.replace('"', '""') + '"' for text in (line | {"url": url}).values()) for url in urls]
-    (tmp_path / "published.csv").write_text("\n".join([",".join(line), *cells]) + "\n", encoding="utf-8")
-    sheet = table.sheet(published(tmp_path / "published.csv"), PUBLISHED_COLUMNS)
-    place = sheet["headers"].index("Source")
-    shown = [line[place] for line in sheet["metadata"]["display_value"]]
-    assert shown[0].startswith('<a href="https://arxiv.org/abs/2403.12519"') and shown[3].count("<a ") == 1
-    assert "<a" not in shown[1] + shown[2] and "<img" not in "".join(shown) and 'b/"' not in shown[3]
-    assert [line[place] for line in sheet["data"]] == [HOSTILE] * 4  # by which it sorts
-    unknown = [sheet["headers"].index(name) for name in ("Clips", "Year")]
-    assert all(line[place] is None for line in sheet["data"] for place in unknown)
-
-
-def test_the_year_is_written_as_one():
-    sheet = table.sheet(published(), PUBLISHED_COLUMNS)
-    place = sheet["headers"].index("Year")
-    shown = {line[place] for line in sheet["metadata"]["display_value"]}
-    assert "2024" in shown and "–" in shown and all(re.fullmatch(r"\d{4}|–", text) for text in shown)
-
-
-def test_only_columns_that_escape_for_themselves_are_rendered():
-    assert [column.title for column in PUBLISHED_COLUMNS if column.kind == "html"] == ["Published %", "Source"]
+def test_the_measures_of_a_method_stand_in_one_row_and_none_is_lost():
+    rows, wide = published(), by_method(published())
+    own = wide[(wide["system"] == "NLA-SLR") & (wide["dataset"] == "WLASL100")]
+    assert len(own) == 1 and own["top1_instance"].iloc[0] == pytest.approx(0.9264)
+    assert own["top5_class"].iloc[0] == pytest.approx(0.9717) and own["n"].iloc[0] == 258
+    assert wide[[rate for rate in table.RATES if rate in wide]].notna().sum().sum() == len(rows)
+    assert set(wide["status"]) == {"", WITHDRAWN}

@@ -90,6 +90,20 @@ def test_what_was_the_matter_before_is_forgotten():
     assert [(r["dataset"], r["status"]) for r in left] == [("asl_everyday", "ok"), ("libras11", "no weights")]
 
 
+@pytest.mark.parametrize("status", ["ok", "no data", "no weights", "mismatch", "error"])
+def test_nothing_is_rewritten_of_a_data_set_that_is_not_here(tmp_path, status):
+    """As in a fresh clone, where `run_all` finds no data at all."""
+    known = [row(status=status), row(streams="bone"), row("WLASL100", status="no weights", date="2025-01-01")]
+    write_rows(tmp_path / "results.csv", merged([], known))
+    write_rows(tmp_path / "glosses.csv", [], GLOSS_COLUMNS)
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()}
+    for dataset in ("asl_everyday", "WLASL100"):
+        write_dataset(tmp_path, [row(dataset, status="no data", date="2026-02-02")], [])
+    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in tmp_path.iterdir()} == before
+    write_dataset(tmp_path, [row("libras11", status="no data")], [])  # of which nothing was known
+    assert [r["status"] for r in read_rows(tmp_path / "results.csv") if r["dataset"] == "libras11"] == ["no data"]
+
+
 def test_glosses_of_rows_that_are_gone_go_too(tmp_path):
     gloss = {**{k: row()[k] for k in KEY}, "gloss": "book", "n": 3, "hits1": 1, "hits5": 2, "confused_count": 1}
     write_dataset(tmp_path, [row()], [gloss, gloss | {"gloss": "deaf"}])

@@ -2,25 +2,34 @@ import csv
 import json
 import re
 from pathlib import Path
+from urllib.parse import urlencode
 
 import gradio as gr
 import pytest
-from helpers.results import absent, row, write
+from helpers.results import absent, row, sent, write
 
-from leaderboard import chart, panels, tab, table
-from leaderboard.published import published
+from dsta.data import BENCHMARKS
+from leaderboard import chart, panels, sheet, tab, table
+from leaderboard.results import FEWSHOT_COLUMNS, UNKNOWN_COLUMNS
 
-DEFAULTS = {"dataset": table.OVERVIEW, "protocol": table.ANY, "search": "", "by": "Dataset, then the best"}
-DEFAULTS |= {"chosen": list(table.SHOWN), "axis": "Latency (ms)"}
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
-def view(folder, **filters):
-    return tab.view(folder, *(DEFAULTS | filters).values())
+def view(folder, **parts):
+    return tab.view(folder, "?" + urlencode(parts))
 
 
-def cells(panel):
-    return panel.value["data"] if not isinstance(panel, dict) else panel["data"]
+def lines(shown):
+    """Of each row of the sheet its badge, system and top-1, as they are read."""
+    found = []
+    for line in re.findall(r"<tr[^>]*><td.*?</tr>", shown["sheet"]):
+        cells = [re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", line)]
+        found.append(tuple(cells[len(cells) > 11 :][place] for place in (0, 1, 3)))
+    return found
+
+
+def ours(shown):
+    return [(system.removeprefix("DSTA-SLR, "), top1) for kind, system, top1 in lines(shown) if kind == "measured"]
 
 
 @pytest.fixture
@@ -38,86 +47,138 @@ def folder(tmp_path):
 
 def test_with_no_results_it_says_what_to_run_and_shows_what_others_published(tmp_path):
     shown = view(tmp_path / "absent")
-    assert "python eval/run_all.py" in shown["status"] and shown["measured"].visible is False
-    assert "rows" not in shown and len(cells(shown["foreign"])) == len(published())
-    assert tab.names(tmp_path)[:3] == [table.OVERVIEW, table.EVERYTHING, "WLASL100"]
+    assert "python eval/run_all.py" in shown["status"] and {kind for kind, *_ in lines(shown)} == {
+        "published", "withdrawn"
+    }  # fmt: skip
+    assert tab.names(tmp_path)[0] == "WLASL100"
 
 
-def test_a_results_file_that_cannot_be_read_is_a_sentence_on_the_page(tmp_path):
-    (tmp_path / "results.csv").write_text(f"a,{HOSTILE}\n1\n")
-    shown = view(tmp_path)
-    assert "lacks the column dataset" in shown["status"] and shown["measured"].visible is False
+def test_a_results_file_that_cannot_be_read_is_a_sentence_on_the_page(folder):
+    (folder / "results.csv").write_text(f"a,{HOSTILE}\n1\n")
+    shown = view(folder)
+    assert "lacks the column dataset" in shown["status"] and not ours(shown) and len(lines(shown)) > 50
+    write(folder, [row()])
+    (folder / "submitted.csv").write_text(f"a,{HOSTILE}\n1\n")
+    shown = view(folder, dataset="WLASL100", row="WLASL100:test:joint:none")
+    assert "submitted.csv lacks the columns" in shown["status"].replace("column ", "columns ") and shown["sheet"] == ""
 
 
-def test_overview_has_the_best_of_each_and_a_dataset_has_all_of_its_rows(folder):
-    overview = cells(view(folder)["rows"])
-    assert [(line[0], line[1], line[5]) for line in overview] == [
-        ("WLASL100", pytest.approx(70), "test"),
-        ("WLASL100", pytest.approx(55), "val+test"),
-        ("asl_everyday", pytest.approx(50), "folds"),
+def test_the_best_of_each_protocol_or_every_combination(folder):
+    assert ours(view(folder)) == [("joint, bone, equal weights", "70.0"), ("joint", "55.0"), ("joint", "50.0")]
+    own = view(folder, dataset="WLASL100", rows="every")
+    assert ours(own) == [("joint, bone, equal weights", "70.0"), ("joint", "60.0"), ("joint", "55.0")]
+    assert ours(view(folder, dataset="WLASL100", protocol="test", search="equal")) == [
+        ("joint, bone, equal weights", "70.0")
     ]
-    assert len(cells(view(folder, dataset="WLASL100")["rows"])) == 3
-    assert len(cells(view(folder, dataset="WLASL100", protocol="test", search="equal")["rows"])) == 1
-    assert [line[0] for line in cells(view(folder, by="Highest top-1", search="folds")["rows"])] == ["asl_everyday"]
-    long = "folds" + " " * table.LONGEST_SEARCH + "no such word"
-    assert len(cells(view(folder, search=long)["rows"])) == 1  # what is beyond the limit is not looked at
+    assert ours(view(folder, sort="top1_instance")) == ours(view(folder))[::-1]
 
 
-def test_published_figures_never_stand_among_the_measured_ones(folder):
-    shown = view(folder, dataset="WLASL100")
-    methods = {line[1] for line in cells(shown["foreign"])}
-    assert {"Siformer", "PhonSSM"} <= methods and {line[0] for line in cells(shown["foreign"])} == {"WLASL100"}
-    measured = json.dumps(cells(shown["rows"])) + shown["plot"]
-    assert not any(method in measured for method in methods)
-    assert "not measured here" in panels.PUBLISHED_TEXT and "not ranked" in panels.PUBLISHED_TEXT
+def test_measured_submitted_and_published_stand_in_one_sheet_each_with_its_badge(folder):
+    write(folder, [sent(top1=0.65)], "submitted.csv")
+    shown = lines(view(folder, dataset="WLASL100", sort="-top1_instance"))
+    assert ("submitted", "Forest", "65.0") in shown and ("published", "MASA", "83.72") in shown
+    assert shown[-1] == ("withdrawn", "PhonSSM", "88.37")
+    measured = view(folder, dataset="WLASL100")["plot"]
+    assert "MASA" not in measured and "Forest" not in measured
+
+
+def test_what_a_dataset_is_its_best_rows_and_whether_they_can_be_compared(folder):
+    about = view(folder, dataset="WLASL100")["about"]
+    for text in ("American", "1442 training + 338 validation + 258 test", "97", "C-UDA", "arxiv.org/abs/1910.11006"):
+        assert text in about
+    assert "<b>70.0 %</b> (65.0 – 75.0)" in about and "<b>92.64 %</b> – NLA-SLR (2023), rgb+pose" in about
+    assert "Nothing was measured here on these clips" in about  # ours are 200
+    assert "DSLNet" in about and "this figure cannot be one" in about
+    write(folder, [row("WLASL100", top1=0.8, n=258)])
+    about = view(folder, dataset="WLASL100")["about"]
+    assert "MASA (2024), pose" in about and "ours is 80.0 % (75.0 – 85.0), an interval that holds this figure" in about
+    assert view(folder)["about"] == ""
+
+
+@pytest.mark.parametrize("dataset", BENCHMARKS)
+def test_a_benchmark_without_data_says_how_to_get_it(tmp_path, dataset):
+    about = view(tmp_path, dataset=dataset)["about"]
+    assert "its data are not here" in about and f"--out data/{dataset}</pre>" in about
 
 
 def test_what_was_not_measured_is_shown_with_its_sentence(folder):
     assert "There is no folder data/SLR500." in view(folder)["missing"]
     shown = view(folder, dataset="SLR500")
-    assert "<details open>" in shown["missing"] and "No measured row" in shown["note"] and not cells(shown["rows"])
+    assert "<details open>" in shown["missing"] and not ours(shown)
     assert view(folder, dataset="asl_everyday")["missing"] == ""
 
 
+def test_an_address_that_names_nothing_is_harmless_and_told(folder):
+    shown = view(folder, dataset=HOSTILE, protocol="nope", sort="drop table", row="no:such:row:here", columns="x,ece")
+    assert "dataset=&lt;img" in shown["status"] and "protocol=nope" in shown["status"]
+    assert lines(shown) == lines(view(folder, columns="ece")) and "not, or no longer," in shown["detail"]
+    assert not any("<img" in text for text in shown.values() if isinstance(text, str))
+    assert panels.NO_ROW in view(folder, search="no such words")["sheet"]
+
+
+def test_the_controls_follow_the_address(folder):
+    dataset, *others = tab.controls(folder, "?dataset=WLASL100&protocol=test&search=bone&rows=every&columns=ece,date")
+    assert dataset.value == "WLASL100" and others == ["test", "bone", "every", ["ece", "date"], "latency_ms"]
+    assert ("WLASL300", "WLASL300") in dataset.choices
+
+
 def test_the_detail_of_a_row_names_its_command_and_its_origin(folder):
-    picked = tab.pick(folder, ["WLASL100", 60.0, "", "joint", "none", "test", 200])
+    picked = view(folder, row="WLASL100:test:joint:none")["detail"]
     for text in ("python eval/run_all.py", "tuned on the reported split", "bone motion 0.25", "0123456789abcdef"):
         assert text in picked
     assert "uncommitted" not in picked and "60.0" in picked and "55.0 – 65.0" in picked
-    assert "uncommitted" in tab.pick(folder, ["WLASL100", 55.0, "", "joint", "none", "val+test", 200])
-    assert "no longer" in tab.pick(folder, ["WLASL300", 55.0, "", "joint", "none", "test", 200])
+    assert "uncommitted" in view(folder, row="WLASL100:val+test:joint:none")["detail"]
 
 
-def test_glosses_and_robustness_of_a_row(folder):
+def test_glosses_and_robustness_of_a_row_of_which_no_scores_are_kept(folder):
     key = dict(dataset="WLASL100", protocol="test", streams="joint", fusion="none")
-    gloss = dict(gloss="NULL", n=4, hits1=1, hits5=3, confused_with=HOSTILE, confused_count=3)
-    write(folder, [key | gloss], "glosses.csv")
+    gloss = dict(n=4, hits1=1, hits5=3, confused_with=HOSTILE, confused_count=3)
+    write(folder, [key | {"gloss": name} | gloss for name in ("NULL", *map(str, range(20)))], "glosses.csv")
     level = dict(disturbance="joints_missing", level="10 %", n=200)
     write(folder, [key | level | dict(zip(table.SHARES[:3], (0.4, 0.3, 0.5), strict=True))], "robustness.csv")
-    picked = tab.pick(folder, ["WLASL100", 60.0, "", "joint", "none", "test", 200])
-    assert "NULL" in picked and "1 of 4" in picked and "3 of 4" in picked
-    assert "&lt;img" in picked and HOSTILE not in picked
+    picked = view(folder, row="WLASL100:test:joint:none")["detail"]
+    assert "All 21 glosses" in picked and "NULL" in picked and picked.count("1 of 4") == 21
+    assert "&lt;img" in picked and HOSTILE not in picked and "data-lb-search" in picked
     assert "joints missing" in picked and "10 %: 40.0 % (30.0 – 50.0)" in picked
+
+
+def test_few_shot_and_unknown_signs(folder):
+    assert view(folder, dataset="WLASL100")["examples"] == ""
+    few = dict.fromkeys(FEWSHOT_COLUMNS, "") | dict(
+        dataset="WLASL100", protocol="new signs", examples="other sources", shots=3, system="prototype", ways=20,
+        streams="joint", n=51, top1=0.71, top1_lo=0.61, top1_hi=0.81, top5=0.9, draws=20,
+    )  # fmt: skip
+    far = dict.fromkeys(UNKNOWN_COLUMNS, "") | dict(
+        dataset="WLASL100", protocol="test", score="familiarity", streams="joint", known=200, unknown=58, auroc=0.912,
+        auroc_lo=0.9, auroc_hi=0.93, passed=0.89, flagged=0.7, flagged_lo=0.6, flagged_hi=0.8,
+    )  # fmt: skip
+    write(write(folder, [few], "fewshot.csv"), [far], "unknown.csv")
+    shown = view(folder, dataset="WLASL100")["examples"]
+    for text in ("new signs", "prototype", "71.0", "61.0 – 81.0", "familiarity", "0.912", "60.0 – 80.0"):
+        assert text in shown
+    assert view(folder, dataset="asl_everyday")["examples"] == ""
 
 
 def test_all_text_from_files_is_escaped(tmp_path):
     said = dict.fromkeys(table.TEXTS[6:], HOSTILE)  # all but the key, status and reason
     rows = [row(HOSTILE, HOSTILE, HOSTILE, HOSTILE, latency_ms=5, parameters=1, **said)]
     write(tmp_path, [*rows, absent(HOSTILE, HOSTILE, HOSTILE)])
-    shown = view(tmp_path, dataset=table.EVERYTHING)
-    picked = tab.pick(tmp_path, cells(shown["rows"])[0])
-    texts = [text for text in (*shown.values(), picked) if isinstance(text, str)]
-    assert sum(text.count("&lt;img") for text in texts) > 12
-    assert not any("<img" in text for text in texts)
-    kinds = shown["rows"].datatype
-    assert set(kinds) == {"str", "number"}  # never html or markdown, which the table would render
+    write(tmp_path, [sent(HOSTILE, HOSTILE, HOSTILE, trained_on=HOSTILE, note=HOSTILE)], "submitted.csv")
+    for name in (":".join([HOSTILE] * 4), f"{HOSTILE}:{HOSTILE}:submitted:{HOSTILE}"):
+        shown = view(tmp_path, row=name, columns=",".join(sheet.CHOICES))
+        texts = [text for text in shown.values() if isinstance(text, str)]
+        assert HOSTILE[1:4] in shown["detail"] and sum(text.count("&lt;img") for text in texts) > 12
+        assert not any("<img" in text for text in texts)
 
 
-def test_the_download_holds_what_the_filters_leave_and_can_be_read_back(folder):
-    path = Path(tab.save(folder, "WLASL100", "test", ""))
+def test_the_download_holds_what_the_filters_leave(folder):
+    path = Path(tab.save(folder, "?dataset=WLASL100&protocol=test&search=python"))
     try:
-        with path.open(encoding="utf-8", newline="") as file, (folder / "results.csv").open(newline="") as whole:
-            assert list(csv.DictReader(file)) == list(csv.DictReader(whole))[:2]
+        with path.open(encoding="utf-8", newline="") as file:
+            found = list(csv.DictReader(file))
+        assert [(line["kind"], line["streams"], float(line["top1_instance"])) for line in found] == [
+            ("measured", "joint+bone", 0.7), ("measured", "joint", 0.6),
+        ]  # fmt: skip
         assert path.name == "leaderboard-WLASL100.csv"
         assert path.is_relative_to(gr.HTML(render=False).GRADIO_CACHE)  # where gradio deletes it in time
     finally:
@@ -126,14 +187,13 @@ def test_the_download_holds_what_the_filters_leave_and_can_be_read_back(folder):
 
 
 def test_the_plot_draws_each_interval_where_it_lies(folder):
-    plot = view(folder, dataset="asl_everyday", axis="Parameters (millions)")["plot"]
+    plot = view(folder, dataset="asl_everyday", axis="parameters")["plot"]
     wide = plot[plot.index("<svg") : plot.index("</svg>")]
     low, high = map(float, re.search(r'y1="([\d.]+)" y2="([\d.]+)"', wide).groups())
     # 45 … 55 percent on an axis from 44 to 56, drawn between 340 and 14 pixels
     levels = [float(text) for text in re.findall(r'text-anchor="end">([\d.]+)<', wide)]
     assert (min(levels), max(levels)) == (44, 56)
     assert low == pytest.approx(340 - (340 - 14) / 12, abs=0.1) and high == pytest.approx(14 + (340 - 14) / 12, abs=0.1)
-    assert "No row here" in view(folder, dataset="SLR500")["plot"]
 
 
 @pytest.mark.parametrize(
@@ -144,11 +204,14 @@ def test_ticks_are_round_and_enclose_the_data(low, high, expected):
     assert chart.ticks(low, high) == pytest.approx(expected)
 
 
-def test_two_thousand_rows_load(tmp_path):
+def test_of_two_thousand_rows_the_first_are_shown_and_all_when_asked_for(tmp_path):
     streams = ["joint", "bone", "joint_motion", "bone_motion"]
     rows = [row(f"set{n // 4}", streams=streams[n % 4], top1=0.1 + n / 4000, latency_ms=n + 1) for n in range(2000)]
-    shown = view(write(tmp_path, rows), dataset=table.EVERYTHING, by="Highest top-1")
-    values = [line[1] for line in cells(shown["rows"])]
+    write(tmp_path, rows)
+    shown = view(tmp_path, rows="every", sort="-latency_ms")
+    assert len(lines(shown)) == sheet.FIRST_ROWS and lines(shown)[0][2] == "60.0" and "Show all" in shown["sheet"]
+    whole = lines(view(tmp_path, rows="every", sort="-top1_instance", search="run_all", length="whole"))
+    values = [float(top1) for *_, top1 in whole]
     assert len(values) == 2000 and values == sorted(values, reverse=True)
 
 
@@ -158,4 +221,4 @@ def test_it_fits_into_a_page_and_names_nothing_foreign(tmp_path):
     said = json.dumps(page.get_config_file()["components"], default=str)
     style, script = (path.read_text(encoding="utf-8") for path in (tab.STYLE, tab.SCRIPT))
     assert "Leaderboard" in said and style and "url(" not in style
-    assert "http" not in style + script + panels.NOTHING + panels.FUSIONS_TEXT + panels.PUBLISHED_TEXT
+    assert "http" not in style + script + panels.NOTHING + panels.SHEET_TEXT

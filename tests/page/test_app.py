@@ -69,7 +69,7 @@ def test_nothing_is_loaded_from_elsewhere():
 def test_each_event_calls_a_function_that_the_scripts_define():
     events = [event.js for event in app.demo.fns.values() if event.js]
     called = {name for code in events for name in re.findall(r"\b(?:dsta|leaderboard)\.(\w+)\(", code)}
-    assert called == {"buttons", "ask", "choose", "show", "failed", "stop", "showDetail", "save"}
+    assert called == {"buttons", "ask", "choose", "show", "failed", "stop", "query", "shown", "save"}
     for name in called:
         assert re.search(rf"^  (async )?{name}\(", app.LAUNCH["js"], re.MULTILINE)
 
