@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -231,7 +232,7 @@ def records(folder: Path, dataset: str = "", protocol: str = "") -> list[dict[st
         there = dict.fromkeys(rows[column])
         if asked and asked not in there:
             raise UserError(f"There is no such {column}; there is {', '.join(there)}.")
-    chosen = filtered(rows, dataset or EVERYTHING, protocol or ANY)
+    chosen = filtered(rows, dataset or ALL, protocol or ANY)
     return chosen.astype(object).where(chosen.notna(), None).to_dict("records")
 
 
