@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -24,13 +24,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from scipy.special import softmax
 
-from dsta.checkpoint import CONFIG_FILE, ENSEMBLE_FILE, Checkpoint, write_manifest
+from dsta.checkpoint import CONFIG_FILE, ENSEMBLE_FILE, Checkpoint, FamiliarSigns, write_manifest
 from dsta.common import exit_code, read_json, replace_file
 from dsta.metrics import calibration_error, fit_fusion, hits, with_bounds
 from dsta.streams import Stream, fuse
 from dsta.train.runs import HeldOut
 from eval.familiar import PASSED, background_clips, familiar_signs
-from eval.material import of_benchmark, of_crossvalidation
+from eval.material import Material, of_benchmark, of_crossvalidation
 from leaderboard.results import OUT
 
 ACCEPTED_ACCURACY = 0.8
@@ -121,18 +121,6 @@ def publish(
     systems = dict(found.systems)
     for split in found.beside:
         systems[f"{split.dataset} {split.protocol}"] = split.figures(fitted["fusion"], fitted["temperature"])
-    for stream, network in found.networks.items():
-        Checkpoint.load(network).save(out / stream)
-    if background:
-        glosses = found.held.glosses
-        others = background_clips(background.folder, {*glosses, *background.without})
-        signs = familiar_signs(found.judged(), glosses, others, fitted["fusion"])
-        rule = (
-            f"{PASSED:.0%} of clips of known signs that the networks have not seen reach it, each set counting the same"
-        )
-        fitted["familiarity"] = {"weight": signs.weight, "threshold": round(signs.threshold, 4), "threshold_rule": rule}
-        signs.save(out)
-    replace_file(out / ENSEMBLE_FILE, (json.dumps(fitted, indent=1) + "\n").encode())
     text = Template(card.read_text(encoding="utf-8")).substitute(
         figures=figures_table(systems),
         hardest=hardest_glosses(found.held, fitted["fusion"]),
@@ -143,8 +131,25 @@ def publish(
         coverage=f"{fitted['coverage']:.0%}",
         glosses=", ".join(found.held.glosses),
     )
+    signs = _familiar(found, fitted, background) if background else None
+    for stream, network in found.networks.items():
+        Checkpoint.load(network).save(out / stream)
+    if signs:
+        signs.save(out)
+    replace_file(out / ENSEMBLE_FILE, (json.dumps(fitted, indent=1) + "\n").encode())
     replace_file(out / "README.md", text.encode())
     write_manifest(out.parent)
+
+
+def _familiar(found: Material, fitted: dict[str, Any], background: Background) -> FamiliarSigns:
+    """The means of known and other signs; their weight and threshold go into `fitted`."""
+    glosses = found.held.glosses
+    others = background_clips(background.folder, {*glosses, *background.without})
+    signs = familiar_signs(found.judged(), glosses, others, fitted["fusion"])
+    rule = f"{PASSED:.0%} of clips of known signs that the networks have not seen reach it, each set counting the same"
+    signs = replace(signs, threshold=round(signs.threshold, 4))
+    fitted["familiarity"] = {"weight": signs.weight, "threshold": signs.threshold, "threshold_rule": rule}
+    return signs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

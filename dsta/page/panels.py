@@ -100,6 +100,8 @@ def answer_html(result: Recognition, file: str, among: Vocabulary) -> str:
     quality, sure = result.quality, result.quality["confident"]
     verdict = "Best match among" if sure else "<b>Not sure.</b> The closest of"
     verdict = f"{verdict} {counted(len(result.predictions), among)}"
+    if quality.get("known_sign") is False:
+        verdict = f"<b>Probably none of the {counted(len(result.predictions), among)}.</b> The closest is"
     bar = '<li><b>{}</b><span>{}</span><i style="width:{:.1f}%"></i></li>'
     bars = [bar.format(escape(p.gloss), percent_html(p.score), 100 * p.score) for p in result.predictions[:5]]
     notes = [f'<p class="note">{escape(note)}</p>' for note in quality["notes"]]
