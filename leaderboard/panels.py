@@ -16,7 +16,7 @@ from leaderboard.chart import OTHER, SERIES, Point, chart
 UNITS = {"ms": "Latency", "M parameters": "Parameters", "clips/s": "Clips per second", "MB at most": "Memory"}
 
 WAITING = '<div class="card"><p class="quiet">Reading the results …</p></div>'
-NOTHING = f"""<div class="card lb"><h3>Nothing has been measured here yet</h3>
+NOTHING = f"""<div class="card lb"><h2 class="title">Nothing has been measured here yet</h2>
 <p>This table shows what this program measured. Fill it with</p><pre>{table.COMMAND}</pre>
 <p class="quiet">It scores every dataset and every combination of streams that it finds, and says why where it cannot.
 Until then, only what others published stands below.</p></div>"""
@@ -29,7 +29,7 @@ nothing; <i>fitted</i> ones on validation clips alone; <i>none</i>: a single str
 BEST = """<p class="quiet small">The best row of each dataset and protocol, <b>chosen on the clips it is scored on</b>,
 hence a little flattering: open a dataset to see all of its rows.</p>"""
 NO_ROW = '<p class="note">No measured row fits these filters.</p>'
-PUBLISHED_TEXT = """### Published elsewhere – not measured here
+PUBLISHED_TEXT = """## Published elsewhere – not measured here
 What others report of their own methods: listed by dataset and method, not ranked, never mixed with the table above.
 *read*: in the source itself; *second-hand*: quoted by someone else; struck through and *withdrawn*: taken back by its
 authors. Figures under another protocol, or an unknown one, cannot be compared; *not possible at n=*: no number of hits
@@ -42,7 +42,7 @@ def status_html(folder: Path) -> tuple[str, table.Table | None]:
     try:
         found = table.results(folder)
     except UserError as error:
-        return f'<div class="card"><h3>The results cannot be shown</h3><p>{escape(str(error))}</p></div>', None
+        return f'<div class="card"><h2 class="title">The results cannot be shown</h2><p>{escape(str(error))}</p></div>', None
     if found.rows.empty:
         return NOTHING, None
     good = table.measured(found.rows)
@@ -85,7 +85,7 @@ def plot_html(rows: pd.DataFrame, axis: str, overview: bool) -> str:
     signs = {name: SERIES.get(name, OTHER) for name in sorted(set(rows["protocol"]))}
     legend = [f'<span><b style="color:{sign[2]}">{sign[1]}</b> {escape(name)}</span>' for name, sign in signs.items()]
     which = "the best row of each dataset and protocol" if overview else f"the best fusion of each; {table.INITIALS}"
-    return f"""<div class="card lb"><h3>{escape(title)}</h3>{"".join(pictures)}
+    return f"""<div class="card lb"><h2 class="title">{escape(title)}</h2>{"".join(pictures)}
 <p class="legend">{"".join(legend)}<span>bars: 95 %</span><span>{which}</span></p></div>"""
 
 
@@ -128,10 +128,10 @@ def detail_html(row: Any, glosses: pd.DataFrame, robustness: pd.DataFrame) -> st
     command = f"<pre>{escape(row.command)}</pre>" if row.command else '<p class="note">The row names no command.</p>'
     note = f'<p class="note">{escape(row.note)}</p>' if row.note else ""
     title = f"{row.dataset} · {table.stream_label(row.streams)} · fusion {row.fusion} · {row.protocol}"
-    return f"""<div class="card lb"><h3>{escape(title)}</h3>
+    return f"""<div class="card lb"><h2 class="title">{escape(title)}</h2>
 <p class="quiet">{table.number(row.n)} clips, {table.number(row.num_classes)} glosses · {" · ".join(costs)}</p>
 <div class="two"><div>{html_table(("Accuracy", "%", "95 %"), rates, (1, 2))}</div>
-<div><h4>The command that reproduces it</h4>{command}{note}</div></div>
+<div><h3>The command that reproduces it</h3>{command}{note}</div></div>
 <details><summary>Where it came from: weights, data, device, commit</summary><dl>{said}</dl></details>
 {glosses_html(glosses)}{robustness_html(robustness, row)}</div>"""
 
@@ -150,8 +150,8 @@ def glosses_html(rows: pd.DataFrame) -> str:
     ]
     hardest = html_table(("Gloss", "Right", "In first 5", "Mostly taken for"), hard, (1, 2))
     confused = html_table(("Gloss", "Taken for", "Clips"), pairs, (2,)) if pairs else "<p>None is confused.</p>"
-    return f"""<div class="two"><div><h4>Hardest glosses</h4>{hardest}</div>
-<div><h4>Most confused pairs</h4>{confused}</div></div>"""
+    return f"""<div class="two"><div><h3>Hardest glosses</h3>{hardest}</div>
+<div><h3>Most confused pairs</h3>{confused}</div></div>"""
 
 
 def robustness_html(rows: pd.DataFrame, row: Any) -> str:
@@ -168,4 +168,4 @@ def robustness_html(rows: pd.DataFrame, row: Any) -> str:
         picture = chart(points, "", (300, 190), f"Top-1 in percent, {title}", [word for word, _ in steps])
         curves.append(f"<figure>{picture}<figcaption>{escape(title)}</figcaption></figure>")
     charts = f'<div class="charts">{"".join(curves)}</div>'
-    return f"<h4>Robustness: top-1 in percent under disturbance</h4>{charts}" if curves else ""
+    return f"<h3>Robustness: top-1 in percent under disturbance</h3>{charts}" if curves else ""
