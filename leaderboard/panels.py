@@ -42,7 +42,8 @@ def status_html(folder: Path) -> tuple[str, table.Table | None]:
     try:
         found = table.results(folder)
     except UserError as error:
-        return f'<div class="card"><h2 class="title">The results cannot be shown</h2><p>{escape(str(error))}</p></div>', None
+        title = '<h2 class="title">The results cannot be shown</h2>'
+        return f'<div class="card">{title}<p>{escape(str(error))}</p></div>', None
     if found.rows.empty:
         return NOTHING, None
     good = table.measured(found.rows)

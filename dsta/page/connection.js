@@ -14,6 +14,7 @@
     try {
       response = await ask(what, how);
     } catch (error) {
+      if (route.startsWith("/upload?")) dsta.notice("The upload broke off: try once more.");
       if (route && error.name !== "AbortError") watch();
       throw error;
     }
@@ -48,12 +49,12 @@
     }
     watching = false;
     if (dsta.asking) {  // whose answer could not reach us
-      document.querySelector("#stop").click();
+      document.querySelector("#stop")?.click();
       dsta.notice("The connection broke before there was an answer: press Recognise once more.");
     }
     if (now !== app_id) return say("The program was restarted: reload the page to go on.", true);
     document.querySelectorAll("[data-testid=toast-close]").forEach(button => button.click());
-    say(null);
+    setTimeout(say, 500, null);  // once those have faded
     if (ended) ask(ended).then(response => response.text()).catch(() => {});  // it beats again, until its next end
     ended = "";
   }

@@ -24,7 +24,7 @@ Object.assign(window.dsta, {
     if (!box.dataset.unplayable) {
       const figure = document.createElement("figure");
       figure.id = "stand-in";
-      figure.textContent = "Your browser cannot play this format. The program may read it all the same; "
+      figure.textContent = "Your browser cannot play this video. The program may read it all the same: "
         + "its picture, with the skeleton, then appears here.";
       player.closest(".wrap").before(figure);
     }

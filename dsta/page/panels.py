@@ -80,7 +80,8 @@ def not_ready_html(why: UserError) -> str:
 
 def problem_html(sentence: str) -> str:
     """What stands where the answer would, of a run that came to none."""
-    return f'<div class="card unsure"><h3 aria-level="2">This did not work</h3><p>{escape(sentence, quote=False)}</p></div>'
+    title = '<h3 aria-level="2">This did not work</h3>'
+    return f'<div class="card unsure">{title}<p>{escape(sentence, quote=False)}</p></div>'
 
 
 def _signs(of: Vocabulary) -> tuple[str, str]:
