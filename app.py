@@ -19,7 +19,7 @@ from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from dsta.common import UserError, exit_code
-from dsta.page import SCRIPT, STYLE, line, panels, programs, runs, share, vocabularies
+from dsta.page import SCRIPTS, STYLE, line, panels, programs, runs, share, vocabularies
 from dsta.page.gate import Gate
 from dsta.page.uploads import MAX_BYTES, Uploads
 from leaderboard import tab as leaderboard
@@ -122,7 +122,8 @@ def build() -> gr.Blocks:
                 with gr.Column(scale=2, min_width=300):
                     parts["choice"] = offer()
                     # Mirrored, left would be right; and to drop the sound, gradio would need ffmpeg.
-                    camera = gr.WebcamOptions(mirror=False)
+                    wanted = {"audio": False, "video": {"width": {"ideal": 1280}, "height": {"ideal": 720}}}
+                    camera = gr.WebcamOptions(mirror=False, constraints=wanted)
                     parts["video"] = gr.Video(
                         show_label=False, elem_id="video", webcam_options=camera, include_audio=True
                     )
@@ -132,8 +133,9 @@ def build() -> gr.Blocks:
                     )  # fmt: skip
                     gr.HTML('<div id="part"></div>', elem_classes="asks")
                     parts["cut"] = gr.Button("Recognise this part", visible=False)
+                    gr.HTML(panels.NOTICE)
                     parts["go"] = gr.Button("Recognise", variant="primary", interactive=False)
-                    parts["stop"] = gr.Button("Cancel", visible=False)
+                    parts["stop"] = gr.Button("Cancel", visible=False, elem_id="stop")
                     parts["again"] = gr.Button("Another video", visible=False)
                     gr.HTML(panels.PRIVACY)
                 with gr.Column(scale=3, min_width=300):
@@ -206,7 +208,7 @@ _theme.set(body_background_fill="*neutral_50", **dict.fromkeys(_accents, "*prima
 LAUNCH: dict[str, Any] = {
     "theme": _theme,
     "css_paths": [STYLE, leaderboard.STYLE],
-    "js": "\n".join(path.read_text(encoding="utf-8") for path in (SCRIPT, leaderboard.SCRIPT)),
+    "js": "\n".join(path.read_text(encoding="utf-8") for path in (*SCRIPTS, leaderboard.SCRIPT)),
     "max_file_size": MAX_BYTES,
     "app_kwargs": {"middleware": [Middleware(Gate, uploads=UPLOADS, calls=OFFERED), Middleware(share.Share)]},
     "favicon_path": share.ICON,

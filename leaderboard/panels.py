@@ -15,7 +15,7 @@ from leaderboard.datasets import DatasetFacts, comparable
 from leaderboard.published import IMPOSSIBLE
 
 WAITING = '<div class="card"><p class="quiet">Reading the results …</p></div>'
-NOTHING = f"""<div class="card lb"><h3>Nothing has been measured here yet</h3>
+NOTHING = f"""<div class="card lb"><h2 class="title">Nothing has been measured here yet</h2>
 <p>This table shows what this program measured. Fill it with</p><pre>{table.COMMAND}</pre>
 <p class="quiet">It scores every dataset and every combination of streams that it finds, and says why where it cannot.
 Until then, only what others published and submitted stands below.</p></div>"""
@@ -36,7 +36,8 @@ def status_html(folder: Path) -> tuple[str, table.Table | None]:
     try:
         found = table.results(folder)
     except UserError as error:
-        return f'<div class="card"><h3>The results cannot be shown</h3><p>{escape(str(error))}</p></div>', None
+        title = '<h2 class="title">The results cannot be shown</h2>'
+        return f'<div class="card">{title}<p>{escape(str(error))}</p></div>', None
     if found.rows.empty:
         return NOTHING, None
     good = table.measured(found.rows)
@@ -175,7 +176,7 @@ def plot_html(rows: pd.DataFrame, axis: str, overview: bool) -> str:
     signs = {name: SERIES.get(name, OTHER) for name in sorted(set(rows["protocol"]))}
     legend = [f'<span><b style="color:{sign[2]}">{sign[1]}</b> {escape(name)}</span>' for name, sign in signs.items()]
     which = "the best row of each dataset and protocol" if overview else f"the best fusion of each; {table.INITIALS}"
-    return f"""<div class="card lb"><h3>{escape(title)}</h3>{"".join(pictures)}
+    return f"""<div class="card lb"><h2 class="title">{escape(title)}</h2>{"".join(pictures)}
 <p class="legend">{"".join(legend)}<span>bars: 95 %</span><span>{which}</span></p></div>"""
 
 

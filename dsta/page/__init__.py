@@ -4,5 +4,5 @@ together."""
 from pathlib import Path
 
 STYLE = Path(__file__).with_name("style.css")
-SCRIPT = Path(__file__).with_name("page.js")
-"""Defines `window.dsta`, whose functions the page's events call."""
+SCRIPTS = tuple(Path(__file__).with_name(name) for name in ("page.js", "notices.js", "connection.js", "access.js"))
+"""They define `window.dsta`, whose functions the page's events call."""

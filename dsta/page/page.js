@@ -33,6 +33,8 @@ window.dsta = {
     dsta.run = null;
     if (dsta.part?.path !== video?.path) dsta.showPart(null);
     dsta.showResult();
+    dsta.notice("");
+    dsta.announce("The video is being recognised.");
     let path = video.path;
     try {
       const player = video === dsta.skeleton ? video : document.querySelector("#video video");
@@ -66,22 +68,29 @@ window.dsta = {
     if (!dsta.asking || outcome.run !== dsta.run) return [];
     if (outcome.part) dsta.showPart(outcome.part, dsta.asking.path);
     dsta.asking = null;
+    dsta.tell();
+    const pictures = dsta.seat(outcome.pictures ?? "");
     if (outcome.problem) return [outcome.problem, "", ...dsta.buttons("ready")];
-    dsta.showResult();
-    return [outcome.answer, outcome.pictures, ...dsta.buttons("answered")];
+    return [outcome.answer, pictures, ...dsta.buttons("answered")];
   },
 
-  // A run never came to an outcome, which gradio says in its own words -> buttons.
+  // A run never came to an outcome -> buttons. Mostly it is known why: the server is gone, or too many wait.
   failed() {
     if (!dsta.asking) return [];  // the visitor cancelled it
     dsta.asking = null;
+    if (!document.querySelector("#notice").textContent) dsta.notice("The program could not answer: try once more.");
     return dsta.buttons("ready");
   },
 
   // The visitor wants no answer any more -> buttons.
   stop(state) {
     dsta.asking = dsta.run = null;
-    if (state === "empty") dsta.showPart(null);
+    dsta.announce("");
+    if (state === "empty") {
+      dsta.showPart(null);
+      dsta.notice("");
+      dsta.noStandIn();
+    }
     return dsta.buttons(state);
   },
 

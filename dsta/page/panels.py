@@ -17,28 +17,33 @@ SKELETON_FILES = list(POSE_SUFFIXES)
 STREAM_TITLES = {"joint": "Joints", "bone": "Bones", "joint_motion": "Joint motion", "bone_motion": "Bone motion"}
 
 HEADER = """<header><h1>Which sign is this?</h1><p>A short video of one sign goes in, the most likely words come out –
-recognised from 27 joints of the body and hands, with everything the network saw on show.</p></header>"""
+recognised from 27 joints of the body and hands, with everything the network saw on show.</p>
+<p id="said" class="unseen" role="status"></p><div id="lost" role="alert"></div></header>"""
+"""#said is for those who listen to the page; #lost says that the connection is."""
+
+NOTICE = '<p id="notice" class="note" role="alert"></p>'
+"""Where the browser says what it could not do."""
 
 PRIVACY = """<p class="quiet small">The server deletes your video as soon as it is recognised, within ten minutes in
 any case. Pictures and results exist only in your browser.</p>"""
 
-_EMPTY = """<div class="card"><h3>How to film a sign</h3><ul>
+_EMPTY = """<div class="card"><h3 aria-level="2">How to film a sign</h3><ul>
 <li><b>One sign</b>, 1 to 4 seconds: start and end with the hands down.</li>
 <li><b>From the waist up</b>, one person, facing the camera.</li>
 <li><b>Both hands in view</b> all the time, in good light.</li></ul>
 <p class="quiet">The five closest signs then appear here, and the skeleton that the network saw.</p>{}</div>"""
 
-_ABOUT = """### What it is
+_ABOUT = """## What it is
 DSTA-SLR recognises **isolated signs**{} from the movement of joints.
-### How it works
+## How it works
 1. A pose estimator finds 27 joints in each frame: nose, shoulders, elbows, wrists, and ten points of each hand.
 2. Four streams are made of them: joints, bones, and the motion of both.
 3. A network for each stream has learnt which joints belong together, and how they move.
 4. The four answers are averaged; where none stands out, the page says that it is not sure.
-### What it cannot do
+## What it cannot do
 It knows only the signs listed below, one at a time, as the people in its training data make them. It reads no
 sentences, finger-spelling or facial grammar and is **not an interpreter**: do not rely on it where an error matters.
-### Licence and citation
+## Licence and citation
 Code: Apache-2.0. Weights that come along: research use only.
 
 Lianyu Hu, Liqing Gao, Zekang Liu, Wei Feng: *Dynamic Spatial-Temporal Aggregation for Skeleton-Aware Sign Language
@@ -67,17 +72,18 @@ def about_text(of: Vocabulary | None = None) -> str:
 def signs_html(of: Vocabulary) -> str:
     """All signs of a vocabulary."""
     title, words = _signs(of)
-    return f"<h3>{title}</h3>{words}"
+    return f"<h2>{title}</h2>{words}"
 
 
 def not_ready_html(why: UserError) -> str:
     """What stands where the answer would, of weights that cannot be used."""
-    return f'<div class="card"><h3>Not ready yet</h3><p>{escape(str(why))}</p></div>'
+    return f'<div class="card"><h3 aria-level="2">Not ready yet</h3><p>{escape(str(why))}</p></div>'
 
 
 def problem_html(sentence: str) -> str:
     """What stands where the answer would, of a run that came to none."""
-    return f'<div class="card unsure"><h3>This did not work</h3><p>{escape(sentence, quote=False)}</p></div>'
+    title = '<h3 aria-level="2">This did not work</h3>'
+    return f'<div class="card unsure">{title}<p>{escape(sentence, quote=False)}</p></div>'
 
 
 def _signs(of: Vocabulary) -> tuple[str, str]:
@@ -121,7 +127,7 @@ def answer_html(result: Recognition, file: str, among: Vocabulary) -> str:
     for ending in POSE_SUFFIXES:
         content = data_uri(result.pose.encoded(ending), "application/octet-stream")
         skeletons += f' · <a download="{stem}{ending}" href="{content}">Skeleton as {ending}</a>'
-    return f"""<div class="card{"" if sure else " unsure"}"><p class="quiet">{verdict}</p>
+    return f"""<div class="card{"" if sure else " unsure"}"><p class="quiet verdict">{verdict}</p>
 <h2>{escape(result.predictions[0].gloss)}</h2><ol>{"".join(bars)}</ol>
 {"".join(notes)}<p class="chips">{"".join(chips)}</p>
 <details><summary>What each of the four streams said</summary><table>{streams}</table></details>

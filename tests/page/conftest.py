@@ -2,9 +2,11 @@
 
 import pytest
 from helpers.benchmarks import network
+from helpers.browser import CHROMIUM, OPTIONS
 from helpers.media import numbered, write_video
 from helpers.page import FakeFinder, FakeRecognizer, offered
 
+import app
 from dsta.page import line, vocabularies
 from dsta.page.line import Line
 
@@ -38,3 +40,33 @@ def answers(monkeypatch):
         monkeypatch.setattr(line, "LINE", Line([FakeFinder()]))
 
     return set_answers
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """The page's address, while it runs; its uploads lie in tmp_path / "uploads"."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
+    blocks = app.build()
+    yield blocks.launch(**app.LAUNCH, prevent_thread_lock=True, quiet=True)[1]
+    blocks.close()
+
+
+@pytest.fixture
+def chromium():
+    """A function that starts Chromium with further options."""
+    playwright_api = pytest.importorskip("playwright.sync_api")
+    with playwright_api.sync_playwright() as playwright:
+        started = []
+
+        def start(*options):
+            started.append(playwright.chromium.launch(executable_path=CHROMIUM, args=[*OPTIONS, *options]))
+            return started[-1]
+
+        yield start
+        for browser in started:
+            browser.close()
+
+
+@pytest.fixture
+def browser(chromium):
+    return chromium()

@@ -1,18 +1,15 @@
 """The page in Chromium, as visitors use it."""
 
 import base64
-import shutil
 import threading
-from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
-import pytest
+from helpers.browser import MARKS, button, upload, visit
 from helpers.clips import signer
 from helpers.media import numbered, write_video
 from helpers.page import FakeFinder, FakeRecognizer, offered, recognition
 
-import app
 from dsta.common import UserError
 from dsta.keypoints import Pose
 from dsta.page import line
@@ -20,14 +17,7 @@ from dsta.page.find import Part
 from dsta.page.line import Line
 from dsta.page.vocabularies import Vocabulary
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
-PHONE = {"width": 390, "height": 844}
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
-]
+pytestmark = MARKS
 
 
 class HeldFinder(FakeFinder):
@@ -59,41 +49,6 @@ class LongFinder(FakeFinder):
         self.asked.append(asked)
         part = Part(*asked, 47.0) if asked else Part(20.0, 24.0, 47.0, (0.1, 0.2, 1.0, 0.3))
         return replace(super().find(path, fps, asked, progress, check), part=part)
-
-
-@pytest.fixture
-def site(tmp_path, monkeypatch):
-    """The page's address, while it runs; its uploads lie in tmp_path / "uploads"."""
-    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
-    blocks = app.build()
-    yield blocks.launch(**app.LAUNCH, prevent_thread_lock=True, quiet=True)[1]
-    blocks.close()
-
-
-@pytest.fixture
-def browser():
-    playwright_api = pytest.importorskip("playwright.sync_api")
-    with playwright_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield browser
-        browser.close()
-
-
-@contextmanager
-def visit(browser, site):
-    page = browser.new_page(viewport=PHONE)
-    page.set_default_timeout(90_000)
-    page.goto(site)
-    yield page
-    page.close()
-
-
-def upload(page, video):
-    page.set_input_files("#video input[type=file]", str(video))
-
-
-def button(page, name):
-    return page.get_by_role("button", name=name, exact=True)
 
 
 def kept(tmp_path):
