@@ -97,7 +97,7 @@ def _from_csv(path: Path) -> Submission:
     return Submission(clips, head[1:], np.array(scores).reshape(len(clips), len(head) - 1))
 
 
-def checked(found: Submission, wanted: dict[str, Official], glosses: Sequence[str]) -> np.ndarray:
+def in_official_order(found: Submission, wanted: dict[str, Official], glosses: Sequence[str]) -> np.ndarray:
     """(n, K) the scores with clips in the order of `wanted` and classes in that of `glosses`. Raises UserError."""
     _same(found.glosses, glosses, "glosses", "column")
     _same(found.clips, wanted, "clips of the official list", "row")
@@ -161,7 +161,7 @@ def submit(args: argparse.Namespace, command: str) -> None:
         raise UserError(f"There is no official list of {name} here, so a file of its predictions cannot be checked.")
     wanted = {clip: entry for clip, entry in known.items() if entry.split in SPLITS[args.protocol]}
     glosses = [gloss for _, gloss in sorted({(entry.label, entry.gloss) for entry in known.values()})]
-    scores, note = as_logits(checked(read_submission(args.predictions), wanted, glosses))
+    scores, note = as_logits(in_official_order(read_submission(args.predictions), wanted, glosses))
     labels = np.array([entry.label for entry in wanted.values()])
     trouble = verdict(scores, labels)
     if trouble.endswith("another order."):

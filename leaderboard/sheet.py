@@ -150,11 +150,11 @@ def _linked(words: str, url: str) -> str:
 FIXED = (
     Column("Origin", "kind", _badge, about="measured here, submitted by others, or published elsewhere"),
     _text("System", "system"),
-    _text("Input", "input"),
     _rate("top1_instance"),
     Column("95 %", "top1_instance_lo", _interval, True, "where the true value lies, as far as so many clips can tell"),
     _rate("top5_instance"),
     _rate("top1_class"),
+    _text("Input", "input"),
     _text("Protocol", "protocol"),
     _number("Clips", "n"),
     Column("Year", "year", lambda row: "–" if math.isnan(row.year) else f"{row.year:.0f}", True),

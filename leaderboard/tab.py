@@ -103,10 +103,12 @@ def _opened(folder: Path, filters: Filters, every: pd.DataFrame, to: Callable[..
     """The panel of the row that the address names."""
     if not filters.row:
         return ""
-    pair = [next(every[every["id"] == name].itertuples(), None) for name in (filters.row, filters.other or None)]
-    if pair[0] is None:
+    row, other = (
+        next(every[every["id"] == (name or None)].itertuples(), None) for name in (filters.row, filters.other)
+    )
+    if row is None:
         return '<p class="note">The address names a row that is not, or no longer, in the results.</p>'
-    return detail_html(folder, *pair, every, to)
+    return detail_html(folder, row, other, every, to)
 
 
 def save(folder: Path, query: str) -> str:

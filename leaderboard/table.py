@@ -217,11 +217,6 @@ def missing(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.groupby(["dataset", "status", "reason"], sort=False).size().rename("rows").reset_index()
 
 
-def csv_text(table: Table, rows: pd.DataFrame) -> str:
-    """The complete rows, every column, with the numbers exactly as they stand in the file."""
-    return table.text.loc[sorted(rows.index)].to_csv(index=False, lineterminator="\n")
-
-
 def records(folder: Path, dataset: str = "", protocol: str = "") -> list[dict[str, Any]]:
     """The rows of a dataset (or of all) under a protocol (or any), every column: numbers as such, empty ones None.
 

@@ -95,13 +95,13 @@ def test_cells_are_badged_numbers_stand_to_the_right_and_a_source_is_a_link(rows
     first, second, third, *_ = re.findall("<tr><td>.*?</tr>", html(rows))
     cells = re.findall("<td(?: class=num)?>(.*?)</td>", first)
     assert (
-        'badge published"' in cells[1] and 'href="https://a.b/c"' in cells[2] and cells[4:7] == ["83.72", "–", "95.5"]
+        'badge published"' in cells[1] and 'href="https://a.b/c"' in cells[2] and cells[3:6] == ["83.72", "–", "95.5"]
     )
     assert cells[9:11] == ["258", "2024"] and cells[-1] == (
         '<a href="https://a.b/c" target="_blank" rel="noopener">Paper</a>'
     )
     cells = re.findall("<td(?: class=num)?>(.*?)</td>", second)
-    assert 'badge measured"' in cells[1] and "data-row" in cells[2] and cells[4:6] == ["80.0", "75.0 – 85.0"]
+    assert 'badge measured"' in cells[1] and "data-row" in cells[2] and cells[3:5] == ["80.0", "75.0 – 85.0"]
     assert cells[10:12] == ["2026", "9.8"] and 'badge submitted"' in third
     assert "<td class=num>83.72</td>" in first and "<s>88.37</s>" in html(rows)
 

@@ -24,7 +24,7 @@ def lines(shown):
     found = []
     for line in re.findall(r"<tr[^>]*><td.*?</tr>", shown["sheet"]):
         cells = [re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", line)]
-        found.append(tuple(cells[len(cells) > 11 :][place] for place in (0, 1, 3)))
+        found.append(tuple(cells[len(cells) > 11 :][place] for place in (0, 1, 2)))
     return found
 
 

@@ -1,6 +1,3 @@
-import csv
-import io
-
 import pytest
 from helpers.results import absent, row, write
 
@@ -81,18 +78,6 @@ def test_what_is_missing_is_summed_up_with_its_sentence(folder):
         ("WLASL100", "no weights", "There is no weights/WLASL100/bone.", 1),
         ("SLR500", "no data", "There is no folder data/SLR500.", 2),
     ]
-
-
-def test_the_csv_holds_the_complete_rows_exactly_as_they_were_written(tmp_path):
-    rows = [
-        row(top1=0.123456789012345678, note='a "quoted", note', fusion_weights='{"joint": 1.7}', extra="kept"),
-        row("NULL", streams="bone", top1=0.1, n=258, reason="ö\nsecond line", extra="NA"),
-        absent("WLASL300", "error", "It failed, twice.", extra=""),
-    ]
-    found = table.results(write(tmp_path, rows))
-    assert table.csv_text(found, found.rows) == (tmp_path / "results.csv").read_text(encoding="utf-8")
-    part = table.csv_text(found, table.filtered(found.rows, "NULL"))
-    assert list(csv.DictReader(io.StringIO(part))) == [rows[1]]
 
 
 def test_the_file_is_read_again_once_it_has_changed(tmp_path):
