@@ -95,10 +95,9 @@ def leaderboard_rows(dataset: str = "", protocol: str = "") -> list[dict[str, An
 
 OFFERED = programs.offered(UPLOADS) | {"leaderboard": leaderboard_rows}
 _MCP = importlib.util.find_spec("mcp") is not None  # gradio's extra `mcp`
-_WORK = "recognise"  # visitors and programs stand in one queue
 
 
-def open_to_programs(name: str, function: Callable[..., Any], **how: Any) -> None:
+def open_to_programs(name: str, function: Callable[..., Any], queue: bool) -> None:
     """Makes a function a named endpoint and a tool of the MCP server; a user's mistake becomes gradio's error."""
 
     @functools.wraps(function)
@@ -109,7 +108,7 @@ def open_to_programs(name: str, function: Callable[..., Any], **how: Any) -> Non
             raise gr.Error(str(error), print_exception=False) from error
 
     answer.__name__ = name
-    gr.api(answer, api_name=name, **how)
+    gr.api(answer, api_name=name, queue=queue)
 
 
 def build() -> gr.Blocks:
@@ -156,7 +155,7 @@ def build() -> gr.Blocks:
         here = "use => [use.replaceAll('ADDRESS', location.href.replace(/[/]?([?#].*)?$/, ''))]"
         page.load(None, programs_part, programs_part, js=here)
         for name, function in OFFERED.items():
-            open_to_programs(name, function, **({} if name == "recognise" else {"queue": False}))
+            open_to_programs(name, function, queue=name == "recognise")
     return page.queue(default_concurrency_limit=None, max_size=200, api_open=False)  # the line is our own
 
 

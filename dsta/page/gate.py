@@ -77,10 +77,10 @@ class Gate:
             answer = Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
         elif method == "POST":
             answer, receive = await _checked(Request(scope, receive), receive, self.calls.get(called))
-            if answer is None and route == f"{API}/queue/join":
-                answer, receive = await self._join(Request(scope, receive), receive)
-        elif route == f"{API}/queue/data":
-            self.joins.fetch(Request(scope).query_params.get("session_hash", ""))
+            if answer is None and (is_call or route == f"{API}/queue/join"):
+                answer, receive = await self._join(Request(scope, receive), receive, is_call)
+        elif is_call or route == f"{API}/queue/data":
+            self.joins.fetch(_session(Request(scope), Request(scope).query_params, is_call))
         await (answer or self.app)(scope, receive, send)
 
     async def _sweep(self) -> None:
@@ -88,12 +88,11 @@ class Gate:
             await asyncio.to_thread(self.uploads.sweep)
             await asyncio.sleep(_SWEEP_EVERY)
 
-    async def _join(self, request: Request, receive: "Receive") -> tuple[Response | None, "Receive"]:
+    async def _join(self, request: Request, receive: "Receive", is_call: bool) -> tuple[Response | None, "Receive"]:
         """One event more for the queue -> a refusal, or None and the body to be read again."""
         body = await request.body()
         asked = json.loads(body)
-        session = str(asked.get("session_hash", "")) if isinstance(asked, dict) else ""
-        if self.joins.join(request.client.host if request.client else "", session):
+        if self.joins.join(_address(request), _session(request, asked if isinstance(asked, dict) else {}, is_call)):
             return None, _again(body, receive)
         return PlainTextResponse("Fetch the answers to what you have asked before.", 429), receive
 
@@ -124,6 +123,15 @@ class Gate:
             logging.exception("An upload cannot be kept.")
             return PlainTextResponse("The server has no room left for a video: try again later.", 507)
         return JSONResponse([str(path)])
+
+
+def _address(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+def _session(request: Request, given: Mapping[str, Any], is_call: bool) -> str:
+    """Whose answers are fetched together; a program's calls have no session, so its address stands for one."""
+    return f"calls from {_address(request)}" if is_call else str(given.get("session_hash", ""))
 
 
 class _TooLarge(Exception):

@@ -26,6 +26,7 @@ print(answer["predictions"][0]["gloss"])
 MCP = """\
 {"mcpServers": {"signs": {"url": "ADDRESS/gradio_api/mcp/"}}}
 """
+_WHO = "programs"  # in the line all programs together have the places that one visitor's address has
 
 
 def use_html(with_mcp: bool) -> str:
@@ -81,7 +82,7 @@ def recognised_upload(uploads: Uploads, file: str, vocabulary: str, top_k: int) 
     def said(found: runs.Answered) -> dict[str, Any]:
         return as_dict(found.file, found.result, top_k)
 
-    return runs.carry_out(uploads, run, among, lambda step, share: None, said)
+    return runs.carry_out(uploads, run, among, lambda step, share: None, said, who=_WHO)
 
 
 def signs_of(vocabulary: str) -> dict[str, Any]:

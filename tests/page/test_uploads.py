@@ -199,6 +199,12 @@ def test_who_fetches_no_answers_may_ask_no_more_and_others_may(client):
     assert from_elsewhere.post(JOIN, json={"session_hash": "z"}).status_code == 200
 
 
+def test_a_program_that_fetches_no_answers_may_ask_no_more(client):
+    assert [client.post(CALL, json={"file": "x"}).status_code for _ in range(21)] == [200] * 20 + [429]
+    assert client.get(f"{CALL}/0a1b").status_code == client.post(CALL, json={"file": "x"}).status_code == 200
+    assert TestClient(client.app, client=("elsewhere", 1)).post(CALL, json={"file": "x"}).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("error", "status", "words"),
     [
