@@ -83,4 +83,4 @@ def test_each_stream_of_an_ensemble_is_scored_by_its_own_network(model, given):
     found = score_streams(Ensemble(networks, dict.fromkeys(networks, 1.0)), given)
     assert list(found) == ["joint", "bone_motion"]
     for stream, said in found.items():
-        assert said.logits == pytest.approx(logits(model, given, stream, RECIPE), abs=1e-5)
+        assert said.logits == pytest.approx(logits(model, given, stream, RECIPE), rel=1e-6, abs=1e-5)

@@ -4,7 +4,7 @@ import contextvars
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from dsta.common import UserError
@@ -52,8 +52,7 @@ class Line:
         how long it will take, and with the share of the waiting that is over; what it raises ends it. Raises UserError
         where the line is full.
         """
-        ticket = self._take(who)
-        job = self._pool.submit(contextvars.copy_context().run, self._do, ticket, work)
+        ticket, job = self._take(who, work)
         try:
             while not ticket.begun.wait(_TICK):
                 if (place := self._place(ticket)) is not None:
@@ -66,7 +65,8 @@ class Line:
             raise
         return job.result()
 
-    def _take(self, who: str) -> _Ticket:
+    def _take(self, who: str, work: Callable[[Finder], T]) -> tuple[_Ticket, Future[T]]:
+        """A place in the line, and the work that waits there: both at once, so that none overtakes another."""
         with self._lock:
             if len(self._waiting) >= MOST_WAITING:
                 raise UserError("Too many people are waiting: try again in a few minutes.")
@@ -74,7 +74,7 @@ class Line:
                 raise UserError(f"{MOST_OF_ONE} videos from your address are waiting already: try again in a minute.")
             ticket = _Ticket(who)
             self._waiting.append(ticket)
-        return ticket
+            return ticket, self._pool.submit(contextvars.copy_context().run, self._do, ticket, work)
 
     def _leave(self, ticket: _Ticket) -> None:
         with self._lock:

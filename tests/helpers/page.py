@@ -1,5 +1,6 @@
 """Stand-ins for the page's vocabularies and their recognisers."""
 
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -39,6 +40,19 @@ class FakeRecognizer:
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
+
+
+class WaitingRecognizer(FakeRecognizer):
+    """Answers when it is let go."""
+
+    def __init__(self, answer: Recognition | Exception | None = None) -> None:
+        super().__init__(answer or recognition())
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def recognize(self, source, progress=None, find=None):
+        self.begun.set()
+        assert self.go_on.wait(600)
+        return super().recognize(source, progress, find)
 
 
 class FakeFinder:
