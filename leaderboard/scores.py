@@ -82,7 +82,7 @@ def measured_scores(results: Path, row: Mapping[str, Any]) -> RowScores:
         kept["names"][counted] if "names" in kept else counted.astype(str),
         kept["labels"].astype(int)[counted],
         fused[counted],
-        kept.get("glosses", np.array([f"class {place}" for place in range(fused.shape[1])])),
+        kept["glosses"],
         clusters[counted] if known else np.array([]),
         str(kept.get("kind", "groups")) if known else "",
     )
