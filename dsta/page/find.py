@@ -134,6 +134,8 @@ def _answer(connection: Connection, request: dict) -> None:
         tell(problem=str(error))
     except MemoryError:
         tell(memory=True)
+    except RuntimeError as error:  # what MediaPipe makes of memory that it is not given
+        tell(memory=True) if "CalculatorGraph" in str(error) else tell(bug=traceback.format_exc())
     except Exception:
         tell(bug=traceback.format_exc())
     else:

@@ -141,7 +141,7 @@ def test_shipped_weights_answer_the_same_for_any_number_of_clips_and_frames(ship
     batches = [holed(n, length, seed=length) for n, length in ((1, 1), (1, 2), (5, 16), (2, 17), (1, 64), (3, 301))]
     batches[2][0, :, LEFT_HAND + RIGHT_HAND] = 0
     for batch, found in zip(batches, answers(shipped.read_bytes(), batches, runtime), strict=True):
-        assert found.shape == (len(batch), 71) and found.dtype == np.float32
+        assert found.shape == (len(batch), 118) and found.dtype == np.float32
         np.testing.assert_allclose(found, ours(ensemble, batch), atol=1e-3, rtol=0)
 
 
