@@ -135,7 +135,10 @@ def _answer(connection: Connection, request: dict) -> None:
     except MemoryError:
         tell(memory=True)
     except RuntimeError as error:  # what MediaPipe makes of memory that it is not given
-        tell(memory=True) if "CalculatorGraph" in str(error) else tell(bug=traceback.format_exc())
+        if "CalculatorGraph" in str(error):
+            tell(memory=True)
+        else:
+            tell(bug=traceback.format_exc())
     except Exception:
         tell(bug=traceback.format_exc())
     else:
