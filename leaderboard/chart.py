@@ -18,7 +18,6 @@ SERIES = {
     "val+test": ("square", "■", "var(--lb-2)"),
     "folds": ("diamond", "◆", "var(--lb-3)"),
 }
-MOST_LABELLED = 100
 OTHER = ("circle", "●", "var(--body-text-color)")
 
 
@@ -109,10 +108,7 @@ def shifts(frame: PlotArea, points: Sequence[Point]) -> list[float]:
 
 
 def labels(frame: PlotArea, points: Sequence[Point], moved: Sequence[float]) -> str:
-    """Labels beside their points, the best point first; one without room is left out (its tip remains), and so are all
-    where points are so many that hardly any has room."""
-    if len(points) > MOST_LABELLED:
-        return ""
+    """Labels beside their points, the best point first; one without room is left out (its tip remains)."""
     places = [(frame.across(point.x) + by, frame.down(point.y) + 4) for point, by in zip(points, moved, strict=True)]
     taken = [(x - 5, x + 5, y) for x, y in places]
     parts = []

@@ -14,6 +14,8 @@ from leaderboard.chart import OTHER, SERIES, Point, chart
 from leaderboard.datasets import DatasetFacts, comparable
 from leaderboard.published import IMPOSSIBLE
 
+MOST_POINTS = 120  # in a plot: more of them hide each other
+
 WAITING = '<div class="card"><p class="quiet">Reading the results …</p></div>'
 NOTHING = f"""<div class="card lb"><h2 class="title">Nothing has been measured here yet</h2>
 <p>This table shows what this program measured. Fill it with</p><pre>{table.COMMAND}</pre>
@@ -159,6 +161,7 @@ def plot_html(rows: pd.DataFrame, axis: str, overview: bool) -> str:
     name, (axis, scale) = axis, table.AXES[axis]
     rows = table.ranked(rows[rows[name].notna()])
     rows = table.best(rows) if overview else rows.drop_duplicates(["dataset", "protocol", "streams"])
+    many, rows = len(rows), rows.nlargest(MOST_POINTS, "top1_instance") if len(rows) > MOST_POINTS else rows
     if rows.empty:
         return f'<div class="card"><p class="quiet">No row here has a measured value for “{escape(axis)}”.</p></div>'
     points = []
@@ -176,6 +179,7 @@ def plot_html(rows: pd.DataFrame, axis: str, overview: bool) -> str:
     signs = {name: SERIES.get(name, OTHER) for name in sorted(set(rows["protocol"]))}
     legend = [f'<span><b style="color:{sign[2]}">{sign[1]}</b> {escape(name)}</span>' for name, sign in signs.items()]
     which = "the best row of each dataset and protocol" if overview else f"the best fusion of each; {table.INITIALS}"
+    which += f"; the first {MOST_POINTS} of {many}" if many > MOST_POINTS else ""
     return f"""<div class="card lb"><h2 class="title">{escape(title)}</h2>{"".join(pictures)}
 <p class="legend">{"".join(legend)}<span>bars: 95 %</span><span>{which}</span></p></div>"""
 

@@ -24,7 +24,7 @@ KINDS = {
     PUBLISHED: "read in a paper or a repository; nothing of it was checked here",
     WITHDRAWN: "published, and taken back by its authors",
 }
-FIRST_ROWS = 200
+FIRST_ROWS = 100
 
 
 def entries(measured: pd.DataFrame, submitted: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
