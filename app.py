@@ -112,7 +112,7 @@ def open_to_programs(name: str, function: Callable[..., Any], queue: bool) -> No
 
 
 def build() -> gr.Blocks:
-    """The whole page; launch it with LAUNCH. The tables that gradio keeps are deleted after half an hour."""
+    """The whole page; serve it with `launch`. The tables that gradio keeps are deleted after half an hour."""
     parts: dict[str, Any] = {}
     with gr.Blocks(title=share.TITLE, analytics_enabled=False, delete_cache=(300, 1800)) as page:
         gr.HTML(panels.HEADER)
@@ -209,7 +209,6 @@ LAUNCH: dict[str, Any] = {
     "css_paths": [STYLE, leaderboard.STYLE],
     "js": "\n".join(path.read_text(encoding="utf-8") for path in (*SCRIPTS, leaderboard.SCRIPT)),
     "max_file_size": MAX_BYTES,
-    "app_kwargs": {"middleware": [Middleware(Gate, uploads=UPLOADS, calls=OFFERED), Middleware(share.Share)]},
     "favicon_path": share.ICON,
     "footer_links": [],
     "enable_monitoring": False,
@@ -220,13 +219,20 @@ LAUNCH: dict[str, Any] = {
 demo = build()
 
 
+def launch(page: gr.Blocks, **how: Any) -> str:
+    """Serves a page of `build` as LAUNCH says -> its address."""
+    around = [Middleware(Gate, uploads=UPLOADS, calls=OFFERED), Middleware(share.Share)]
+    # gradio writes its MCP server into these arguments: shared, the next page would start an old one, and wait for ever
+    return str(page.launch(**LAUNCH, app_kwargs={"middleware": around}, **how)[1])
+
+
 def start() -> None:
     """Serves the page, at the port in the environment variable PORT where there is one, until it is stopped."""
     asked = os.environ.get("PORT")
     if asked is not None and not (re.fullmatch("[0-9]{1,5}", asked) and 0 < int(asked) < 2**16):
         raise UserError(f"PORT is {asked}: set a number from 1 to 65535, or leave it out.")
     try:
-        demo.launch(**LAUNCH, server_port=int(asked) if asked else None)
+        launch(demo, server_port=int(asked) if asked else None)
     except OSError as error:
         if "empty port" not in str(error):  # gradio's words for ports that are taken
             raise

@@ -5,26 +5,27 @@ import sys
 import time
 from pathlib import Path
 
-from helpers.page import FakeRecognizer, offered, recognition
+from helpers.page import FakeFinder, FakeRecognizer, offered, recognition
 
 import app
-from dsta.page import vocabularies
-from dsta.video import read_frames
+from dsta.page import line, vocabularies
+from dsta.page.find import Found
+from dsta.page.line import Line
 
 
-class HeldRecognizer(FakeRecognizer):
+class HeldFinder(FakeFinder):
     def __init__(self, go: Path) -> None:
-        super().__init__(recognition())
         self.go = go
 
-    def recognize(self, source, progress=None, on_frame=None):
-        while source.name.startswith("held") and not self.go.exists():
-            on_frame(next(read_frames(source)))
+    def find(self, path, fps, asked, progress, check) -> Found:
+        while path.name.startswith("held") and not self.go.exists():
+            check()
             time.sleep(0.05)
-        return super().recognize(source, progress, on_frame)
+        return super().find(path, fps, asked, progress, check)
 
 
 if __name__ == "__main__":
-    there = {"a": offered("a", "American", HeldRecognizer(Path(sys.argv[2])))}
+    there = {"a": offered("a", "American", FakeRecognizer(recognition()))}
     vocabularies.found = lambda: there
-    app.build().launch(**app.LAUNCH, server_port=int(sys.argv[1]))
+    line.LINE = Line([HeldFinder(Path(sys.argv[2]))])
+    app.launch(app.build(), server_port=int(sys.argv[1]))

@@ -47,7 +47,7 @@ def site(tmp_path, monkeypatch):
     """The page's address, while it runs; its uploads lie in tmp_path / "uploads"."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     blocks = app.build()
-    yield blocks.launch(**app.LAUNCH, prevent_thread_lock=True, quiet=True)[1]
+    yield app.launch(blocks, prevent_thread_lock=True, quiet=True)
     blocks.close()
 
 

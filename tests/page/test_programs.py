@@ -41,7 +41,7 @@ def site(tmp_path_factory):
         folder = tmp_path_factory.mktemp("uploads")
         patch.setenv("GRADIO_TEMP_DIR", str(folder))
         blocks = app.build()
-        yield blocks.launch(**app.LAUNCH, prevent_thread_lock=True, quiet=True)[1].rstrip("/"), folder
+        yield app.launch(blocks, prevent_thread_lock=True, quiet=True).rstrip("/"), folder
         blocks.close()
 
 
@@ -231,3 +231,9 @@ def test_zeros_and_a_hundred_calls_in_a_row(address):
             run = client.post(where, json={"file": f"/tmp/{number}.mp4"}).json()["event_id"]
             assert NO_UPLOAD in client.get(f"{where}/{run}").text
     assert call(address, "vocabulary")[0] == "complete"
+
+
+def test_a_second_page_is_served_after_the_first(site):
+    blocks = app.build()
+    assert httpx.get(f"{app.launch(blocks, prevent_thread_lock=True, quiet=True)}config").status_code == 200
+    blocks.close()
