@@ -95,8 +95,17 @@ def served(folder: Path):
             print((folder.parent / "log").read_text()[-3000:], end="")
 
 
-def events(site: str) -> dict[str, int]:
-    """The numbers of the page's own events that a visitor's browser names."""
+@dataclass(frozen=True)
+class Page:
+    """What a visitor's browser knows of the page: the numbers of two events, and the vocabulary that is chosen."""
+
+    claim: int
+    recognise: int
+    vocabulary: str
+
+
+def opened(site: str) -> Page:
+    """Waits until the page is there."""
     until = time.monotonic() + PATIENCE
     while True:
         try:
@@ -106,13 +115,14 @@ def events(site: str) -> dict[str, int]:
             if time.monotonic() > until:
                 raise
             time.sleep(0.5)
-    own = [one for one in config["dependencies"] if one.get("api_visibility") == "private"]
-    return {
-        name: next(one["id"] for one in own if str(one["api_name"]).startswith(name)) for name in ("recognise", "claim")
-    }
+    own = [one for one in config["dependencies"] if one["api_visibility"] == "private" and one["backend_fn"]]
+    (claim,) = (one["id"] for one in own if one["api_name"] == "claim")
+    (recognise,) = (one["id"] for one in own if one["queue"] is not False and len(one["inputs"]) == 3)
+    (choice,) = (one["props"] for one in config["components"] if one["props"].get("elem_id") == "choice")
+    return Page(claim, recognise, choice["value"])
 
 
-def visit(site: str, number: int, file: Path, of: dict[str, int]) -> Visit:
+def visit(site: str, number: int, file: Path, of: Page) -> Visit:
     """One visitor, as the browser does it: upload, claim, ask, and listen until the answer."""
     begun, session = time.monotonic(), f"session{number}x{time.monotonic_ns()}"
     head = {"X-Forwarded-For": f"10.0.{number // 250}.{number % 250 + 1}"}
@@ -127,9 +137,9 @@ def visit(site: str, number: int, file: Path, of: dict[str, int]) -> Visit:
                 return end("refused", answer.text)
             run = Path(answer.json()[0]).parent.name
             event = {"session_hash": session, "trigger_id": None, "event_data": None}
-            client.post(f"{API}/run/predict", json=event | {"fn_index": of["claim"], "data": [run]}).raise_for_status()
+            client.post(f"{API}/run/predict", json=event | {"fn_index": of.claim, "data": [run]}).raise_for_status()
             asked = client.post(
-                f"{API}/queue/join", json=event | {"fn_index": of["recognise"], "data": [run, "asl71", ""]}
+                f"{API}/queue/join", json=event | {"fn_index": of.recognise, "data": [run, of.vocabulary, ""]}
             )
             if asked.status_code != 200:
                 return end("refused", asked.text)
@@ -173,7 +183,7 @@ class Test:
 
     def __init__(self, site: str, process: int, good: list[Path], bad: list[Path]) -> None:
         self.site, self.good, self.bad, self.memory = site, good, bad, Memory(process)
-        self.events, self.visits, self.ended = events(site), [], threading.Event()
+        self.page, self.visits, self.ended = opened(site), [], threading.Event()
         threading.Thread(target=self._watch, daemon=True).start()
 
     @property
@@ -187,7 +197,7 @@ class Test:
     def one(self, number: int, spread: float = 0.0) -> None:
         time.sleep(spread * number)
         file = self.bad[number // 5 % len(self.bad)] if number % 5 == 4 else self.good[number % len(self.good)]
-        self.visits.append(visit(self.site, number, file, self.events))
+        self.visits.append(visit(self.site, number, file, self.page))
 
     def crowd(self, visitors: int, seconds: float) -> list[Visit]:
         with ThreadPoolExecutor(visitors) as pool:
