@@ -134,7 +134,7 @@ def build() -> gr.Blocks:
                     parts["cut"] = gr.Button("Recognise this part", visible=False)
                     gr.HTML(panels.NOTICE)
                     parts["go"] = gr.Button("Recognise", variant="primary", interactive=False)
-                    parts["stop"] = gr.Button("Cancel", visible=False, elem_id="stop")
+                    parts["stop"] = gr.Button("Cancel", visible=False)
                     parts["again"] = gr.Button("Another video", visible=False)
                     gr.HTML(panels.PRIVACY)
                 with gr.Column(scale=3, min_width=300):

@@ -148,7 +148,7 @@ def test_a_sign_is_recorded_by_keyboard_on_a_phone_in_the_dark(answers, site, ch
         page.keyboard.press("Enter")
         page.wait_for_function("document.activeElement.matches('#result h2')")
         assert page.text_content("#said") == ANSWER and own_words(page)
-        assert page.evaluate("document.querySelector('#result').getBoundingClientRect().top < innerHeight / 2")
+        page.wait_for_function("document.querySelector('#result').getBoundingClientRect().top < innerHeight / 3")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     assert len(colours) > 5
     assert np.mean(colours, axis=0) == pytest.approx([200, 40, 40], abs=15)
