@@ -52,6 +52,10 @@ def claim(run: str, request: gr.Request) -> None:
     UPLOADS.claim(request.session_hash or "", run)
 
 
+def forget_answer(nothing: None) -> None:
+    """An answer is shown: gradio, which keeps what it sent each visitor last, keeps nothing of it."""
+
+
 def leave(request: gr.Request) -> None:
     """A visitor has gone, or waits for nothing any more."""
     UPLOADS.leave(request.session_hash or "")
@@ -181,6 +185,7 @@ def _react(page: gr.Blocks, **parts: Any) -> None:
     work = private | {"trigger_mode": "multiple", "api_name": "show"}
     ran = claimed.then(recognise, [run, choice, parts["part"]], outcome, show_progress_on=answer, **work)
     ran.success(None, outcome, anew, js="outcome => dsta.show(outcome)")
+    ran.then(forget_answer, outcome, None, js="() => [null]", trigger_mode="multiple", **quiet)
     ran.failure(None, None, buttons, js="() => dsta.failed()")
 
     stop.click(None, None, buttons, js="() => dsta.stop('ready')", cancels=ran)
@@ -214,6 +219,7 @@ LAUNCH: dict[str, Any] = {
     "enable_monitoring": False,
     "ssr_mode": False,
     "mcp_server": _MCP,
+    "state_session_capacity": 200,  # of visitors, 0.13 MB each, or 1 MB with an answer that was not forgotten
     "run_history": False,  # gradio would keep results in the browser's storage
 }
 demo = build()
