@@ -105,12 +105,13 @@ def answer_html(result: Recognition, file: str, among: Vocabulary) -> str:
     """The ranked glosses, and how far to trust them; a link holds the whole answer as JSON. Files' text is escaped."""
     quality, sure = result.quality, result.quality["confident"]
     verdict = "Best match among" if sure else "<b>Not sure.</b> The closest of"
-    verdict = f"{verdict} {counted(len(result.predictions), among)}"
+    verdict, notes = f"{verdict} {counted(len(result.predictions), among)}", quality["notes"]
     if quality.get("known_sign") is False:
         verdict = f"<b>Probably none of the {counted(len(result.predictions), among)}.</b> The closest is"
+        notes = notes[:-1]  # which says the same
     bar = '<li><b>{}</b><span>{}</span><i style="width:{:.1f}%"></i></li>'
     bars = [bar.format(escape(p.gloss), percent_html(p.score), 100 * p.score) for p in result.predictions[:5]]
-    notes = [f'<p class="note">{escape(note)}</p>' for note in quality["notes"]]
+    notes = [f'<p class="note">{escape(note)}</p>' for note in notes]
     parts = [
         f"{part.replace('_', ' ')} seen: {percent_html(quality[part])}" for part in ("body", "left_hand", "right_hand")
     ]
