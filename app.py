@@ -19,7 +19,7 @@ from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from dsta.common import UserError, exit_code
-from dsta.page import SCRIPTS, STYLE, line, panels, programs, runs, share, vocabularies
+from dsta.page import SCRIPTS, STYLES, line, panels, programs, runs, share, signs, vocabularies
 from dsta.page.gate import Gate
 from dsta.page.uploads import MAX_BYTES, Uploads
 from leaderboard import tab as leaderboard
@@ -211,7 +211,7 @@ _theme = gr.themes.Soft(primary_hue="teal", neutral_hue="slate", font=FONT, font
 _theme.set(body_background_fill="*neutral_50", **dict.fromkeys(_accents, "*primary_700"))
 LAUNCH: dict[str, Any] = {
     "theme": _theme,
-    "css_paths": [STYLE, leaderboard.STYLE],
+    "css_paths": [*STYLES, leaderboard.STYLE],
     "js": "\n".join(path.read_text(encoding="utf-8") for path in (*SCRIPTS, leaderboard.SCRIPT)),
     "max_file_size": MAX_BYTES,
     "favicon_path": share.ICON,
@@ -227,7 +227,7 @@ demo = build()
 
 def launch(page: gr.Blocks, **how: Any) -> str:
     """Serves a page of `build` as LAUNCH says -> its address."""
-    around = [Middleware(Gate, uploads=UPLOADS, calls=OFFERED), Middleware(share.Share)]
+    around = [Middleware(Gate, uploads=UPLOADS, calls=OFFERED), Middleware(share.Share), Middleware(signs.Signs)]
     # gradio writes its MCP server into these arguments: shared, the next page would start an old one, and wait for ever
     return str(page.launch(**LAUNCH, app_kwargs={"middleware": around}, **how)[1])
 

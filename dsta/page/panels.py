@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dsta.common import UserError
 from dsta.keypoints import POSE_SUFFIXES
-from dsta.page import draw
+from dsta.page import draw, signs
 from dsta.page.find import Found, Part
 from dsta.page.vocabularies import Vocabulary
 from dsta.recognize import Recognition, as_dict
@@ -32,6 +32,7 @@ _EMPTY = """<div class="card"><h3 aria-level="2">How to film a sign</h3><ul>
 <li><b>From the waist up</b>, one person, facing the camera.</li>
 <li><b>Both hands in view</b> all the time, in good light.</li></ul>
 <p class="quiet">The five closest signs then appear here, and the skeleton that the network saw.</p>{}</div>"""
+_KNOWS = """<p class="quiet">It knows {}, one at a time: no sentences, no finger-spelling. {}</p>"""
 
 _ABOUT = """## What it is
 DSTA-SLR recognises **isolated signs**{} from the movement of joints.
@@ -60,8 +61,11 @@ def empty_html(of: Vocabulary | None = None) -> str:
     """What stands where the answer will: how to film a sign and, folded, which signs it may be."""
     if of is None:
         return _EMPTY.format("")
-    title, words = _signs(of)
-    return _EMPTY.format(f"<details><summary>{title}</summary>{words}</details>")
+    ensemble = of.recognizer().ensemble
+    other = "Of another sign it says so in about half of the cases, else it takes it for one of these."
+    other = other if ensemble.familiar else "Any other sign it takes for one of these."
+    knows = _KNOWS.format(counted(len(of.recognizer().glosses), of), other)
+    return _EMPTY.format(knows + signs.grid_html(of, _signs(of)[0]))
 
 
 def about_text(of: Vocabulary | None = None) -> str:
@@ -130,6 +134,7 @@ def answer_html(result: Recognition, file: str, among: Vocabulary) -> str:
         skeletons += f' · <a download="{stem}{ending}" href="{content}">Skeleton as {ending}</a>'
     return f"""<div class="card{"" if sure else " unsure"}"><p class="quiet verdict">{verdict}</p>
 <h2>{escape(result.predictions[0].gloss)}</h2><ol>{"".join(bars)}</ol>
+{signs.beside_html(result, among)}
 {"".join(notes)}<p class="chips">{"".join(chips)}</p>
 <details><summary>What each of the four streams said</summary><table>{streams}</table></details>
 <p class="quiet small">Time: {time}. <a download="result.json" href="{whole}">Save as JSON</a>{skeletons}</p></div>"""

@@ -37,6 +37,7 @@ class FakeRecognizer:
 
     def __init__(self, answer: Recognition | Exception, glosses: tuple[str, ...] = GLOSSES) -> None:
         self.answer, self.glosses = answer, glosses
+        self.ensemble = SimpleNamespace(averages=None, familiar=None)
 
     def recognize(self, source, progress=None, find=None) -> Recognition:
         find(source)
