@@ -19,7 +19,7 @@ from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from dsta.common import UserError, exit_code
-from dsta.page import SCRIPTS, STYLES, line, panels, programs, runs, share, signs, vocabularies
+from dsta.page import SCRIPTS, STYLES, line, live, panels, programs, runs, share, signs, vocabularies
 from dsta.page.gate import Gate
 from dsta.page.uploads import MAX_BYTES, Uploads
 from leaderboard import tab as leaderboard
@@ -124,12 +124,9 @@ def build() -> gr.Blocks:
             with gr.Row():
                 with gr.Column(scale=2, min_width=300):
                     parts["choice"] = offer()
-                    # Mirrored, left would be right; and to drop the sound, gradio would need ffmpeg.
-                    wanted = {"audio": False, "video": {"width": {"ideal": 1280}, "height": {"ideal": 720}}}
-                    camera = gr.WebcamOptions(mirror=False, constraints=wanted)
-                    parts["video"] = gr.Video(
-                        show_label=False, elem_id="video", webcam_options=camera, include_audio=True
-                    )
+                    # to drop the sound, gradio would need ffmpeg
+                    parts["video"] = gr.Video(show_label=False, elem_id="video", sources=["upload"], include_audio=True)
+                    gr.HTML(panels.CAMERA, padding=False)
                     parts["skeleton"] = gr.UploadButton(
                         "or a skeleton file (.npz, .pose)", file_types=panels.SKELETON_FILES, size="sm",
                         elem_id="skeleton", elem_classes="asks",
@@ -138,8 +135,8 @@ def build() -> gr.Blocks:
                     parts["cut"] = gr.Button("Recognise this part", visible=False)
                     gr.HTML(panels.NOTICE)
                     parts["go"] = gr.Button("Recognise", variant="primary", interactive=False)
-                    parts["stop"] = gr.Button("Cancel", visible=False)
-                    parts["again"] = gr.Button("Another video", visible=False)
+                    parts["stop"] = gr.Button("Cancel", visible=False, elem_id="stop")
+                    parts["again"] = gr.Button("Another video", visible=False, elem_id="again")
                     gr.HTML(panels.PRIVACY)
                 with gr.Column(scale=3, min_width=300):
                     parts["answer"] = gr.HTML(panels.empty_html(), elem_id="result")
@@ -175,7 +172,7 @@ def _react(page: gr.Blocks, **parts: Any) -> None:
     answer, pictures, empty = (parts[name] for name in ("answer", "pictures", "empty"))
     go, stop, again, cut = buttons = [parts[name] for name in ("go", "stop", "again", "cut")]
 
-    begin = [go.click, cut.click, video.upload, video.stop_recording, skeleton.upload]
+    begin = [go.click, cut.click, video.upload, skeleton.upload]
     anew = [answer, pictures, *buttons]
     gr.on(begin, None, empty, anew, js="empty => [empty, '', ...dsta.buttons('running')]")
     ask = "(video, skeleton) => dsta.ask(dsta.choose(video, skeleton))"
@@ -227,7 +224,12 @@ demo = build()
 
 def launch(page: gr.Blocks, **how: Any) -> str:
     """Serves a page of `build` as LAUNCH says -> its address."""
-    around = [Middleware(Gate, uploads=UPLOADS, calls=OFFERED), Middleware(share.Share), Middleware(signs.Signs)]
+    around = [
+        Middleware(Gate, uploads=UPLOADS, calls=OFFERED),
+        Middleware(share.Share),
+        Middleware(signs.Signs),
+        Middleware(live.Live),
+    ]
     # gradio writes its MCP server into these arguments: shared, the next page would start an old one, and wait for ever
     return str(page.launch(**LAUNCH, app_kwargs={"middleware": around}, **how)[1])
 

@@ -59,7 +59,7 @@ Object.assign(window.dsta, {
     gone: "The camera is gone. Connect it and press once more; or upload a file.",
   },
 
-  // Opens the camera for gradio, which says nothing where that fails.
+  // Opens the camera, or says why not.
   async openCamera(open, wishes) {
     dsta.notice("");
     try {
@@ -67,7 +67,6 @@ Object.assign(window.dsta, {
       if (!window.MediaRecorder) throw {name: "mute"};
       const stream = await open(wishes);
       stream.getVideoTracks()[0].onended = () => dsta.notice(dsta.cameraTrouble.gone);
-      dsta.whenThere("#video .capture-button", button => button.focus());
       return stream;
     } catch (error) {
       const alike = {OverconstrainedError: "NotFoundError", AbortError: "NotReadableError"}[error.name] ?? error.name;

@@ -124,6 +124,14 @@ window.dsta = {
     if (seek && player) player.currentTime = Number(moved.value);
   },
 
+  // Takes away what is shown, if anything is.
+  async empty() {
+    const again = [...document.querySelectorAll("#again, #stop")].find(button => button.checkVisibility());
+    again?.click();
+    document.querySelector("#video [aria-label='Clear']")?.click();
+    await new Promise(done => dsta.whenThere("#video input[type=file]", done));
+  },
+
   // Skeleton files that are given otherwise than by their button.
   give(files) {
     const field = document.querySelector("input[type=file][accept*=npz]");

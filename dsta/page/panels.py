@@ -24,6 +24,13 @@ recognised from 27 joints of the body and hands, with everything the network saw
 NOTICE = '<p id="notice" class="note" role="alert"></p>'
 """Where the browser says what it could not do."""
 
+CAMERA = f"""<div id="camera" class="asks"><p class="tries"><button type="button" data-camera="record">Record with the
+camera</button><button type="button" data-camera="live">Live</button><button type="button" data-camera="close">Close the
+camera</button></p><div class="stage" data-bones="{escape(signs.bones())}"><video muted playsinline></video>
+<canvas></canvas><b class="count"></b><p class="hint" role="status"></p></div><p class="latest"></p>
+<ol class="history" reversed></ol></div>"""
+"""What camera.js moves."""
+
 PRIVACY = """<p class="quiet small">The server deletes your video as soon as it is recognised, within ten minutes in
 any case. Pictures and results exist only in your browser.</p>"""
 

@@ -13,6 +13,22 @@
   const bytes = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0));
   const frames = motion => motion.length / 81;
 
+  // Joints over a picture: [x, y, seen] each, as fractions of it.
+  dsta.drawJoints = (canvas, joints, {bones, colours}) => {
+    const pen = canvas.getContext("2d");
+    pen.lineWidth = canvas.width / 120;
+    pen.lineCap = "round";
+    for (const [parent, child, colour] of bones) {
+      const [from, to] = [joints[parent], joints[child]];
+      if (!from[2] || !to[2]) continue;
+      pen.strokeStyle = colours[colour];
+      pen.beginPath();
+      pen.moveTo(from[0] * canvas.width, from[1] * canvas.height);
+      pen.lineTo(to[0] * canvas.width, to[1] * canvas.height);
+      pen.stroke();
+    }
+  };
+
   // One frame of a motion, seen in a mirror or not.
   function draw(canvas, motion, frame, {bones, colours}, mirrored = false) {
     const pen = canvas.getContext("2d"), size = canvas.width;

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+from helpers.clips import signer
 
 import app
 from dsta.common import UserError
@@ -15,7 +16,7 @@ from dsta.keypoints import POSE_SUFFIXES, Pose
 from dsta.page import draw
 from dsta.page.find import Found, found_in
 from dsta.recognize import Prediction, Recognition
-from dsta.skeleton import NUM_JOINTS
+from dsta.skeleton import LEFT_HAND, NUM_JOINTS, RIGHT_HAND
 from dsta.video import read_frames
 
 GLOSSES = ("book", "<b>drink</b>", "no", "yes", "help", "later")
@@ -25,7 +26,7 @@ def recognition(confident: bool = True) -> Recognition:
     keypoints = np.random.default_rng(0).uniform(1, 100, (12, NUM_JOINTS, 3)).astype(np.float32)
     keypoints[..., 2] = 1
     ranked = tuple(map(Prediction, GLOSSES, (0.9, 0.05, 0.03, 0.01, 0.005, 0.005)))
-    quality = {"frames": 12, "seconds": 0.48, "body": 1.0, "left_hand": 0.25, "right_hand": 0.999}
+    quality = {"frames": 12, "seconds": 0.48, "body": 1.0, "left_hand": 0.25, "right_hand": 0.999, "known_sign": None}
     quality |= {"confident": confident, "notes": [] if confident else ["No hand was seen in 3 < 4 frames."]}
     pose = Pose(keypoints, 25.0, 160, 120, "mediapipe-holistic")
     streams = dict.fromkeys(("joint", "bone", "joint_motion", "bone_motion"), ranked)
@@ -37,11 +38,13 @@ class FakeRecognizer:
 
     def __init__(self, answer: Recognition | Exception, glosses: tuple[str, ...] = GLOSSES) -> None:
         self.answer, self.glosses = answer, glosses
-        self.ensemble = SimpleNamespace(averages=None, familiar=None)
+        self.ensemble = SimpleNamespace(averages=None, familiar=None, threshold=0.5)
 
     def recognize(self, source, progress=None, find=None) -> Recognition:
-        find(source)
-        progress("Running the network", 0.5)
+        if find:
+            find(source)
+        if progress:
+            progress("Running the network", 0.5)
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -85,6 +88,26 @@ class HereFinder(FakeFinder):
             progress(step, share)
 
         return found_in(path, fps, asked, told)
+
+
+class FakeEye:
+    """In place of a process that looks at a camera's pictures: sees hands that go up for a second and then rest."""
+
+    closed = 0
+
+    def __init__(self) -> None:
+        self.asked = []
+
+    def look(self, jpeg, seconds, first):
+        if jpeg == b"bad":
+            raise UserError("This is no JPEG.")
+        self.asked.append(first)
+        joints = signer(1)[0]
+        joints[[*LEFT_HAND, *RIGHT_HAND], 1] -= 150 * min(seconds, 1.0)
+        return joints.astype(np.float32), (512, 512)
+
+    def close(self) -> None:
+        FakeEye.closed += 1
 
 
 def offered(name: str, kind: str, recognizer: FakeRecognizer | UserError, card: str = "") -> SimpleNamespace:

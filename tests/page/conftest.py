@@ -4,9 +4,9 @@ import pytest
 from helpers.benchmarks import network
 from helpers.browser import CHROMIUM, OPTIONS
 from helpers.media import numbered, write_video
-from helpers.page import FakeFinder, FakeRecognizer, offered, on_the_loopback
+from helpers.page import FakeEye, FakeFinder, FakeRecognizer, offered, on_the_loopback
 
-from dsta.page import line, vocabularies
+from dsta.page import line, live, vocabularies
 from dsta.page.line import Line
 
 
@@ -37,6 +37,7 @@ def answers(monkeypatch):
         there = {"a": offered("a", "American", FakeRecognizer(answer))} | others
         monkeypatch.setattr(vocabularies, "found", lambda: there)
         monkeypatch.setattr(line, "LINE", Line([FakeFinder()]))
+        monkeypatch.setattr(live, "Finder", FakeEye)
 
     return set_answers
 

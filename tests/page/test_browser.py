@@ -247,3 +247,37 @@ def test_signs_are_seen_and_an_example_is_answered_on_a_click_beside_its_average
         page.locator(".beside").get_by_role("button", name="<b>drink</b>").click()
         page.get_by_text("<b>drink</b>, the average of 7 signers").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_live_signs_are_told_one_after_another_until_the_camera_is_closed(answers, site, chromium):
+    answers(recognition())
+    browser = chromium("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with visit(browser, site) as page:
+        button(page, "Live").click()
+        page.locator("#camera .history li").get_by_text("book 90 %").wait_for()
+        assert page.inner_text("#camera .latest") == "book" and not page.is_visible("#video")
+        with visit(browser, site) as other:
+            button(other, "Live").click()
+            other.get_by_text("Somebody else is using the camera mode just now").wait_for()
+            assert other.is_visible("#video") and not other.is_visible("#camera .stage")
+        button(page, "Close the camera").click()
+        assert not page.is_visible("#camera .stage") and page.is_visible("#video")
+        with visit(browser, site) as other:  # the seat is free at once
+            button(other, "Live").click()
+            other.locator("#camera .history li").first.wait_for()
+            other.keyboard.press("Escape")
+            other.locator("#camera .stage").wait_for(state="hidden")
+
+
+def test_a_camera_that_stops_in_the_middle_ends_the_recording_with_what_there_is(answers, site, chromium):
+    answers(recognition())
+    browser = chromium("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with visit(browser, site) as page:
+        button(page, "Record with the camera").click()
+        page.locator("#camera .recording").wait_for()
+        page.wait_for_timeout(800)
+        page.evaluate(
+            "document.querySelector('#camera video').srcObject.getVideoTracks()[0].dispatchEvent(new Event('ended'))"
+        )
+        answer(page, "6 American signs").wait_for()
+        assert page.get_by_role("button", name="Record again").is_visible()

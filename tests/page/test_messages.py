@@ -36,11 +36,9 @@ def test_a_camera_that_cannot_be_had_is_told(trouble, sentence, video, answers, 
         if trouble == "denied":
             denied = {"permission": {"name": "camera"}, "setting": "denied"}
             page.context.new_cdp_session(page).send("Browser.setPermission", denied)
-        button(page, "Capture from camera").click()
-        page.get_by_text("Click to Access Webcam").click()
+        button(page, "Record with the camera").click()
         page.get_by_role("alert").filter(has_text=sentence).wait_for()
         assert "upload a file" in page.inner_text("#notice") and own_words(page)
-        button(page, "Upload file").click()
         upload(page, video)
         page.wait_for_selector("#result h2")
         assert page.text_content("#notice") == ""
