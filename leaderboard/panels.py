@@ -105,7 +105,11 @@ def _best_published(name: str, published: pd.DataFrame, measured: pd.DataFrame) 
         lines.append(f"<h4>Best published on official clips</h4>{told}")
     first = next(scored.itertuples())
     if not fits[0]:
-        why = "this figure cannot be one" if IMPOSSIBLE in first.protocol else "which clips were scored is not known"
+        why = (
+            "no number of hits among so many clips gives it"
+            if IMPOSSIBLE in first.protocol
+            else "which clips were scored is not known"
+        )
         lines.append(f"<h4>Highest published</h4><p>{_figure(first)}. It cannot be compared: {why}.</p>")
     return "".join(lines)
 
@@ -129,37 +133,10 @@ def _whether(row: Any, measured: pd.DataFrame) -> str:
     return f"The same clips as ours{other}: ours is {table.percent(first.top1_instance)} % ({span}), {said}"
 
 
-def examples_html(fewshot: pd.DataFrame, unknown: pd.DataFrame) -> str:
-    """Signs known by a few examples, and signs outside the vocabulary; empty where nothing was measured."""
-    few = [
-        (row.protocol, row.system, table.stream_label(row.streams), row.examples, f"{row.shots:.0f}",
-         f"{row.ways:.0f}", table.number(row.n), table.percent(row.top1), table.interval(row.top1_lo, row.top1_hi),
-         table.percent(row.top5))
-        for row in fewshot.sort_values(["protocol", "shots", "top1"], ascending=[True, True, False]).itertuples()
-    ]  # fmt: skip
-    far = [
-        (row.protocol, row.score, table.stream_label(row.streams), table.number(row.known), table.number(row.unknown),
-         table.number(row.auroc, 3), f"{table.number(row.auroc_lo, 3)} – {table.number(row.auroc_hi, 3)}",
-         table.percent(row.passed), table.percent(row.flagged), table.interval(row.flagged_lo, row.flagged_hi))
-        for row in unknown.sort_values(["protocol", "auroc"], ascending=[True, False]).itertuples()
-    ]  # fmt: skip
-    parts = []
-    if few:
-        heads = ("Protocol", "By", "Streams", "Examples of", "Shots", "Glosses", "Clips", "Top-1 %", "95 %", "Top-5 %")
-        about = "Signs that the network never learned, told apart by so many examples of each (eval/fewshot.py)."
-        parts.append(f'<h3>A few examples</h3><p class="quiet">{about}</p>{html_table(heads, few, range(4, 10))}')
-    if far:
-        heads = ("Protocol", "Score", "Streams", "Known", "Unknown", "AUROC", "95 %", "Known passed %",
-                 "Unknown flagged %", "95 %")  # fmt: skip
-        about = "Whether a sign outside the vocabulary is told as one (eval/unknown.py)."
-        parts.append(f'<h3>Unknown signs</h3><p class="quiet">{about}</p>{html_table(heads, far, range(3, 10))}')
-    return "".join(f'<div class="card lb">{part}</div>' for part in parts)
-
-
 def plot_html(rows: pd.DataFrame, axis: str, overview: bool) -> str:
     """Accuracy against a cost: the best row of each dataset × protocol, or in a dataset of each choice of streams."""
     name, (axis, scale) = axis, table.AXES[axis]
-    rows = table.ranked(rows[rows[name].notna()])
+    rows = table.ranked(rows[rows[name] > 0])
     rows = table.best(rows) if overview else rows.drop_duplicates(["dataset", "protocol", "streams"])
     many, rows = len(rows), rows.nlargest(MOST_POINTS, "top1_instance") if len(rows) > MOST_POINTS else rows
     if rows.empty:

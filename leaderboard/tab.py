@@ -8,7 +8,7 @@ opened, and again when they have changed. Everything is drawn here, nothing is l
 
 import functools
 import tempfile
-from collections.abc import Callable
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from leaderboard.datasets import facts
 from leaderboard.detail import detail_html
 from leaderboard.published import PUBLISHED, published
 from leaderboard.results import OUT, PROTOCOLS, RESULTS_FILE, SUBMITTED_FILE
+from leaderboard.studies import studies_html
 
 STYLE = Path(__file__).with_name("style.css")
 SCRIPT = Path(__file__).with_name("page.js")
@@ -59,56 +60,58 @@ def view(folder: Path, query: str) -> dict[str, Any]:
     """All that an address decides: panel -> its new content."""
     status, found = panels.status_html(folder)
     filters, strange = asked(folder, query)
-    to = functools.partial(address.link, filters)
     try:
         every = all_entries(folder)
-        detail = _opened(folder, filters, every, to)
-        few, far = (table.filtered(read(folder), filters.dataset) for read in (table.fewshot, table.unknown))
+        detail = _opened(folder, filters, every)
+        further = "" if filters.dataset == table.ALL else studies_html(folder, filters.dataset)
     except UserError as error:
         bad = f'<div class="card"><h3>The results cannot be shown</h3><p>{escape(str(error))}</p></div>'
-        return dict.fromkeys(("about", "sheet", "note", "detail", "examples", "plot", "missing"), "") | {"status": bad}
+        return dict.fromkeys(("about", "sheet", "note", "detail", "studies", "plot", "missing"), "") | {"status": bad}
     rows = table.filtered(every, filters.dataset, filters.protocol, filters.search)
     shown = rows if filters.rows == address.EVERY else sheet.shortened(rows)
     whole = filters.dataset == table.ALL
     measured = found.rows if found else every.iloc[:0].assign(status="", reason="")
     good = rows[rows["kind"] == sheet.MEASURED]
+    if filters.page > (last := sheet.pages(len(shown))):
+        strange.append(f"page={filters.page}")
+        filters = replace(filters, page=last)
     told = f'<p class="note">The address names nothing by {escape(", ".join(strange))}.</p>' if strange else ""
     return {
         "status": status + told,
         "about": "" if whole else panels.about_html(facts(filters.dataset), every[every["dataset"] == filters.dataset]),
-        "sheet": _sheet(shown, filters, to),
+        "sheet": _sheet(shown, filters),
         "note": (panels.BEST if filters.rows == address.BEST else "") + panels.SHEET_TEXT,
         "detail": detail,
-        "examples": "" if whole else panels.examples_html(few, far),
+        "studies": further,
         "plot": panels.plot_html(good, filters.axis, whole) if len(good) else "",
         "missing": panels.missing_html(table.filtered(measured, filters.dataset, filters.protocol, filters.search)),
         "save": gr.Button(f"Download {table.number(len(rows))} rows (CSV)", interactive=len(rows) > 0),
     }
 
 
-def _sheet(rows: pd.DataFrame, filters: Filters, to: Callable[..., str]) -> str:
+def _sheet(rows: pd.DataFrame, filters: Filters) -> str:
     if rows.empty:
         return panels.NO_ROW
+    to = functools.partial(address.link, replace(filters, row="", other=""))
     shape = sheet.columns(filters.columns, filters.dataset == table.ALL)
     ordered = sheet.sort(rows, filters.sort)
-    first = ordered if filters.length else ordered.head(sheet.FIRST_ROWS)
-    html = sheet.sheet_html(first, shape, filters.sort, to, (filters.row, filters.other))
-    if len(first) < len(ordered):
-        more = f"The first {len(first)} of {table.number(len(ordered))} rows."
-        html += f'<p class="quiet small">{more} <a data-lb href="{escape(to(length="whole"))}">Show all</a></p>'
-    return html
+    page = ordered.iloc[sheet.PAGE_ROWS * (filters.page - 1) : sheet.PAGE_ROWS * filters.page]
+    html = sheet.sheet_html(page, shape, filters.sort, to)
+    return html + sheet.pager_html(len(ordered), filters.page, to)
 
 
-def _opened(folder: Path, filters: Filters, every: pd.DataFrame, to: Callable[..., str]) -> str:
+def _opened(folder: Path, filters: Filters, every: pd.DataFrame) -> str:
     """The panel of the row that the address names."""
     if not filters.row:
         return ""
     row, other = (
         next(every[every["id"] == (name or None)].itertuples(), None) for name in (filters.row, filters.other)
     )
+    lost = '<p class="note">The address names a row that is not, or no longer, in the results.</p>'
     if row is None:
-        return '<p class="note">The address names a row that is not, or no longer, in the results.</p>'
-    return detail_html(folder, row, other, every, to)
+        return lost
+    told = lost if filters.other and other is None else ""
+    return told + detail_html(folder, row, other, every, address.link(filters, row="", other=""))
 
 
 def save(folder: Path, query: str) -> str:
@@ -145,14 +148,19 @@ def build_tab(folder: Path = OUT) -> None:
             )
             which = [("best of each protocol", address.BEST), ("every combination", address.EVERY)]
             rows = gr.Dropdown(which, value=address.BEST, label="Measured rows", filterable=False, min_width=180)
-        parts["about"], parts["sheet"], parts["note"] = gr.HTML(), gr.HTML(elem_id="lb-rows"), gr.HTML()
+        parts["about"], parts["sheet"], parts["detail"] = (
+            gr.HTML(),
+            gr.HTML(elem_id="lb-rows"),
+            gr.HTML(elem_id="lb-detail"),
+        )
+        parts["note"] = gr.HTML()
         with gr.Row():
             parts["save"] = gr.Button("Download (CSV)", size="md", scale=0, min_width=320)
             file = gr.DownloadButton(visible="hidden", elem_id="lb-file")
         with gr.Accordion("Columns", open=False):
             choices = [(column.title, name) for name, column in sheet.CHOICES.items()]
             chosen = gr.CheckboxGroup(choices, show_label=False, elem_classes="lb-controls")
-        parts["detail"], parts["examples"] = gr.HTML(elem_id="lb-detail"), gr.HTML()
+        parts["studies"] = gr.HTML()
         axes = [(title, name) for name, (title, _) in table.AXES.items()]
         axis = gr.Radio(axes, value=axes[0][1], label="Plot accuracy against", elem_classes="lb-controls")
         parts["plot"], parts["missing"] = gr.HTML(), gr.HTML()
@@ -166,7 +174,7 @@ def _react(
 ) -> None:
     """What happens when the tab is opened, the address changes, a filter is changed, the download is asked for."""
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-    here: dict[str, Any] = quiet | {"js": "() => [leaderboard.query()]"}
+    here: dict[str, Any] = quiet | {"js": "() => [leaderboard.query()]", "trigger_mode": "always_last"}
 
     def show(said: str) -> dict[Any, Any]:
         return {parts[name]: content for name, content in view(folder, said).items()}
@@ -181,9 +189,9 @@ def _react(
             raise gr.Error(escape(str(error), quote=False), duration=None, print_exception=False) from error
 
     panels_all = list(parts.values())
-    gr.on([tab.select, steps["back"].click], anew, query, [*panels_all, *filters], trigger_mode="always_last", **here)
-    shown = steps["go"].click(show, query, panels_all, trigger_mode="always_last", **here)
-    shown.then(None, js="() => setTimeout(() => leaderboard.shown(), 50)")
+    again = gr.on([tab.select, steps["back"].click], anew, query, [*panels_all, *filters], **here)
+    for shown in (again, steps["go"].click(show, query, panels_all, **here)):
+        shown.then(None, js="() => setTimeout(() => leaderboard.shown(), 50)")
     changed = [part.input for part in filters]
     gr.on(changed, None, filters, None, js="(...chosen) => leaderboard.choose(chosen)")
     parts["save"].click(saved, query, file, **here).success(None, js="() => leaderboard.save()")

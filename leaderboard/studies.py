@@ -1,0 +1,92 @@
+"""Further tables of a data set, each of its own file: a few examples, unknown signs, disturbed clips.
+
+Text from files is escaped.
+"""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from leaderboard import table
+from leaderboard.panels import html_table
+from leaderboard.results import KEY
+from leaderboard.sheet import system_name
+
+FEW = """Signs that the network never learned, told apart by a few examples of each. <b>By</b>: the nearest mean of
+the examples (prototype), a linear probe, or, as a baseline without a network, dynamic time warping. <b>Shots</b>:
+examples of each gloss. <b>Glosses</b>: among how many is chosen. Means of 20 draws; intervals resample signers."""
+UNKNOWN = """Whether a sign outside the vocabulary is told as one. <b>AUROC</b>: how often an unknown clip scores below
+a known one; 0.5 is chance. <b>Known passed</b>, <b>unknown flagged</b>: at the threshold that nine tenths of the known
+validation clips reach."""
+DISTURBED = """Top-1 in percent on the same clips, disturbed: single joints missing, both hands missing in a share of
+frames, noise on each joint (on a canvas of 512 pixels), fewer frames. <b>Undisturbed</b>: as in the sheet; the weights
+of the streams stay those. An opened row has the intervals."""
+
+
+def studies_html(folder: Path, dataset: str) -> str:
+    """All tables that there are of a data set. Raises UserError where a file cannot be read."""
+    makers = ((table.fewshot, fewshot_html), (table.unknown, unknown_html), (table.robustness, robustness_html))
+    return "".join(make(table.filtered(read(folder), dataset)) for read, make in makers)
+
+
+def _card(title: str, about: str, commands: Iterable[str], heads: Sequence[str], rows: Iterable[Sequence[str]],
+          numeric: Iterable[int]) -> str:  # fmt: skip
+    """A table with what it says and how it is made. about: HTML; everything else is escaped."""
+    lines, made = list(rows), [text for text in dict.fromkeys(commands) if text]
+    if not lines:
+        return ""
+    how = "".join(f"<pre>{escape(text)}</pre>" for text in made)
+    told = html_table(heads, lines, list(numeric))
+    return f"""<div class="card lb"><h3>{escape(title)}</h3><p class="quiet small">{about}</p>
+<div class="long" tabindex="0" role="region" aria-label="{escape(title)}">{told}</div>{how}</div>"""
+
+
+def fewshot_html(rows: pd.DataFrame) -> str:
+    """Signs known by a few examples; empty where none were measured."""
+    lines = [
+        (row.protocol, row.system, table.stream_label(row.streams), row.examples, f"{row.shots:.0f}",
+         f"{row.ways:.0f}", table.number(row.n), table.percent(row.top1), table.interval(row.top1_lo, row.top1_hi),
+         table.percent(row.top5))
+        for row in rows.sort_values(["protocol", "shots", "top1"], ascending=[True, True, False]).itertuples()
+    ]  # fmt: skip
+    heads = ("Protocol", "By", "Streams", "Examples of", "Shots", "Glosses", "Clips", "Top-1 %", "95 %", "Top-5 %")
+    return _card("A few examples", FEW, rows["command"], heads, lines, range(4, 10))
+
+
+def unknown_html(rows: pd.DataFrame) -> str:
+    """Signs outside the vocabulary; empty where none were measured."""
+    lines = [
+        (row.protocol, row.score, table.stream_label(row.streams), table.number(row.known), table.number(row.unknown),
+         table.number(row.auroc, 3), f"{table.number(row.auroc_lo, 3)} – {table.number(row.auroc_hi, 3)}",
+         table.percent(row.passed), table.percent(row.flagged), table.interval(row.flagged_lo, row.flagged_hi))
+        for row in rows.sort_values(["protocol", "auroc"], ascending=[True, False]).itertuples()
+    ]  # fmt: skip
+    heads = ("Protocol", "Score", "Streams", "Known", "Unknown", "AUROC", "95 %", "Known passed %",
+             "Unknown flagged %", "95 %")  # fmt: skip
+    return _card("Unknown signs", UNKNOWN, rows["command"], heads, lines, range(3, 10))
+
+
+def robustness_html(rows: pd.DataFrame) -> str:
+    """A line for each system and protocol, a column for each disturbance; empty where none was measured."""
+    if rows.empty:
+        return ""
+    kinds = [name for name in dict.fromkeys(zip(rows["disturbance"], rows["level"], strict=True)) if name[0] != "none"]
+    lines = []
+    for names, part in rows.groupby(list(KEY), sort=False):
+        found = {(row.disturbance, row.level): row for row in part.itertuples()}
+        plain = next((row for (kind, _), row in found.items() if kind == "none"), None)
+        cells = [plain, *(found.get(kind) for kind in kinds)]
+        key = dict(zip(KEY, names, strict=True))
+        lines.append((key["protocol"], system_name(key["streams"], key["fusion"]), part["n"].max(), cells))
+    lines.sort(key=lambda line: (line[0], -_top1(line[3][0])))
+    heads = ("Protocol", "System", "Clips", "Undisturbed", *(f"{kind} {table.level(kind, at)}" for kind, at in kinds))
+    shown = [(*line[:2], table.number(line[2]), *(table.percent(_top1(cell)) for cell in line[3])) for line in lines]
+    commands = [f"python eval/run_all.py --datasets {name} --robustness" for name in rows["dataset"].unique()]
+    return _card("Disturbed clips", DISTURBED, commands, heads, shown, range(2, len(heads)))
+
+
+def _top1(row: Any) -> float:
+    return float("nan") if row is None else float(row.top1_instance)
