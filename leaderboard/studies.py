@@ -28,7 +28,7 @@ of the streams stay those. An opened row has the intervals."""
 
 def studies_html(folder: Path, dataset: str) -> str:
     """All tables that there are of a data set. Raises UserError where a file cannot be read."""
-    makers = ((table.fewshot, fewshot_html), (table.unknown, unknown_html), (table.robustness, robustness_html))
+    makers = ((table.fewshot, fewshot_html), (table.unknown, unknown_html), (table.robustness, disturbed_html))
     return "".join(make(table.filtered(read(folder), dataset)) for read, make in makers)
 
 
@@ -69,7 +69,7 @@ def unknown_html(rows: pd.DataFrame) -> str:
     return _card("Unknown signs", UNKNOWN, rows["command"], heads, lines, range(3, 10))
 
 
-def robustness_html(rows: pd.DataFrame) -> str:
+def disturbed_html(rows: pd.DataFrame) -> str:
     """A line for each system and protocol, a column for each disturbance; empty where none was measured."""
     if rows.empty:
         return ""
