@@ -58,6 +58,7 @@ def test_a_results_file_that_cannot_be_read_is_a_sentence_on_the_page(folder):
     (folder / "results.csv").write_text(f"a,{HOSTILE}\n1\n")
     shown = view(folder)
     assert "lacks the column dataset" in shown["status"] and not ours(shown) and len(lines(shown)) > 50
+    assert panels.NO_ROW in view(folder, search="joint equal")["sheet"]  # which no published row has
     write(folder, [row()])
     (folder / "submitted.csv").write_text(f"a,{HOSTILE}\n1\n")
     shown = view(folder, dataset="WLASL100", row="WLASL100:test:joint:none")
