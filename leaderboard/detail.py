@@ -16,7 +16,7 @@ from dsta.common import UserError
 from leaderboard import table
 from leaderboard.chart import Point, chart, grid
 from leaderboard.pairs import compare, sentence
-from leaderboard.panels import html_table
+from leaderboard.panels import html_table, save_html
 from leaderboard.scores import RowScores, measured_scores, submitted_scores
 from leaderboard.sheet import CHOICES, MEASURED
 
@@ -140,6 +140,7 @@ def confusion_html(scores: RowScores) -> str:
         every.append((names[place], f"{right[place]} of {counts[place]}", f"{within[place]}", taken))
     return f"""<h4>All {len(every)} glosses, the hardest first</h4>
 {searched(html_table(("Gloss", "Right", "In first 5", "Taken for"), every, (1, 2)), "a gloss")}
+{save_html("answers", "Download its answers, clip by clip (CSV)")}
 <details><summary>Confusion matrix, {k} × {k}</summary><div class="scroll">{_matrix(matrix, names)}</div>
 <p class="quiet small">A row for each true gloss, a column for each answer, in alphabetical order; point at a square to
 read it. From the scores that ship, in half precision: a clip in a near tie may stand elsewhere than in the row.</p>

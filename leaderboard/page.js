@@ -5,6 +5,7 @@ window.leaderboard = {
   names: ["dataset", "protocol", "search", "rows", "columns", "axis"],
   defaults: {dataset: "all", protocol: "any", search: "", rows: "best", columns: "", axis: "latency_ms"},
   told: "",  // the address that is shown
+  file: "",  // which file was asked for; empty for the rows of the sheet
 
   query() {
     return location.search;
@@ -87,6 +88,13 @@ window.leaderboard = {
     this.told = location.search;
   },
 
+  // The address, and which file of it is asked for.
+  asking() {
+    const asked = `${location.search || "?"}&file=${this.file}`;
+    this.file = "";
+    return asked;
+  },
+
   // Clicks the hidden button that holds the file, once gradio has given it its address.
   save() {
     setTimeout(() => document.querySelector("#lb-file").click(), 50);
@@ -112,6 +120,12 @@ document.addEventListener("click", event => {
     const theme = [...parts].filter(([part]) => part.startsWith("__"));
     const address = new URLSearchParams([...(tab === leaderboard.tabs()[0] ? [] : [["tab", name]]), ...theme]);
     history.pushState(null, "", `${location.pathname}${address.size ? `?${address}` : ""}`);
+    return;
+  }
+  const file = event.target.closest("[data-lb-file]");
+  if (file) {
+    leaderboard.file = file.dataset.lbFile;
+    document.querySelector("#lb-take").click();
     return;
   }
   const link = event.target.closest("a[data-lb]") ?? event.target.closest("#lb-rows tbody tr")?.querySelector("a[data-row]");

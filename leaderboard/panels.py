@@ -26,8 +26,9 @@ SHEET_TEXT = """<p class="quiet small">A click on a head sorts, a click on a sys
 are, people or sources are resampled whole. <b>Weights</b> of the streams: <i>published</i> ones were tuned by their
 authors on the labels they report, <i>equal</i> ones on nothing, <i>fitted</i> ones on validation clips alone. Published
 figures of another protocol, or an unknown one, cannot be compared; <i>not possible at n=</i>: no number of hits among
-that many clips gives the figure; <s>struck through</s>: its authors took it back.
-To add a row, see docs/submit.md.</p>"""
+that many clips gives the figure; <s>struck through</s>: its authors took it back. Scores of single clips ship with the
+rows: <code>python eval/recompute.py</code> makes these again, without data or weights. To add a row, see
+docs/submit.md.</p>"""
 BEST = """<p class="quiet small">Of the measured rows, the best of each dataset and protocol, <b>chosen on the clips it
 is scored on</b>, hence a little flattering: ask for every combination to see all of them.</p>"""
 NO_ROW = '<p class="note">No row fits these filters.</p>'
@@ -59,12 +60,18 @@ def html_table(headers: Sequence[str], rows: Iterable[Sequence[str]], numeric: S
     return f'<div class="scroll"><table><tr>{line(headers, "th")}</tr>{body}</table></div>'
 
 
+def save_html(kind: str, words: str = "Download (CSV)") -> str:
+    """What gives a file of leaderboard/download.py when it is clicked."""
+    return f'<button type="button" data-lb-file="{kind}">{words}</button>'
+
+
 def about_html(facts: DatasetFacts, rows: pd.DataFrame) -> str:
     """What a data set is; its best measured and published figures, and whether these can be compared.
 
     rows: of the sheet, of this data set.
     """
-    said = {"Language": facts.language, "Glosses": facts.glosses, "Clips": facts.clips, "Signers": facts.signers}
+    language = f"{facts.language} Sign Language" if facts.language else ""
+    said = {"Language": language, "Glosses": facts.glosses, "Clips": facts.clips, "Signers": facts.signers}
     said |= {"Split": facts.split, "Licence": facts.licence}
     known = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in said.items() if text)
     known += f"<dt>Link</dt><dd>{_link(facts.url)}</dd>" if facts.url else ""
@@ -78,16 +85,17 @@ def _link(url: str) -> str:
 
 
 def _best_measured(facts: DatasetFacts, measured: pd.DataFrame) -> str:
+    how = f"<p>{escape(facts.get)}</p><pre>{escape(facts.command)}</pre>" if facts.command else ""
     if measured.empty:
-        how = f"<p>{escape(facts.get)}</p><pre>{escape(facts.command)}</pre>" if facts.command else ""
         return f"<h4>Not measured here: its data are not here</h4>{how}"
+    data = f"<details><summary>How to get its data</summary>{how}</details>" if how else ""
     row = next(measured.itertuples())
     span = table.interval(row.top1_instance_lo, row.top1_instance_hi)
     clips = f"{table.number(row.n)} clips, {escape(row.protocol)}"
     many = int(((measured["protocol"] == row.protocol) & measured["top1_instance"].notna()).sum())
     picked = f", the best of {many} combinations on these very clips, hence a little flattering" if many > 1 else ""
     return f"""<h4>Best measured</h4><p><b>{table.percent(row.top1_instance)} %</b> ({span}) – {escape(row.system)};
-{clips}{picked}.</p><pre>{escape(row.command)}</pre>"""
+{clips}{picked}.</p><pre>{escape(row.command)}</pre>{data}"""
 
 
 def _best_published(name: str, published: pd.DataFrame, measured: pd.DataFrame) -> str:

@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 
 from leaderboard import table
-from leaderboard.panels import html_table
+from leaderboard.panels import html_table, save_html
 from leaderboard.results import KEY
 from leaderboard.sheet import system_name
 
+TITLES = {"fewshot": "A few examples", "unknown": "Unknown signs", "robustness": "Disturbed clips"}
 FEW = """Signs that the network never learned, told apart by a few examples of each. <b>By</b>: the nearest mean of
 the examples (prototype), a linear probe, or, as a baseline without a network, dynamic time warping. <b>Shots</b>:
 examples of each gloss. <b>Glosses</b>: among how many is chosen. Means of 20 draws; intervals resample signers."""
@@ -32,16 +33,17 @@ def studies_html(folder: Path, dataset: str) -> str:
     return "".join(make(table.filtered(read(folder), dataset)) for read, make in makers)
 
 
-def _card(title: str, about: str, commands: Iterable[str], heads: Sequence[str], rows: Iterable[Sequence[str]],
+def _card(file: str, about: str, commands: Iterable[str], heads: Sequence[str], rows: Iterable[Sequence[str]],
           numeric: Iterable[int]) -> str:  # fmt: skip
-    """A table with what it says and how it is made. about: HTML; everything else is escaped."""
+    """A table with what it says and how it is made. file: of TITLES, and of the download; about: HTML; everything else
+    is escaped."""
     lines, made = list(rows), [text for text in dict.fromkeys(commands) if text]
     if not lines:
         return ""
     how = "".join(f"<pre>{escape(text)}</pre>" for text in made)
     told = html_table(heads, lines, list(numeric))
-    return f"""<div class="card lb"><h3>{escape(title)}</h3><p class="quiet small">{about}</p>
-<div class="long" tabindex="0" role="region" aria-label="{escape(title)}">{told}</div>{how}</div>"""
+    return f"""<div class="card lb"><h3>{TITLES[file]}</h3><p class="quiet small">{about}</p>
+<div class="long">{told}</div>{how}{save_html(file)}</div>"""
 
 
 def fewshot_html(rows: pd.DataFrame) -> str:
@@ -53,7 +55,7 @@ def fewshot_html(rows: pd.DataFrame) -> str:
         for row in rows.sort_values(["protocol", "shots", "top1"], ascending=[True, True, False]).itertuples()
     ]  # fmt: skip
     heads = ("Protocol", "By", "Streams", "Examples of", "Shots", "Glosses", "Clips", "Top-1 %", "95 %", "Top-5 %")
-    return _card("A few examples", FEW, rows["command"], heads, lines, range(4, 10))
+    return _card("fewshot", FEW, rows["command"], heads, lines, range(4, 10))
 
 
 def unknown_html(rows: pd.DataFrame) -> str:
@@ -66,7 +68,7 @@ def unknown_html(rows: pd.DataFrame) -> str:
     ]  # fmt: skip
     heads = ("Protocol", "Score", "Streams", "Known", "Unknown", "AUROC", "95 %", "Known passed %",
              "Unknown flagged %", "95 %")  # fmt: skip
-    return _card("Unknown signs", UNKNOWN, rows["command"], heads, lines, range(3, 10))
+    return _card("unknown", UNKNOWN, rows["command"], heads, lines, range(3, 10))
 
 
 def disturbed_html(rows: pd.DataFrame) -> str:
@@ -85,7 +87,7 @@ def disturbed_html(rows: pd.DataFrame) -> str:
     heads = ("Protocol", "System", "Clips", "Undisturbed", *(f"{kind} {table.level(kind, at)}" for kind, at in kinds))
     shown = [(*line[:2], table.number(line[2]), *(table.percent(_top1(cell)) for cell in line[3])) for line in lines]
     commands = [f"python eval/run_all.py --datasets {name} --robustness" for name in rows["dataset"].unique()]
-    return _card("Disturbed clips", DISTURBED, commands, heads, shown, range(2, len(heads)))
+    return _card("robustness", DISTURBED, commands, heads, shown, range(2, len(heads)))
 
 
 def _top1(row: Any) -> float:

@@ -12,13 +12,14 @@ from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gradio as gr
 import pandas as pd
 from gradio.utils import get_upload_folder
 
 from dsta.common import UserError
-from leaderboard import address, panels, sheet, table
+from leaderboard import address, download, panels, sheet, table
 from leaderboard.address import Filters
 from leaderboard.datasets import facts
 from leaderboard.detail import detail_html
@@ -115,14 +116,17 @@ def _opened(folder: Path, filters: Filters, every: pd.DataFrame) -> str:
 
 
 def save(folder: Path, query: str) -> str:
-    """The chosen rows, complete -> a new CSV file, which gradio deletes in time. Raises UserError."""
+    """What an address asks for -> a new CSV file, which gradio deletes in time. Beside what decides the view it has
+    `file`, one of download.KINDS; by default the chosen rows, complete. Raises UserError."""
     filters, _ = asked(folder, query)
-    rows = table.filtered(all_entries(folder), filters.dataset, filters.protocol, filters.search)
+    said = dict(parse_qsl(query.lstrip("?"))).get("file", "")
+    kind = said if said in download.KINDS else download.ROWS
+    text = download.csv_of(folder, kind, filters, all_entries(folder))
     name = "".join(letter if letter.isalnum() else "-" for letter in filters.dataset)
     cache = Path(get_upload_folder())  # what lies there, gradio serves and, after a while, deletes
     cache.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(dir=cache)) / f"leaderboard-{name}.csv"
-    path.write_text(sheet.csv_text(rows), encoding="utf-8", newline="")
+    path = Path(tempfile.mkdtemp(dir=cache)) / f"{kind}-{name}.csv"
+    path.write_text(text, encoding="utf-8", newline="")
     return str(path)
 
 
@@ -165,7 +169,7 @@ def build_tab(folder: Path = OUT) -> None:
         axis = gr.Radio(axes, value=axes[0][1], label="Plot accuracy against", elem_classes="lb-controls")
         parts["plot"], parts["missing"] = gr.HTML(), gr.HTML()
         query = gr.Textbox(visible=False)
-        steps = {name: gr.Button(visible="hidden", elem_id=f"lb-{name}") for name in ("go", "back")}
+        steps = {name: gr.Button(visible="hidden", elem_id=f"lb-{name}") for name in ("go", "back", "take")}
     _react(folder, tab, [dataset, protocol, search, rows, chosen, axis], parts, query, file, steps)
 
 
@@ -174,6 +178,7 @@ def _react(
 ) -> None:
     """What happens when the tab is opened, the address changes, a filter is changed, the download is asked for."""
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
+    asking: dict[str, Any] = quiet | {"js": "() => [leaderboard.asking()]"}
     here: dict[str, Any] = quiet | {"js": "() => [leaderboard.query()]", "trigger_mode": "always_last"}
 
     def show(said: str) -> dict[Any, Any]:
@@ -194,4 +199,5 @@ def _react(
         shown.then(None, js="() => setTimeout(() => leaderboard.shown(), 50)")
     changed = [part.input for part in filters]
     gr.on(changed, None, filters, None, js="(...chosen) => leaderboard.choose(chosen)")
-    parts["save"].click(saved, query, file, **here).success(None, js="() => leaderboard.save()")
+    taken = gr.on([parts["save"].click, steps["take"].click], saved, query, file, **asking)
+    taken.success(None, js="() => leaderboard.save()")

@@ -193,19 +193,33 @@ def test_all_text_from_files_is_escaped(tmp_path):
         assert not any("<img" in text for text in texts)
 
 
-def test_the_download_holds_what_the_filters_leave(folder):
-    path = Path(tab.save(folder, "?dataset=WLASL100&protocol=test&search=python"))
+def saved(folder, query):
+    """The name and the lines of a download."""
+    path = Path(tab.save(folder, query))
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            found = list(csv.DictReader(file))
-        assert [(line["kind"], line["streams"], float(line["top1_instance"])) for line in found] == [
-            ("measured", "joint+bone", 0.7), ("measured", "joint", 0.6),
-        ]  # fmt: skip
-        assert path.name == "leaderboard-WLASL100.csv"
         assert path.is_relative_to(gr.HTML(render=False).GRADIO_CACHE)  # where gradio deletes it in time
+        with path.open(encoding="utf-8", newline="") as file:
+            return path.name, list(csv.DictReader(file))
     finally:
         path.unlink()
         path.parent.rmdir()
+
+
+def test_the_download_holds_what_the_filters_leave(folder):
+    name, found = saved(folder, "?dataset=WLASL100&protocol=test&search=python&file=")
+    assert [(line["kind"], line["streams"], float(line["top1_instance"])) for line in found] == [
+        ("measured", "joint+bone", 0.7), ("measured", "joint", 0.6),
+    ]  # fmt: skip
+    assert name == "leaderboard-WLASL100.csv"
+    assert saved(folder, f"?dataset=WLASL100&protocol=test&search=python&file={HOSTILE}") == (name, found)
+
+
+def test_each_further_table_can_be_downloaded(folder):
+    few = dict.fromkeys(FEWSHOT_COLUMNS, "") | dict(dataset="WLASL100", streams="joint", shots=3, n=5, ways=2, top1=0.7)
+    write(folder, [few, few | dict(dataset="zoo", shots=1)], "fewshot.csv")
+    assert 'data-lb-file="fewshot"' in view(folder, dataset="WLASL100")["studies"]
+    name, found = saved(folder, "?dataset=WLASL100&search=nothing&file=fewshot")
+    assert name == "fewshot-WLASL100.csv" and [(line["shots"], line["top1"]) for line in found] == [("3.0", "0.7")]
 
 
 def test_the_plot_draws_each_interval_where_it_lies(folder):
