@@ -12,7 +12,6 @@ import pandas as pd
 
 from leaderboard import table
 from leaderboard.panels import html_table, save_html
-from leaderboard.results import KEY
 from leaderboard.sheet import system_name
 
 TITLES = {"fewshot": "A few examples", "unknown": "Unknown signs", "robustness": "Disturbed clips"}
@@ -73,19 +72,18 @@ def unknown_html(rows: pd.DataFrame) -> str:
 
 def disturbed_html(rows: pd.DataFrame) -> str:
     """A line for each system and protocol, a column for each disturbance; empty where none was measured."""
-    if rows.empty:
-        return ""
-    kinds = [name for name in dict.fromkeys(zip(rows["disturbance"], rows["level"], strict=True)) if name[0] != "none"]
+    found: dict[tuple[str, ...], dict[tuple[str, str], Any]] = {}
+    for row in rows.itertuples():
+        found.setdefault((row.protocol, row.streams, row.fusion), {})[row.disturbance, row.level] = row
+    kinds = list(dict.fromkeys(kind for each in found.values() for kind in each if kind[0] != "none"))
     lines = []
-    for names, part in rows.groupby(list(KEY), sort=False):
-        found = {(row.disturbance, row.level): row for row in part.itertuples()}
-        plain = next((row for (kind, _), row in found.items() if kind == "none"), None)
-        cells = [plain, *(found.get(kind) for kind in kinds)]
-        key = dict(zip(KEY, names, strict=True))
-        lines.append((key["protocol"], system_name(key["streams"], key["fusion"]), part["n"].max(), cells))
-    lines.sort(key=lambda line: (line[0], -_top1(line[3][0])))
+    for (protocol, streams, fusion), each in found.items():
+        plain = next((row for (kind, _), row in each.items() if kind == "none"), None)
+        cells = [_top1(row) for row in (plain, *(each.get(kind) for kind in kinds))]
+        clips = table.number(max(row.n for row in each.values()))
+        lines.append((protocol, -cells[0], system_name(streams, fusion), clips, *map(table.percent, cells)))
+    shown = [(protocol, *rest) for protocol, _, *rest in sorted(lines, key=lambda line: line[:2])]
     heads = ("Protocol", "System", "Clips", "Undisturbed", *(f"{kind} {table.level(kind, at)}" for kind, at in kinds))
-    shown = [(*line[:2], table.number(line[2]), *(table.percent(_top1(cell)) for cell in line[3])) for line in lines]
     commands = [f"python eval/run_all.py --datasets {name} --robustness" for name in rows["dataset"].unique()]
     return _card("robustness", DISTURBED, commands, heads, shown, range(2, len(heads)))
 
