@@ -68,6 +68,14 @@ window.leaderboard = {
     this.go(parts, chosen[2] !== before);
   },
 
+  // The server has answered. has: which address, and which panels the browser now has. Where the address has changed in
+  // the meantime, answers may have come in another order, and the panels be of several: all are asked for anew.
+  answered(has) {
+    const late = has.split("\n")[0] !== location.search;
+    setTimeout(() => late ? document.querySelector("#lb-go").click() : this.shown(), 50);
+    return late ? "" : has;
+  },
+
   // The server has shown what the address asks for: other rows begin at the top of the sheet; the open row is marked in
   // it; details that have just come are put into view, and who closes them is back at their row.
   shown() {

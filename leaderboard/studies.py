@@ -22,14 +22,19 @@ UNKNOWN = """Whether a sign outside the vocabulary is told as one. <b>AUROC</b>:
 a known one; 0.5 is chance. <b>Known passed</b>, <b>unknown flagged</b>: at the threshold that nine tenths of the known
 validation clips reach."""
 DISTURBED = """Top-1 in percent on the same clips, disturbed: single joints missing, both hands missing in a share of
-frames, noise on each joint (on a canvas of 512 pixels), fewer frames. <b>Undisturbed</b>: as in the sheet; the weights
-of the streams stay those. An opened row has the intervals."""
+frames, noise on each joint (on a canvas of 512 pixels), fewer frames. The weights of the streams stay those for
+undisturbed ones. As in the sheet, the best of each protocol or every combination. An opened row has the intervals."""
 
 
-def studies_html(folder: Path, dataset: str) -> str:
-    """All tables that there are of a data set. Raises UserError where a file cannot be read."""
-    makers = ((table.fewshot, fewshot_html), (table.unknown, unknown_html), (table.robustness, disturbed_html))
-    return "".join(make(table.filtered(read(folder), dataset)) for read, make in makers)
+def studies_html(folder: Path, dataset: str, protocol: str = table.ANY, best: bool = False) -> str:
+    """All tables that there are of a data set. best: of disturbed clips, the best system of each protocol alone.
+
+    Raises UserError where a file cannot be read.
+    """
+    few, far, hard = (
+        table.filtered(read(folder), dataset, protocol) for read in (table.fewshot, table.unknown, table.robustness)
+    )
+    return fewshot_html(few) + unknown_html(far) + disturbed_html(hard, best)
 
 
 def _card(file: str, about: str, commands: Iterable[str], heads: Sequence[str], rows: Iterable[Sequence[str]],
@@ -70,8 +75,9 @@ def unknown_html(rows: pd.DataFrame) -> str:
     return _card("unknown", UNKNOWN, rows["command"], heads, lines, range(3, 10))
 
 
-def disturbed_html(rows: pd.DataFrame) -> str:
-    """A line for each system and protocol, a column for each disturbance; empty where none was measured."""
+def disturbed_html(rows: pd.DataFrame, best: bool = False) -> str:
+    """A line for each system and protocol, or for the best of each, a column for each disturbance; empty where none was
+    measured."""
     found: dict[tuple[str, ...], dict[tuple[str, str], Any]] = {}
     for row in rows.itertuples():
         found.setdefault((row.protocol, row.streams, row.fusion), {})[row.disturbance, row.level] = row
@@ -82,7 +88,9 @@ def disturbed_html(rows: pd.DataFrame) -> str:
         cells = [_top1(row) for row in (plain, *(each.get(kind) for kind in kinds))]
         clips = table.number(max(row.n for row in each.values()))
         lines.append((protocol, -cells[0], system_name(streams, fusion), clips, *map(table.percent, cells)))
-    shown = [(protocol, *rest) for protocol, _, *rest in sorted(lines, key=lambda line: line[:2])]
+    lines.sort(key=lambda line: line[:2])
+    first = {line[0]: line for line in reversed(lines)}
+    shown = [(line[0], *line[2:]) for line in lines if not best or line is first[line[0]]]
     heads = ("Protocol", "System", "Clips", "Undisturbed", *(f"{kind} {table.level(kind, at)}" for kind, at in kinds))
     commands = [f"python eval/run_all.py --datasets {name} --robustness" for name in rows["dataset"].unique()]
     return _card("robustness", DISTURBED, commands, heads, shown, range(2, len(heads)))

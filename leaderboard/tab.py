@@ -7,6 +7,7 @@ opened, and again when they have changed. Everything is drawn here, nothing is l
 """
 
 import functools
+import hashlib
 import tempfile
 from dataclasses import replace
 from html import escape
@@ -64,13 +65,13 @@ def view(folder: Path, query: str) -> dict[str, Any]:
     try:
         every = all_entries(folder)
         detail = _opened(folder, filters, every)
-        further = "" if filters.dataset == table.ALL else studies_html(folder, filters.dataset)
+        whole, best = filters.dataset == table.ALL, filters.rows == address.BEST
+        further = "" if whole else studies_html(folder, filters.dataset, filters.protocol, best)
     except UserError as error:
         bad = f'<div class="card"><h3>The results cannot be shown</h3><p>{escape(str(error))}</p></div>'
         return dict.fromkeys(("about", "sheet", "note", "detail", "studies", "plot", "missing"), "") | {"status": bad}
     rows = table.filtered(every, filters.dataset, filters.protocol, filters.search)
     shown = rows if filters.rows == address.EVERY else sheet.shortened(rows)
-    whole = filters.dataset == table.ALL
     measured = found.rows if found else every.iloc[:0].assign(status="", reason="")
     good = rows[rows["kind"] == sheet.MEASURED]
     if filters.page > (last := sheet.pages(len(shown))):
@@ -81,13 +82,21 @@ def view(folder: Path, query: str) -> dict[str, Any]:
         "status": status + told,
         "about": "" if whole else panels.about_html(facts(filters.dataset), every[every["dataset"] == filters.dataset]),
         "sheet": _sheet(shown, filters),
-        "note": (panels.BEST if filters.rows == address.BEST else "") + panels.SHEET_TEXT,
+        "note": (panels.BEST if best else "") + panels.SHEET_TEXT,
         "detail": detail,
         "studies": further,
         "plot": panels.plot_html(good, filters.axis, whole) if len(good) else "",
         "missing": panels.missing_html(table.filtered(measured, filters.dataset, filters.protocol, filters.search)),
         "save": gr.Button(f"Download {table.number(len(rows))} rows (CSV)", interactive=len(rows) > 0),
     }
+
+
+def unlike(content: dict[str, Any], has: str) -> tuple[dict[str, Any], str]:
+    """Of the panels those that the browser does not have, and what it has then. has: a line `panel hash` for each."""
+    texts = {name: text for name, text in content.items() if isinstance(text, str)}
+    lines = {name: f"{name} {hashlib.sha256(text.encode()).hexdigest()}" for name, text in texts.items()}
+    known = has.splitlines()
+    return {name: part for name, part in content.items() if lines.get(name) not in known}, "\n".join(lines.values())
 
 
 def _sheet(rows: pd.DataFrame, filters: Filters) -> str:
@@ -168,24 +177,31 @@ def build_tab(folder: Path = OUT) -> None:
         axes = [(title, name) for name, (title, _) in table.AXES.items()]
         axis = gr.Radio(axes, value=axes[0][1], label="Plot accuracy against", elem_classes="lb-controls")
         parts["plot"], parts["missing"] = gr.HTML(), gr.HTML()
-        query = gr.Textbox(visible=False)
+        query, there = gr.Textbox(visible=False), gr.Textbox("", visible=False)
         steps = {name: gr.Button(visible="hidden", elem_id=f"lb-{name}") for name in ("go", "back", "take")}
-    _react(folder, tab, [dataset, protocol, search, rows, chosen, axis], parts, query, file, steps)
+    _react(folder, tab, [dataset, protocol, search, rows, chosen, axis], parts, (query, there), file, steps)
 
 
 def _react(
-    folder: Path, tab: gr.Tab, filters: list[Any], parts: dict[str, Any], query: Any, file: Any, steps: dict[str, Any]
-) -> None:
-    """What happens when the tab is opened, the address changes, a filter is changed, the download is asked for."""
+    folder: Path, tab: gr.Tab, filters: list[Any], parts: dict[str, Any], asks: tuple[Any, Any], file: Any,
+    steps: dict[str, Any],
+) -> None:  # fmt: skip
+    """What happens when the tab is opened, the address changes, a filter is changed, the download is asked for.
+
+    asks: hidden parts; one holds the address, the other what the browser has: the address that was answered last, and
+    which panels (`unlike`).
+    """
+    query, there = asks
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
     asking: dict[str, Any] = quiet | {"js": "() => [leaderboard.asking()]"}
-    here: dict[str, Any] = quiet | {"js": "() => [leaderboard.query()]", "trigger_mode": "always_last"}
+    here: dict[str, Any] = quiet | {"js": "(_, has) => [leaderboard.query(), has]", "trigger_mode": "always_last"}
 
-    def show(said: str) -> dict[Any, Any]:
-        return {parts[name]: content for name, content in view(folder, said).items()}
+    def show(said: str, has: str) -> dict[Any, Any]:
+        content, new = unlike(view(folder, said), has)
+        return {parts[name]: part for name, part in content.items()} | {there: f"{said}\n{new}"}
 
-    def anew(said: str) -> dict[Any, Any]:
-        return show(said) | dict(zip(filters, controls(folder, said), strict=True))
+    def anew(said: str, has: str) -> dict[Any, Any]:
+        return show(said, has) | dict(zip(filters, controls(folder, said), strict=True))
 
     def saved(said: str) -> str:
         try:
@@ -193,10 +209,10 @@ def _react(
         except UserError as error:
             raise gr.Error(escape(str(error), quote=False), duration=None, print_exception=False) from error
 
-    panels_all = list(parts.values())
-    again = gr.on([tab.select, steps["back"].click], anew, query, [*panels_all, *filters], **here)
-    for shown in (again, steps["go"].click(show, query, panels_all, **here)):
-        shown.then(None, js="() => setTimeout(() => leaderboard.shown(), 50)")
+    asked_with, shows = [query, there], [*parts.values(), there]
+    again = gr.on([tab.select, steps["back"].click], anew, asked_with, [*shows, *filters], **here)
+    for shown in (again, steps["go"].click(show, asked_with, shows, **here)):
+        shown.success(None, there, there, js="has => leaderboard.answered(has)")
     changed = [part.input for part in filters]
     gr.on(changed, None, filters, None, js="(...chosen) => leaderboard.choose(chosen)")
     taken = gr.on([parts["save"].click, steps["take"].click], saved, query, file, **asking)

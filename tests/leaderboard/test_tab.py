@@ -171,7 +171,7 @@ def test_disturbed_clips_are_a_line_for_each_system_and_a_column_for_each_distur
     rows = [disturbed("joint", "none", "0.000000", 0.6), disturbed("joint", "joints missing", "0.100000", 0.45)]
     rows += [disturbed("bone", "none", "0.000000", 0.7), disturbed("bone", HOSTILE, "5.000000", 0.35)]
     write(folder, rows, "robustness.csv")
-    shown = view(folder, dataset="WLASL100")["studies"]
+    shown = view(folder, dataset="WLASL100", rows="every")["studies"]
     lines = [re.findall("<t[dh][^>]*>(.*?)</t[dh]>", line) for line in re.findall("<tr>(.*?)</tr>", shown)]
     assert lines == [
         ["Protocol", "System", "Clips", "Undisturbed", "joints missing 10%", f"{escape(HOSTILE)} 5"],
@@ -179,6 +179,9 @@ def test_disturbed_clips_are_a_line_for_each_system_and_a_column_for_each_distur
         ["test", "DSTA-SLR, joint", "200", "60.0", "45.0", ""],
     ]
     assert "python eval/run_all.py --datasets WLASL100 --robustness" in shown
+    best = view(folder, dataset="WLASL100")["studies"]
+    assert "DSTA-SLR, bone" in best and "DSTA-SLR, joint" not in best
+    assert view(folder, dataset="WLASL100", protocol="val", rows="every")["studies"] == ""
 
 
 def test_all_text_from_files_is_escaped(tmp_path):
@@ -277,6 +280,16 @@ def test_of_two_thousand_rows_a_page_is_shown_with_the_way_to_the_others(tmp_pat
     assert "Rows 1\u202f901 – 2\u202f000 of 2\u202f000" in pages[-1]["sheet"] and not pages[-1]["status"].count("note")
     beyond = view(tmp_path, **ask, page=21)
     assert lines(beyond) == lines(pages[-1]) and "names nothing by page=21" in beyond["status"]
+
+
+def test_what_the_browser_has_is_not_sent_again(folder):
+    closed = view(folder, dataset="WLASL100")
+    sent_now, has = tab.unlike(closed, "")
+    assert sent_now == closed
+    opened = view(folder, dataset="WLASL100", row="WLASL100:test:joint:none")
+    changed, has = tab.unlike(opened, has)
+    assert set(changed) == {"detail", "save"} and changed["detail"] == opened["detail"]
+    assert set(tab.unlike(closed, has)[0]) == {"detail", "save"}  # what was emptied is sent too
 
 
 def test_the_sheet_is_the_same_whichever_row_is_open(folder):
