@@ -25,10 +25,19 @@ from leaderboard.address import Filters
 from leaderboard.datasets import facts
 from leaderboard.detail import detail_html
 from leaderboard.published import PUBLISHED, published
-from leaderboard.results import OUT, PROTOCOLS, RESULTS_FILE, SUBMITTED_FILE
+from leaderboard.results import (
+    FEWSHOT_FILE,
+    OUT,
+    PROTOCOLS,
+    RESULTS_FILE,
+    ROBUSTNESS_FILE,
+    SUBMITTED_FILE,
+    UNKNOWN_FILE,
+)
 from leaderboard.studies import studies_html
 
 STYLE = Path(__file__).with_name("style.css")
+FILES = (RESULTS_FILE, SUBMITTED_FILE, FEWSHOT_FILE, UNKNOWN_FILE, ROBUSTNESS_FILE)
 SCRIPT = Path(__file__).with_name("page.js")
 """Defines `window.leaderboard`, whose functions the tab's events call."""
 
@@ -44,10 +53,14 @@ def asked(folder: Path, query: str) -> tuple[Filters, list[str]]:
     return address.parse(query, names(folder))
 
 
+def stamps(folder: Path) -> tuple[tuple[int, int], ...]:
+    """By which it is known whether any of the files has changed."""
+    return tuple(map(table.stamp, (*(folder / name for name in FILES), PUBLISHED)))
+
+
 def all_entries(folder: Path) -> pd.DataFrame:
     """All rows of the sheet; where results.csv cannot be read, those of other origin alone. Raises UserError."""
-    files = (folder / RESULTS_FILE, folder / SUBMITTED_FILE, PUBLISHED)
-    return _entries(folder, tuple(map(table.stamp, files)))
+    return _entries(folder, stamps(folder))
 
 
 @functools.lru_cache(maxsize=4)
@@ -60,34 +73,42 @@ def _entries(folder: Path, stamps: tuple[tuple[int, int], ...]) -> pd.DataFrame:
 
 def view(folder: Path, query: str) -> dict[str, Any]:
     """All that an address decides: panel -> its new content."""
-    status, found = panels.status_html(folder)
     filters, strange = asked(folder, query)
     try:
         every = all_entries(folder)
         detail = _opened(folder, filters, every)
-        whole, best = filters.dataset == table.ALL, filters.rows == address.BEST
-        further = "" if whole else studies_html(folder, filters.dataset, filters.protocol, best)
+        around = _around(folder, stamps(folder), replace(filters, sort="", row="", other="", columns=(), page=1))
     except UserError as error:
         bad = f'<div class="card"><h3>The results cannot be shown</h3><p>{escape(str(error))}</p></div>'
         return dict.fromkeys(("about", "sheet", "note", "detail", "studies", "plot", "missing"), "") | {"status": bad}
     rows = table.filtered(every, filters.dataset, filters.protocol, filters.search)
     shown = rows if filters.rows == address.EVERY else sheet.shortened(rows)
-    measured = found.rows if found else every.iloc[:0].assign(status="", reason="")
-    good = rows[rows["kind"] == sheet.MEASURED]
     if filters.page > (last := sheet.pages(len(shown))):
         strange.append(f"page={filters.page}")
         filters = replace(filters, page=last)
     told = f'<p class="note">The address names nothing by {escape(", ".join(strange))}.</p>' if strange else ""
+    save = gr.Button(f"Download {table.number(len(rows))} rows (CSV)", interactive=len(rows) > 0)
+    own = {"status": around["status"] + told, "sheet": _sheet(shown, filters), "detail": detail, "save": save}
+    return around | own
+
+
+@functools.lru_cache(maxsize=32)
+def _around(folder: Path, stamps: tuple[tuple[int, int], ...], filters: Filters) -> dict[str, str]:
+    """The panels that stay as they are when rows are sorted, opened or compared. Raises UserError."""
+    status, found = panels.status_html(folder)
+    every = all_entries(folder)
+    rows = table.filtered(every, filters.dataset, filters.protocol, filters.search)
+    measured = found.rows if found else every.iloc[:0].assign(status="", reason="")
+    good = rows[rows["kind"] == sheet.MEASURED]
+    whole, best = filters.dataset == table.ALL, filters.rows == address.BEST
+    own = every[every["dataset"] == filters.dataset]
     return {
-        "status": status + told,
-        "about": "" if whole else panels.about_html(facts(filters.dataset), every[every["dataset"] == filters.dataset]),
-        "sheet": _sheet(shown, filters),
+        "status": status,
+        "about": "" if whole else panels.about_html(facts(filters.dataset), own),
         "note": (panels.BEST if best else "") + panels.SHEET_TEXT,
-        "detail": detail,
-        "studies": further,
+        "studies": "" if whole else studies_html(folder, filters.dataset, filters.protocol, best),
         "plot": panels.plot_html(good, filters.axis, whole) if len(good) else "",
         "missing": panels.missing_html(table.filtered(measured, filters.dataset, filters.protocol, filters.search)),
-        "save": gr.Button(f"Download {table.number(len(rows))} rows (CSV)", interactive=len(rows) > 0),
     }
 
 
