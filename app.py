@@ -19,7 +19,7 @@ from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from dsta.common import UserError, exit_code
-from dsta.page import SCRIPTS, STYLE, line, panels, programs, runs, share, vocabularies
+from dsta.page import SCRIPTS, STYLES, line, panels, programs, runs, share, signs, vocabularies
 from dsta.page.gate import Gate
 from dsta.page.uploads import MAX_BYTES, Uploads
 from leaderboard import tab as leaderboard
@@ -50,6 +50,10 @@ def recognise(
 def claim(run: str, request: gr.Request) -> None:
     """A visitor waits for this run, and no longer for an earlier one."""
     UPLOADS.claim(request.session_hash or "", run)
+
+
+def forget_answer(nothing: None) -> None:
+    """An answer is shown: gradio, which keeps what it sent each visitor last, keeps nothing of it."""
 
 
 def leave(request: gr.Request) -> None:
@@ -134,7 +138,7 @@ def build() -> gr.Blocks:
                     parts["cut"] = gr.Button("Recognise this part", visible=False)
                     gr.HTML(panels.NOTICE)
                     parts["go"] = gr.Button("Recognise", variant="primary", interactive=False)
-                    parts["stop"] = gr.Button("Cancel", visible=False, elem_id="stop")
+                    parts["stop"] = gr.Button("Cancel", visible=False)
                     parts["again"] = gr.Button("Another video", visible=False)
                     gr.HTML(panels.PRIVACY)
                 with gr.Column(scale=3, min_width=300):
@@ -181,6 +185,7 @@ def _react(page: gr.Blocks, **parts: Any) -> None:
     work = private | {"trigger_mode": "multiple", "api_name": "show"}
     ran = claimed.then(recognise, [run, choice, parts["part"]], outcome, show_progress_on=answer, **work)
     ran.success(None, outcome, anew, js="outcome => dsta.show(outcome)")
+    ran.then(forget_answer, outcome, None, js="() => [null]", trigger_mode="multiple", **quiet)
     ran.failure(None, None, buttons, js="() => dsta.failed()")
 
     stop.click(None, None, buttons, js="() => dsta.stop('ready')", cancels=ran)
@@ -206,7 +211,7 @@ _theme = gr.themes.Soft(primary_hue="teal", neutral_hue="slate", font=FONT, font
 _theme.set(body_background_fill="*neutral_50", **dict.fromkeys(_accents, "*primary_700"))
 LAUNCH: dict[str, Any] = {
     "theme": _theme,
-    "css_paths": [STYLE, leaderboard.STYLE],
+    "css_paths": [*STYLES, leaderboard.STYLE],
     "js": "\n".join(path.read_text(encoding="utf-8") for path in (*SCRIPTS, leaderboard.SCRIPT)),
     "max_file_size": MAX_BYTES,
     "favicon_path": share.ICON,
@@ -214,6 +219,7 @@ LAUNCH: dict[str, Any] = {
     "enable_monitoring": False,
     "ssr_mode": False,
     "mcp_server": _MCP,
+    "state_session_capacity": 200,  # of visitors, 0.13 MB each, or 1 MB with an answer that was not forgotten
     "run_history": False,  # gradio would keep results in the browser's storage
 }
 demo = build()
@@ -221,7 +227,7 @@ demo = build()
 
 def launch(page: gr.Blocks, **how: Any) -> str:
     """Serves a page of `build` as LAUNCH says -> its address."""
-    around = [Middleware(Gate, uploads=UPLOADS, calls=OFFERED), Middleware(share.Share)]
+    around = [Middleware(Gate, uploads=UPLOADS, calls=OFFERED), Middleware(share.Share), Middleware(signs.Signs)]
     # gradio writes its MCP server into these arguments: shared, the next page would start an old one, and wait for ever
     return str(page.launch(**LAUNCH, app_kwargs={"middleware": around}, **how)[1])
 

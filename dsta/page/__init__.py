@@ -3,6 +3,7 @@ together."""
 
 from pathlib import Path
 
-STYLE = Path(__file__).with_name("style.css")
-SCRIPTS = tuple(Path(__file__).with_name(name) for name in ("page.js", "notices.js", "connection.js", "access.js"))
+_HERE = Path(__file__).parent
+STYLES = tuple(_HERE / name for name in ("style.css", "signs.css"))
+SCRIPTS = tuple(_HERE / name for name in ("page.js", "notices.js", "connection.js", "access.js", "signs.js"))
 """They define `window.dsta`, whose functions the page's events call."""

@@ -35,6 +35,11 @@ _COLOURS = [{"left": LEFT, "right": RIGHT}.get(name.partition("_")[0], MIDDLE) f
 _IN_BODY = np.isin(np.arange(len(JOINTS)), BODY)
 
 
+def colour(joint: int) -> Colour:
+    """RGB of a joint and of the bone that leads to it."""
+    return _COLOURS[joint]
+
+
 def drawable(joints: np.ndarray) -> np.ndarray:
     """(..., 27, 3) joints -> (..., 27) bool: score above 0 and a finite position."""
     return (joints[..., 2] > 0) & np.isfinite(joints[..., :2]).all(axis=-1)

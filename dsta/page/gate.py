@@ -25,7 +25,7 @@ API = "/gradio_api"
 _CALL = f"{API}/call/v2/"
 _OPEN = {
     "GET": r"/|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|card\.png|pwa_icon/(192|512))"
-    r"|/(assets|static)/.+"
+    r"|/(assets|static)/.+|/signs/[^/]+(/[0-9]+\.npz)?"
     rf"|{API}/(info|app_id|startup-events|upload_progress|queue/data|theme\.css|heartbeat/\w+|file=.+)",
     "POST": rf"{API}/(upload|queue/join|run/predict|cancel|reset|mcp)",
 }

@@ -54,7 +54,7 @@ Object.assign(window.dsta, {
       + "settings, and press once more; or upload a file.",
     NotFoundError: "No camera was found. Connect one and press once more; or upload a file.",
     NotReadableError: "The camera is taken by another program. Close that and press once more; or upload a file.",
-    insecure: "Browsers give the camera only to pages at https:// or on the same computer: upload a file.",
+    insecure: "Browsers give the camera only to pages whose address is secure, or on the same computer: upload a file.",
     mute: "This browser cannot record: upload a file.",
     gone: "The camera is gone. Connect it and press once more; or upload a file.",
   },

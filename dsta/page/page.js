@@ -124,6 +124,13 @@ window.dsta = {
     if (seek && player) player.currentTime = Number(moved.value);
   },
 
+  // Skeleton files that are given otherwise than by their button.
+  give(files) {
+    const field = document.querySelector("input[type=file][accept*=npz]");
+    field.files = files;
+    field.dispatchEvent(new Event("change", {bubbles: true}));
+  },
+
   // On a phone the answer lies below the video: bring it into view.
   showResult() {
     const card = document.querySelector("#result");
@@ -138,7 +145,5 @@ document.addEventListener("drop", event => {
   if (!event.target.closest("#video") || !/\.(npz|pose)$/i.test(file?.name ?? "")) return;
   event.preventDefault();
   event.stopPropagation();
-  const field = document.querySelector("input[type=file][accept*=npz]");
-  field.files = event.dataTransfer.files;
-  field.dispatchEvent(new Event("change", {bubbles: true}));
+  dsta.give(event.dataTransfer.files);
 }, true);

@@ -1,6 +1,5 @@
 """Chromium, as the page's visitors use it."""
 
-import os
 import shutil
 from contextlib import contextmanager
 
@@ -11,7 +10,6 @@ OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 900}
 MARKS = [
-    pytest.mark.skipif("DSTA_BROWSER" not in os.environ, reason="set DSTA_BROWSER=1: not yet run since the last merge"),
     pytest.mark.browser,
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
 ]

@@ -1,11 +1,15 @@
-"""Stand-ins for the page's vocabularies and their recognisers."""
+"""The page, served, and stand-ins for its vocabularies and their recognisers."""
 
+import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 
+import app
 from dsta.common import UserError
 from dsta.keypoints import POSE_SUFFIXES, Pose
 from dsta.page import draw
@@ -33,6 +37,7 @@ class FakeRecognizer:
 
     def __init__(self, answer: Recognition | Exception, glosses: tuple[str, ...] = GLOSSES) -> None:
         self.answer, self.glosses = answer, glosses
+        self.ensemble = SimpleNamespace(averages=None, familiar=None)
 
     def recognize(self, source, progress=None, find=None) -> Recognition:
         find(source)
@@ -90,3 +95,25 @@ def offered(name: str, kind: str, recognizer: FakeRecognizer | UserError, card: 
 
     label = f"{kind or name} (6 signs)"
     return SimpleNamespace(folder=Path("weights") / name, kind=kind, label=label, card=card, recognizer=loaded)
+
+
+@contextmanager
+def on_the_loopback() -> Iterator[str]:
+    """The address of a page of this process, while it is served.
+
+    gradio gives a server five seconds to begin, which are short while other tests run; its own further tries fail.
+    """
+    for last in (False, False, True):
+        blocks = app.build()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        try:
+            address = app.launch(blocks, server_port=port, prevent_thread_lock=True, quiet=True)
+        except OSError:
+            if last:
+                raise
+        else:
+            break
+    yield address
+    blocks.close()

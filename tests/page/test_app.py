@@ -145,6 +145,15 @@ def test_not_sure(video, answers, run):
     assert "No hand was seen in 3 &lt; 4 frames." in answer
 
 
+def test_a_sign_that_is_not_known_is_said_once(video, answers, run):
+    unknown = recognition(confident=False)
+    unknown.quality.update(known_sign=False, notes=["Few frames.", "This is probably none of the 6 known signs."])
+    answers(unknown)
+    answer = run(video)["answer"].split("<details")[0]
+    assert "Probably none of the 6 American signs.</b> The closest is" in answer and "Few frames." in answer
+    assert answer.lower().count("probably none") == 1
+
+
 def test_unusable_video_becomes_the_same_sentence(tmp_path, answers, run):
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     with pytest.raises(UserError) as expected:

@@ -8,14 +8,16 @@ import numpy as np
 from helpers.browser import MARKS, button, upload, visit
 from helpers.clips import signer
 from helpers.media import numbered, write_video
-from helpers.page import FakeFinder, FakeRecognizer, offered, recognition
+from helpers.page import GLOSSES, FakeFinder, FakeRecognizer, offered, recognition
 
+from dsta.checkpoint import SignAverages
 from dsta.common import UserError
 from dsta.keypoints import Pose
 from dsta.page import line
 from dsta.page.find import Part
 from dsta.page.line import Line
 from dsta.page.vocabularies import Vocabulary
+from dsta.reference import on_shoulders
 
 pytestmark = MARKS
 
@@ -223,3 +225,25 @@ def test_a_skeleton_file_takes_the_place_of_a_video(video, answers, write, site,
         answer(page, "6 American signs").wait_for()
         button(page, "Another video").wait_for()
     assert not kept(tmp_path)
+
+
+def test_signs_are_seen_and_an_example_is_answered_on_a_click_beside_its_average(answers, site, browser):
+    known = FakeRecognizer(recognition())
+    joints = np.stack([on_shoulders(signer(32))] * len(GLOSSES))
+    known.ensemble.averages = SignAverages(joints, np.full(len(GLOSSES), 7))
+    answers(None, a=offered("a", "American", known))
+    drawn = """canvas => { const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+        return pixels.filter((value, i) => i % 4 === 0 && value > 200).length }"""
+    with visit(browser, site) as page:
+        page.get_by_text("The 6 American signs it knows").click()
+        page.locator(".tile canvas").nth(5).wait_for()
+        assert page.locator(".tile canvas").first.evaluate(drawn) > 50
+        page.get_by_placeholder("Search 6 signs").fill("drin")
+        assert page.locator(".tile:visible").all_text_contents() == ["<b>drink</b>"]
+        page.locator("[data-try='1']").click()
+        answer(page, "6 American signs").wait_for()
+        page.get_by_text("book, the average of 7 signers").wait_for()
+        assert all(canvas.evaluate(drawn) > 50 for canvas in page.locator(".beside canvas").all())
+        page.locator(".beside").get_by_role("button", name="<b>drink</b>").click()
+        page.get_by_text("<b>drink</b>, the average of 7 signers").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
