@@ -36,7 +36,7 @@ def entries(measured: pd.DataFrame, submitted: pd.DataFrame, published: pd.DataF
     """
     own = measured.assign(
         kind=MEASURED,
-        system=[system_name(*names) for names in zip(measured["streams"], measured["fusion"], strict=True)],
+        system=[_system(*names) for names in zip(measured["streams"], measured["fusion"], strict=True)],
         input="pose",
         id=[":".join(names) for names in measured[list(KEY)].itertuples(index=False)],
     )
@@ -59,8 +59,7 @@ def submitted_id(row: Any) -> str:
     return f"{row.dataset}:{row.protocol}:{SUBMITTED}:{row.system}"
 
 
-def system_name(streams: str, fusion: str) -> str:
-    """How a measured row is called in a table."""
+def _system(streams: str, fusion: str) -> str:
     return f"DSTA-SLR, {table.stream_label(streams)}" + ("" if fusion == "none" else f", {fusion} weights")
 
 

@@ -12,7 +12,6 @@ import pandas as pd
 
 from leaderboard import table
 from leaderboard.panels import html_table, save_html
-from leaderboard.sheet import system_name
 
 TITLES = {"fewshot": "A few examples", "unknown": "Unknown signs", "robustness": "Disturbed clips"}
 FEW = """Signs that the network never learned, told apart by a few examples of each. <b>By</b>: the nearest mean of
@@ -82,18 +81,20 @@ def disturbed_html(rows: pd.DataFrame, best: bool = False) -> str:
     for row in rows.itertuples():
         found.setdefault((row.protocol, row.streams, row.fusion), {})[row.disturbance, row.level] = row
     kinds = list(dict.fromkeys(kind for each in found.values() for kind in each if kind[0] != "none"))
-    lines = []
+    lines: list[tuple[tuple[str, float], list[str]]] = []
     for (protocol, streams, fusion), each in found.items():
         plain = next((row for (kind, _), row in each.items() if kind == "none"), None)
         cells = [_top1(row) for row in (plain, *(each.get(kind) for kind in kinds))]
         clips = table.number(max(row.n for row in each.values()))
-        lines.append((protocol, -cells[0], system_name(streams, fusion), clips, *map(table.percent, cells)))
-    lines.sort(key=lambda line: line[:2])
-    first = {line[0]: line for line in reversed(lines)}
-    shown = [(line[0], *line[2:]) for line in lines if not best or line is first[line[0]]]
-    heads = ("Protocol", "System", "Clips", "Undisturbed", *(f"{kind} {table.level(kind, at)}" for kind, at in kinds))
+        shown = [protocol, table.stream_label(streams), fusion, clips, *map(table.percent, cells)]
+        lines.append(((protocol, -cells[0]), shown))
+    lines.sort(key=lambda line: line[0])
+    first = {protocol: line for (protocol, _), line in reversed(lines)}
+    rest = [line for (protocol, _), line in lines if not best or line is first[protocol]]
+    heads = ["Protocol", "Streams", "Weights", "Clips", "Undisturbed"]
+    heads += [f"{kind} {table.level(kind, at)}" for kind, at in kinds]
     commands = [f"python eval/run_all.py --datasets {name} --robustness" for name in rows["dataset"].unique()]
-    return _card("robustness", DISTURBED, commands, heads, shown, range(2, len(heads)))
+    return _card("robustness", DISTURBED, commands, heads, rest, range(3, len(heads)))
 
 
 def _top1(row: Any) -> float:

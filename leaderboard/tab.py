@@ -1,5 +1,5 @@
 """The leaderboard's tab: rows of results as a page. Call `build_tab()` among the page's tabs, and launch the page with
-STYLE and SCRIPT.
+STYLES and SCRIPT.
 
 What is looked at stands in the page's address (leaderboard/address.py): filters, heads and rows change the address, and
 what is shown follows it, so that a link says all and the browser's Back works. The files are read when the tab is
@@ -36,7 +36,7 @@ from leaderboard.results import (
 )
 from leaderboard.studies import studies_html
 
-STYLE = Path(__file__).with_name("style.css")
+STYLES = tuple(Path(__file__).with_name(name) for name in ("style.css", "sheet.css"))
 FILES = (RESULTS_FILE, SUBMITTED_FILE, FEWSHOT_FILE, UNKNOWN_FILE, ROBUSTNESS_FILE)
 SCRIPT = Path(__file__).with_name("page.js")
 """Defines `window.leaderboard`, whose functions the tab's events call."""
@@ -89,7 +89,7 @@ def view(folder: Path, query: str) -> dict[str, Any]:
     told = f'<p class="note">The address names nothing by {escape(", ".join(strange))}.</p>' if strange else ""
     save = gr.Button(f"Download {table.number(len(rows))} rows (CSV)", interactive=len(rows) > 0)
     own = {"status": around["status"] + told, "sheet": _sheet(shown, filters), "detail": detail, "save": save}
-    return around | own
+    return around | own | {"plotted": gr.Column(visible=around["plot"] != "")}
 
 
 @functools.lru_cache(maxsize=32)
@@ -196,8 +196,10 @@ def build_tab(folder: Path = OUT) -> None:
             chosen = gr.CheckboxGroup(choices, show_label=False, elem_classes="lb-controls")
         parts["studies"] = gr.HTML()
         axes = [(title, name) for name, (title, _) in table.AXES.items()]
-        axis = gr.Radio(axes, value=axes[0][1], label="Plot accuracy against", elem_classes="lb-controls")
-        parts["plot"], parts["missing"] = gr.HTML(), gr.HTML()
+        with gr.Column() as parts["plotted"]:
+            axis = gr.Radio(axes, value=axes[0][1], label="Plot accuracy against", elem_classes="lb-controls")
+            parts["plot"] = gr.HTML()
+        parts["missing"] = gr.HTML()
         query, there = gr.Textbox(visible=False), gr.Textbox("", visible=False)
         steps = {name: gr.Button(visible="hidden", elem_id=f"lb-{name}") for name in ("go", "back", "take")}
     _react(folder, tab, [dataset, protocol, search, rows, chosen, axis], parts, (query, there), file, steps)

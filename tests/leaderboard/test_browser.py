@@ -29,7 +29,7 @@ def site(tmp_path):
             gr.HTML("nothing")
         tab.build_tab(tmp_path)
     script = tab.SCRIPT.read_text(encoding="utf-8")
-    yield page.launch(css_paths=[tab.STYLE], js=script, prevent_thread_lock=True, quiet=True, ssr_mode=False)[1]
+    yield page.launch(css_paths=[*tab.STYLES], js=script, prevent_thread_lock=True, quiet=True, ssr_mode=False)[1]
     page.close()
 
 
