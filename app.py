@@ -208,7 +208,7 @@ _theme = gr.themes.Soft(primary_hue="teal", neutral_hue="slate", font=FONT, font
 _theme.set(body_background_fill="*neutral_50", **dict.fromkeys(_accents, "*primary_700"))
 LAUNCH: dict[str, Any] = {
     "theme": _theme,
-    "css_paths": [*STYLES, leaderboard.STYLE],
+    "css_paths": [*STYLES, *leaderboard.STYLES],
     "js": "\n".join(path.read_text(encoding="utf-8") for path in (*SCRIPTS, leaderboard.SCRIPT)),
     "max_file_size": MAX_BYTES,
     "favicon_path": share.ICON,
