@@ -26,12 +26,13 @@ STANDS_ON = {
     "dsta.video": "keypoints skeleton",
     "dsta.recognize": "checkpoint embedding keypoints plausible score skeleton streams video",
     "dsta.embedding": "checkpoint score",
+    "dsta.teach": "checkpoint data embedding model plausible prepare recognize score skeleton",
     "dsta.prepare": "data keypoints plausible skeleton streams video",
     "dsta.train": "checkpoint data metrics model score skeleton streams",
     "dsta.identify": "checkpoint data metrics model score streams",
     "dsta.export": "checkpoint data score skeleton streams",
     "dsta.page": "checkpoint keypoints recognize score skeleton streams video",
-    "dsta.__main__": "checkpoint export identify prepare recognize train",
+    "dsta.__main__": "checkpoint export identify prepare recognize teach train",
     "eval": "checkpoint data embedding export leaderboard metrics model plausible prepare score skeleton streams train",
     "leaderboard": "data metrics streams",
     "app": "leaderboard page",
@@ -48,7 +49,7 @@ KNOWN_IN = {
     "starlette": "app dsta.page.gate dsta.page.share",
     "huggingface_hub": "dsta.checkpoint.hub",
     "torch": "dsta.common.device dsta.common.loading dsta.model dsta.checkpoint dsta.score dsta.train dsta.identify "
-    "dsta.export eval",
+    "dsta.export dsta.teach.taught eval",
     "pandas": "leaderboard",
 }
 
@@ -118,9 +119,10 @@ def test_the_rule_itself_finds_what_is_wrong(module, source, found):
     assert forbidden(module, source) == found
 
 
-def test_the_first_level_has_at_most_twenty_rooms():
+def test_the_first_level_has_at_most_twenty_one_rooms():
+    """Twenty, and `teach`, which the plan foresaw."""
     rooms = {room_of(module) for module in SOURCES if module.startswith("dsta.")}
-    assert rooms == {room for room in STANDS_ON if room.startswith("dsta.")} and len(rooms) <= 20
+    assert rooms == {room for room in STANDS_ON if room.startswith("dsta.")} and len(rooms) <= 21
 
 
 @pytest.mark.parametrize("level", ["rooms", "files"])
