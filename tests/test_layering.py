@@ -31,7 +31,7 @@ STANDS_ON = {
     "dsta.train": "checkpoint data metrics model score skeleton streams",
     "dsta.identify": "checkpoint data metrics model score streams",
     "dsta.export": "checkpoint data score skeleton streams",
-    "dsta.page": "checkpoint keypoints recognize score skeleton streams video",
+    "dsta.page": "checkpoint keypoints recognize score skeleton streams teach video",
     "dsta.__main__": "checkpoint export identify prepare recognize teach train",
     "eval": "checkpoint data embedding export leaderboard metrics model plausible prepare score skeleton streams train",
     "leaderboard": "data metrics streams",

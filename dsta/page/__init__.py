@@ -3,6 +3,7 @@ together."""
 
 from pathlib import Path
 
-STYLE = Path(__file__).with_name("style.css")
-SCRIPTS = tuple(Path(__file__).with_name(name) for name in ("page.js", "notices.js", "connection.js", "access.js"))
+STYLES = tuple(Path(__file__).with_name(name) for name in ("style.css", "lesson.css"))
+_SCRIPTS = ("page.js", "notices.js", "connection.js", "access.js", "lesson.js")
+SCRIPTS = tuple(Path(__file__).with_name(name) for name in _SCRIPTS)
 """They define `window.dsta`, whose functions the page's events call."""

@@ -66,13 +66,15 @@ class OwnSigns:
         return next((there for there in self.clips if there.casefold() == name.casefold()), name)
 
     def with_clip(self, name: str, clip: np.ndarray) -> "OwnSigns":
-        """With one clip (T, 27, 3) more, of a sign that is there or a new one.
+        """With one clip (T, 27, 3) more, of a sign that is there or a new one; one that is there already counts once.
 
         Raises UserError for a name that is none, a clip that shows no hand or no person, or one too many.
         """
         name = self.called(name)
         clip = _checked(clip, name)
         own = self.clips.get(name, ())
+        if any(np.array_equal(clip, there) for there in own):
+            return self
         if len(own) == MOST_CLIPS:
             raise UserError(f"“{name}” has {MOST_CLIPS} clips, which is the most: remove the sign to teach it anew.")
         if not own and len(self) == MOST_SIGNS:
