@@ -1,12 +1,12 @@
 """What visitors teach the page: signs of their own, in memory for as long as the visitor is there, and nowhere else."""
 
 import json
-import logging
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from dsta.common import UserError
 from dsta.keypoints import Pose
@@ -24,7 +24,33 @@ if TYPE_CHECKING:
 _MOST_FRAMES = 400_000  # of all visitors' clips; 130 MB
 _GRACE = 600.0  # seconds after a visitor left, who may only have lost the connection
 _IDLE = 3600.0  # seconds unused, after which a lesson makes room where there is none
-_NOTHING = "Choose what to do on the page, not by hand."
+
+
+Turn = Callable[[Callable[..., Any]], Any]
+"""`runs.in_turn`, for the upload that is asked about."""
+
+
+class Asked(NamedTuple):
+    """What the tab asks for. do: "teach", "recognise", "load", "remove", "save" or "list". run: of an upload. name: a
+    sign's. vocabulary: whether its signs count too."""
+
+    do: str = ""
+    run: str = ""
+    name: str = ""
+    vocabulary: bool = False
+
+
+def _read(request: str) -> Asked:
+    """A request; an empty one of what is none, as a stranger may send."""
+    try:
+        given = json.loads(request)
+        texts = {name: given.get(name, "") for name in ("do", "run", "name")}
+        return Asked(
+            **{name: text for name, text in texts.items() if isinstance(text, str)},
+            vocabulary=bool(given.get("vocabulary")),
+        )
+    except (ValueError, AttributeError, RecursionError):
+        return Asked()
 
 
 class Lesson:
@@ -57,27 +83,26 @@ class Lessons:
         self._of: dict[str, Lesson] = {}
         self._lock = threading.Lock()
 
-    def answer(self, visitor: str, asked: str, name: str, progress: "Progress", who: str = "") -> dict[str, Any]:
+    def answer(self, visitor: str, request: str, name: str, progress: "Progress", who: str = "") -> dict[str, Any]:
         """What a request comes to: {"list"} with the visitor's signs as HTML and what else it gives, or {"problem"}.
 
         name: of the vocabulary whose networks are taught. who: the visitor's address. Nothing is raised.
         """
-        lesson = self._lesson(visitor)
+        lesson, asked = self._lesson(visitor), _read(request)
+        does = {"teach": self._teach, "recognise": self._recognise, "load": self._load, "remove": self._remove,
+                "save": self._save, "list": lambda *_: {}}  # fmt: skip
+        turn = partial(runs.in_turn, self._uploads, asked.run, progress, who=who)
+        self._uploads.claim(f"{visitor} teaches", asked.run)
         try:
-            request = json.loads(asked)
-            do = {"teach": self._teach, "recognise": self._recognise, "load": self._load, "remove": self._remove,
-                  "save": self._save, "list": self._list}.get(request.get("do"))  # fmt: skip
-            if do is None:
-                raise UserError(_NOTHING)
+            if asked.do not in does:
+                raise UserError("The page did not understand this: reload it, and try once more.")
             among = vocabularies.vocabulary(name)
-            self._uploads.claim(f"{visitor} teaches", str(request.get("run", "")))
-            said = do(lesson, request, among, progress, who)
+            said = does[asked.do](lesson, asked, among, turn)
             said["beside"] = f"the {panels.counted(len(among.recognizer().glosses), among)}"
         except UserError as error:
             said = {"problem": str(error)}
-        except (ValueError, AttributeError, TypeError):
-            logging.exception("a request of the page's tab is none")
-            said = {"problem": _NOTHING}
+        finally:
+            self._uploads.delete(asked.run)
         lesson.used = time.monotonic()
         return {"list": lesson_panels.list_html(lesson.signs, lesson.pictures), "count": len(lesson.signs)} | said
 
@@ -111,23 +136,21 @@ class Lessons:
         if sum(each.frames for each in self._of.values()) + frames > _MOST_FRAMES:
             raise UserError("Too many people teach signs just now: save yours to a file, and go on a little later.")
 
-    def _teach(self, lesson: Lesson, request: Any, among: Vocabulary, progress: "Progress", who: str) -> dict[str, Any]:
-        lesson.signs.called(str(request["name"]))  # a name that is none is told before the video is looked at
+    def _teach(self, lesson: Lesson, asked: Asked, among: Vocabulary, turn: Turn) -> dict[str, Any]:
+        lesson.signs.called(asked.name)  # a name that is none is told before the video is looked at
 
         def taught(upload: Path, on_step: "Progress", find: Callable[[Path], Found]) -> list[str]:
             _, clip, quality = among.recognizer().look_at(upload, on_step, lambda path: find(path).pose)
             self._make_room(len(clip))
             with lesson.lock:
-                lesson.signs = lesson.signs.with_clip(str(request["name"]), clip)
+                lesson.signs = lesson.signs.with_clip(asked.name, clip)
             return list(quality["notes"])
 
-        notes = runs.in_turn(self._uploads, str(request["run"]), progress, taught, who=who)
-        return {"notes": notes, "sign": lesson.signs.called(str(request["name"]))}
+        notes = turn(taught)
+        return {"notes": notes, "sign": lesson.signs.called(asked.name)}
 
-    def _recognise(
-        self, lesson: Lesson, request: Any, among: Vocabulary, progress: "Progress", who: str
-    ) -> dict[str, Any]:
-        beside = bool(request.get("vocabulary"))
+    def _recognise(self, lesson: Lesson, asked: Asked, among: Vocabulary, turn: Turn) -> dict[str, Any]:
+        beside = asked.vocabulary
         recognizer = lesson.recognizer(among, beside)
         own = Vocabulary(Path("your own"), f"own and {among.kind}".strip() if beside else "own", "")
 
@@ -142,26 +165,19 @@ class Lessons:
             pictures = panels.pictures_html(result, found[0])
             return {"answer": panels.answer_html(result, upload.name, own) + pictures}
 
-        return runs.in_turn(self._uploads, str(request["run"]), progress, recognised, who=who)
+        return turn(recognised)
 
-    def _load(self, lesson: Lesson, request: Any, *_: Any) -> dict[str, Any]:
-        run = str(request["run"])
-        try:
-            read = OwnSigns.load(self._uploads.video(run))
-            self._make_room(sum(map(len, read.every_clip)))
-            with lesson.lock:
-                lesson.signs = lesson.signs.joined(read)
-        finally:
-            self._uploads.delete(run)
+    def _load(self, lesson: Lesson, asked: Asked, *_: Any) -> dict[str, Any]:
+        read = OwnSigns.load(self._uploads.video(asked.run))
+        self._make_room(sum(map(len, read.every_clip)))
+        with lesson.lock:
+            lesson.signs = lesson.signs.joined(read)
         return {"loaded": len(read)}
 
-    def _remove(self, lesson: Lesson, request: Any, *_: Any) -> dict[str, Any]:
+    def _remove(self, lesson: Lesson, asked: Asked, *_: Any) -> dict[str, Any]:
         with lesson.lock:
-            lesson.signs = lesson.signs.without(str(request["name"]))
+            lesson.signs = lesson.signs.without(asked.name)
         return {}
 
     def _save(self, lesson: Lesson, *_: Any) -> dict[str, Any]:
         return {"file": panels.data_uri(lesson.signs.to_bytes(), "application/octet-stream")}
-
-    def _list(self, *_: Any) -> dict[str, Any]:
-        return {}

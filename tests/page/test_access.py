@@ -14,7 +14,7 @@ from dsta.common import UserError
 from dsta.video import read_frames
 
 pytestmark = MARKS
-TABS = ("Recognise", "Leaderboard", "About")
+TABS = ("Recognise", "Teach", "Leaderboard", "About")
 ANSWER = "Best match among 6 American signs. book. 90%."
 
 
@@ -85,7 +85,7 @@ def test_by_keyboard_alone_from_the_tabs_to_the_answer(video, answers, site, bro
     answers(recognition(), b=offered("b", "Brazilian", FakeRecognizer(recognition(confident=False))))
     with visit(browser, site, DESK) as page:
         press_until(page, "Tab", "Recognise")
-        for key, name in (("ArrowRight", "Leaderboard"), ("End", "About"), ("ArrowRight", "Recognise")):
+        for key, name in (("ArrowRight", "Teach"), ("End", "About"), ("ArrowRight", "Recognise")):
             page.keyboard.press(key)
             assert focused(page) == ["BUTTON", name] and tab(page, name).get_attribute("aria-selected") == "true"
         page.keyboard.press("ArrowLeft")
