@@ -52,7 +52,7 @@ Object.assign(window.dsta, {
 
   // A sentence that stays until the next clips are given.
   lessonNote(sentence) {
-    const item = document.createElement("li");
+    const item = document.createElement("p");
     item.className = "note";
     item.textContent = sentence;
     document.querySelector("#lesson-notes").append(item);

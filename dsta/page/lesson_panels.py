@@ -29,7 +29,7 @@ PANEL = f"""<div id="lesson">
 Skeleton files ({", ".join(POSE_SUFFIXES)}) do too.</p></form>
 <div id="lesson-work" hidden><progress aria-label="Clips looked at"></progress><span class="small" role="status"></span>
 <button type="button" id="lesson-stop">Stop</button></div>
-<ul id="lesson-notes" role="alert"></ul></section>
+<div id="lesson-notes" role="alert"></div></section>
 <section class="card" aria-labelledby="lesson-2"><h2 class="title" id="lesson-2">2. Your signs</h2>
 <div id="lesson-list">{_EMPTY}</div>
 <p class="lesson-ways"><button type="button" id="lesson-save" disabled>Save file</button>

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers.browser import DESK, MARKS, PHONE, button, own_words, upload, visit
+from helpers.browser import DESK, MARKS, PHONE, button, own_words, serious, upload, visit
 from helpers.media import numbered, write_video
 from helpers.page import FakeRecognizer, WaitingRecognizer, offered, recognition
 from PIL import Image
@@ -40,15 +40,6 @@ def press_until(page, key, name):
         style = "getComputedStyle(document.activeElement)"
         visible = f"{style}.outlineStyle !== 'none' || {style}.boxShadow !== 'none'"
         assert seen[-1][0] == "BODY" or page.evaluate(visible), seen[-1]
-
-
-def serious(page):
-    """What axe finds grave: rule and parts."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    # A video of a sign has no sound to put into captions.
-    found = axe.run(page, options={"resultTypes": ["violations"], "rules": {"video-caption": {"enabled": False}}})
-    grave = [each for each in found.response["violations"] if each["impact"] in ("serious", "critical")]
-    return [(each["id"], [node["html"] for node in each["nodes"]]) for each in grave]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
