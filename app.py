@@ -19,14 +19,16 @@ from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from dsta.common import UserError, exit_code
-from dsta.page import SCRIPTS, STYLES, line, live, panels, programs, runs, share, signs, vocabularies
+from dsta.page import SCRIPTS, STYLES, lesson_panels, line, live, panels, programs, runs, share, signs, vocabularies
 from dsta.page.gate import Gate
+from dsta.page.lessons import Lessons
 from dsta.page.uploads import MAX_BYTES, Uploads
 from leaderboard import tab as leaderboard
 from leaderboard.results import OUT
 from leaderboard.table import records
 
 UPLOADS = Uploads(get_upload_folder)
+LESSONS = Lessons(UPLOADS)
 
 
 def recognise(
@@ -59,6 +61,17 @@ def forget_answer(nothing: None) -> None:
 def leave(request: gr.Request) -> None:
     """A visitor has gone, or waits for nothing any more."""
     UPLOADS.leave(request.session_hash or "")
+
+
+def teach(asked: str, name: str, request: gr.Request) -> dict[str, Any]:
+    """What the tab "Teach" asks for, and a vocabulary's name -> its outcome (`dsta.page.lessons`)."""
+    who = request.client.host if request.client else ""
+    return LESSONS.answer(request.session_hash or "", asked, name, lambda step, share: None, who)
+
+
+def end_lesson(request: gr.Request) -> None:
+    """A visitor has gone."""
+    LESSONS.leave(request.session_hash or "")
 
 
 def describe_vocabulary(name: str) -> tuple[str, str, str, dict[str, Any], str]:
@@ -144,6 +157,9 @@ def build() -> gr.Blocks:
             parts["run"], parts["part"] = gr.Textbox(visible=False), gr.Textbox(visible=False)
             parts["outcome"] = gr.JSON(visible=False)
             parts["empty"] = gr.HTML(panels.empty_html(), visible=False)
+        with gr.Tab("Teach"):
+            gr.HTML(lesson_panels.PANEL, padding=False)
+            _ask_for_lessons(page, parts["choice"])
         leaderboard.build_tab()
         with gr.Tab("About"):
             parts["about"] = gr.Markdown(panels.about_text())
@@ -158,6 +174,18 @@ def build() -> gr.Blocks:
         for name, function in OFFERED.items():
             open_to_programs(name, function, queue=name == "recognise")
     return page.queue(default_concurrency_limit=None, max_size=200, api_open=False)  # the line is our own
+
+
+def _ask_for_lessons(page: gr.Blocks, choice: gr.Dropdown) -> None:
+    """The tab "Teach" asks by a button that only its script presses, one thing after the other."""
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    ask = gr.Button("Ask", visible="hidden", elem_id="lesson-ask")
+    asked, outcome = gr.Textbox(visible=False), gr.JSON(visible=False)
+    given = ask.click(None, None, asked, js="() => dsta.lessonRequest()", trigger_mode="multiple")
+    ran = given.then(teach, [asked, choice], outcome, api_name="lesson", trigger_mode="multiple", **private)
+    ran.success(None, outcome, None, js="outcome => dsta.lessonAnswered(outcome)")
+    ran.failure(None, None, None, js="() => dsta.lessonFailed()")
+    page.unload(end_lesson)
 
 
 def _react(page: gr.Blocks, **parts: Any) -> None:

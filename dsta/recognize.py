@@ -89,13 +89,8 @@ class Recognizer:
         """
         progress = progress or (lambda step, share: None)
         started = time.perf_counter()
-        pose, clip = self._joints(source, progress, find)
+        pose, clip, quality = self.look_at(source, progress, find)
         found = time.perf_counter()
-        name = Path(source).name if isinstance(source, str | Path) else "this clip"
-        fault = misfit(pose.keypoints, pose.width, pose.height)
-        if fault:
-            raise UserError(f"{name} {fault}")
-        quality = _quality(clip, pose.fps, name)
         progress("Running the network", 0.0)
         said = self.said(clip)
         scores = {stream: of_stream.logits for stream, of_stream in said.items()}
@@ -117,6 +112,21 @@ class Recognizer:
             pose=pose,
             seen=resample(kept, sample_positions(len(kept), recipe)),
         )
+
+    def look_at(
+        self,
+        source: str | Path | Pose | np.ndarray,
+        progress: "Progress | None" = None,
+        find: "Callable[[Path], Pose] | None" = None,
+    ) -> tuple[Pose, np.ndarray, dict[str, Any]]:
+        """The joints in a source, as a clip (T, 27, 3) in canvas pixels too, and its quality; as `recognize`, without
+        the networks."""
+        pose, clip = self._joints(source, progress or (lambda step, share: None), find)
+        name = Path(source).name if isinstance(source, str | Path) else "this clip"
+        fault = misfit(pose.keypoints, pose.width, pose.height)
+        if fault:
+            raise UserError(f"{name} {fault}")
+        return pose, clip, quality_of(clip, pose.fps, name)
 
     def said(self, clip: np.ndarray) -> dict[str, Scores]:
         """What each stream's network says of a clip (T, 27, 3) in canvas pixels."""
@@ -163,9 +173,11 @@ class Recognizer:
         return tuple(Prediction(self.glosses[i], float(probability[i])) for i in order)
 
 
-def _quality(clip: np.ndarray, fps: float, name: str) -> dict[str, Any]:
-    """Shares of frames with a body and hands, and notes on what is poor. Raises UserError when no hand is there, or in
-    one frame of several alone."""
+def quality_of(clip: np.ndarray, fps: float, name: str) -> dict[str, Any]:
+    """Shares of a clip's frames with a body and hands, and notes on what is poor.
+
+    Raises UserError when no hand is there, or in one frame of several alone.
+    """
     found = seen(clip)
     body = found[:, [INDEX["left_shoulder"], INDEX["right_shoulder"]]].all(1)
     left, right = found[:, LEFT_HAND].any(1), found[:, RIGHT_HAND].any(1)

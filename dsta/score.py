@@ -22,9 +22,9 @@ Advance = Callable[[int], Any]
 
 
 class Scores(NamedTuple):
-    """What a network says of N clips, float32, each the mean over the recipe's views.
+    """What a network says of N clips, float32.
 
-    logits: (N, K). embeddings: (N, D), the pooled features that the classifier turns into the logits.
+    embeddings: (N, D), the mean of the pooled features over the recipe's views. logits: (N, K), the classifier's of it.
     """
 
     logits: np.ndarray
@@ -65,14 +65,15 @@ def score(
 
 @torch.inference_mode()
 def score_inputs(model: DSTA, inputs: Tensor, dtype: str = "fp32") -> tuple[Tensor, Tensor]:
-    """Logits (N, K) and embeddings (N, D), float32 on the network's device, of prepared clips (N, views, C, T, 27)."""
+    """Logits (N, K) and embeddings (N, D), float32 on the network's device, of prepared clips (N, views, C, T, 27).
+
+    The logits are the classifier's of the mean embedding, which for a linear one is the mean of the views' logits.
+    """
     device = next(model.parameters()).device
     with autocast(device, dtype):
         embeddings = model.embed(inputs.flatten(0, 1).to(device, non_blocking=True))
-        logits = model.classifier(embeddings)
-    by_view = (part.float().view(*inputs.shape[:2], -1) for part in (logits, embeddings))
-    logits, embeddings = (part.mean(1) for part in by_view)
-    return logits, embeddings
+        embeddings = embeddings.float().view(*inputs.shape[:2], -1).mean(1)
+        return model.classifier(embeddings).float(), embeddings
 
 
 def score_streams(

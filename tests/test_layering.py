@@ -27,14 +27,15 @@ STANDS_ON = {
     "dsta.recognize": "checkpoint embedding keypoints plausible score skeleton streams video",
     "dsta.embedding": "checkpoint score",
     "dsta.reference": "skeleton streams",
+    "dsta.teach": "checkpoint data embedding model plausible prepare recognize score skeleton",
     "dsta.prepare": "data keypoints plausible skeleton streams video",
     "dsta.train": "checkpoint data metrics model score skeleton streams",
     "dsta.identify": "checkpoint data metrics model score streams",
     "dsta.export": "checkpoint data score skeleton streams",
-    "dsta.page": "checkpoint keypoints recognize reference score skeleton streams video",
-    "dsta.__main__": "checkpoint export identify prepare recognize train",
+    "dsta.page": "checkpoint keypoints recognize reference score skeleton streams teach video",
+    "dsta.__main__": "checkpoint export identify prepare recognize teach train",
     "eval": "checkpoint data embedding export leaderboard metrics model plausible prepare reference score skeleton "
-    "streams train",
+    "streams teach train",
     "leaderboard": "data metrics streams",
     "app": "leaderboard page",
 }
@@ -47,10 +48,10 @@ KNOWN_IN = {
     "av": "dsta.video",
     "mediapipe": "dsta.video",
     "gradio": "app leaderboard.tab",
-    "starlette": "app dsta.page.gate dsta.page.share dsta.page.signs",
+    "starlette": "app dsta.page.gate dsta.page.live dsta.page.share dsta.page.signs",
     "huggingface_hub": "dsta.checkpoint.hub",
     "torch": "dsta.common.device dsta.common.loading dsta.model dsta.checkpoint dsta.score dsta.train dsta.identify "
-    "dsta.export eval",
+    "dsta.export dsta.teach.taught eval",
     "pandas": "leaderboard",
 }
 

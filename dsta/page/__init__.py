@@ -4,6 +4,7 @@ together."""
 from pathlib import Path
 
 _HERE = Path(__file__).parent
-STYLES = tuple(_HERE / name for name in ("style.css", "signs.css", "camera.css"))
-SCRIPTS = tuple(_HERE / f"{name}.js" for name in ("page", "notices", "connection", "access", "signs", "camera"))
+STYLES = tuple(_HERE / f"{name}.css" for name in ("style", "signs", "camera", "lesson"))
+_SCRIPTS = ("page", "notices", "connection", "access", "signs", "camera", "lesson")
+SCRIPTS = tuple(_HERE / f"{name}.js" for name in _SCRIPTS)
 """They define `window.dsta`, whose functions the page's events call."""

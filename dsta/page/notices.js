@@ -93,6 +93,7 @@ Object.assign(window.dsta, {
   const devices = navigator.mediaDevices ?? {enumerateDevices: async () => []};
   const open = devices.getUserMedia?.bind(devices);
   devices.getUserMedia = wishes => dsta.openCamera(open, wishes);
+  dsta.camera = open;  // the browser's own
   if (!navigator.mediaDevices) Object.defineProperty(navigator, "mediaDevices", {value: devices});
 
   // Before gradio hears of it: files are looked at, and players' errors caught.

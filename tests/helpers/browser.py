@@ -41,3 +41,12 @@ def own_words(page):
     return not [
         part for part in page.locator(".toast-wrap [data-testid=toast-body], .error").all() if part.is_visible()
     ]
+
+
+def serious(page):
+    """What axe finds grave: rule and parts."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    # A video of a sign has no sound to put into captions.
+    found = axe.run(page, options={"resultTypes": ["violations"], "rules": {"video-caption": {"enabled": False}}})
+    grave = [each for each in found.response["violations"] if each["impact"] in ("serious", "critical")]
+    return [(each["id"], [node["html"] for node in each["nodes"]]) for each in grave]

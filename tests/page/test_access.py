@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from helpers.browser import DESK, MARKS, PHONE, button, own_words, upload, visit
+from helpers.browser import DESK, MARKS, PHONE, button, own_words, serious, upload, visit
 from helpers.media import numbered, write_video
 from helpers.page import FakeRecognizer, WaitingRecognizer, offered, recognition
 from PIL import Image
@@ -13,7 +13,7 @@ from dsta.common import UserError
 from dsta.video import read_frames
 
 pytestmark = MARKS
-TABS = ("Recognise", "Leaderboard", "About")
+TABS = ("Recognise", "Teach", "Leaderboard", "About")
 ANSWER = "Best match among 6 American signs. book. 90%."
 
 
@@ -39,15 +39,6 @@ def press_until(page, key, name):
         style = "getComputedStyle(document.activeElement)"
         visible = f"{style}.outlineStyle !== 'none' || {style}.boxShadow !== 'none'"
         assert seen[-1][0] == "BODY" or page.evaluate(visible), seen[-1]
-
-
-def serious(page):
-    """What axe finds grave: rule and parts."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    # A video of a sign has no sound to put into captions.
-    found = axe.run(page, options={"resultTypes": ["violations"], "rules": {"video-caption": {"enabled": False}}})
-    grave = [each for each in found.response["violations"] if each["impact"] in ("serious", "critical")]
-    return [(each["id"], [node["html"] for node in each["nodes"]]) for each in grave]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -84,7 +75,7 @@ def test_by_keyboard_alone_from_the_tabs_to_the_answer(video, answers, site, bro
     answers(recognition(), b=offered("b", "Brazilian", FakeRecognizer(recognition(confident=False))))
     with visit(browser, site, DESK) as page:
         press_until(page, "Tab", "Recognise")
-        for key, name in (("ArrowRight", "Leaderboard"), ("End", "About"), ("ArrowRight", "Recognise")):
+        for key, name in (("ArrowRight", "Teach"), ("End", "About"), ("ArrowRight", "Recognise")):
             page.keyboard.press(key)
             assert focused(page) == ["BUTTON", name] and tab(page, name).get_attribute("aria-selected") == "true"
         page.keyboard.press("ArrowLeft")

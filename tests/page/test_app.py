@@ -55,7 +55,7 @@ def test_the_page_is_built_private_and_without_analytics():
     assert all(path.is_absolute() and path.is_file() for path in app.LAUNCH["css_paths"])  # started from any folder
     webcam = next(block for block in app.demo.blocks.values() if isinstance(block, gr.Video))
     assert (webcam.webcam_options.mirror, sorted(webcam.sources)) == (False, ["upload", "webcam"])
-    assert len([block for block in app.demo.blocks.values() if isinstance(block, gr.Tab)]) == 3
+    assert len([block for block in app.demo.blocks.values() if isinstance(block, gr.Tab)]) == 4
 
 
 def test_nothing_is_loaded_from_elsewhere():
@@ -69,7 +69,10 @@ def test_nothing_is_loaded_from_elsewhere():
 def test_each_event_calls_a_function_that_the_scripts_define():
     events = [event.js for event in app.demo.fns.values() if event.js]
     called = {name for code in events for name in re.findall(r"\b(?:dsta|leaderboard)\.(\w+)\(", code)}
-    assert called == {"buttons", "ask", "choose", "show", "failed", "stop", "query", "shown", "save"}
+    assert called == {
+        "buttons", "ask", "choose", "show", "failed", "stop", "query", "shown", "save", "lessonRequest",
+        "lessonAnswered", "lessonFailed",
+    }  # fmt: skip
     for name in called:
         assert re.search(rf"^  (async )?{name}\(", app.LAUNCH["js"], re.MULTILINE)
 
