@@ -148,5 +148,7 @@ def _cut_to_length(start: int, end: int, speed: np.ndarray, rule: SpanRule, fps:
     if (end - start) / fps <= rule.longest:
         return [(start, end)]
     margin = max(1, round(rule.shortest * fps))
-    at = start + margin + int(np.argmin(speed[start + margin : end - margin]))
+    moment = 2 * max(1, round(_ACROSS * fps)) + 1  # frames: where a hand turns back is no quiet place
+    around = np.convolve(speed[start:end], np.ones(moment) / moment, "same")
+    at = start + margin + int(np.argmin(around[margin:-margin]))
     return _cut_to_length(start, at, speed, rule, fps) + _cut_to_length(at, end, speed, rule, fps)

@@ -84,8 +84,8 @@ def _descriptor(media: Path, beside: Path) -> dict[str, str]:
 
 
 def _one_line(text: str) -> str:
-    """A gloss without line breaks and characters that no XML may hold."""
-    return " ".join(_NOT_IN_XML.sub("\ufffd", text).split())
+    """A gloss without line breaks and characters that no XML may hold; a question mark for nothing."""
+    return " ".join(_NOT_IN_XML.sub("\ufffd", text).split()) or "?"
 
 
 def _clock(seconds: float) -> str:
