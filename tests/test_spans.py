@@ -89,7 +89,7 @@ def test_too_long_a_span_is_cut_at_its_quietest_place():
     first, second = find_spans(changed(pose, keypoints))
     assert first.end == second.start and 3.4 <= first.end <= 3.9
     spans = find_spans(signing([(0.5, 20.5)], 21))
-    assert all(SpanRule.shortest <= end - start <= SpanRule.longest for start, end in spans)
+    assert all(1.5 <= end - start <= SpanRule.longest for start, end in spans)  # of an even movement no scraps
     assert all(before.end == after.start for before, after in pairwise(spans))
     assert_near([(spans[0].start, spans[-1].end)], [(0.5, 20.5)])
 
@@ -163,7 +163,7 @@ def test_eaf_has_elans_structure(tmp_path):
     assert {"AUTHOR", "DATE", "FORMAT", "VERSION"} <= set(document.keys()) and document.get("FORMAT") == "3.0"
     assert [part.tag for part in document] == ["HEADER", "TIME_ORDER", "TIER", "LINGUISTIC_TYPE"]
     header, order, tier, kind = document
-    assert header.get("TIME_UNITS") == "milliseconds" and [part.tag for part in header][0] == "MEDIA_DESCRIPTOR"
+    assert header.get("TIME_UNITS") == "milliseconds" and header[0].tag == "MEDIA_DESCRIPTOR"
     media = header[0]
     assert media.get("MEDIA_URL") == f"file://{tmp_path.resolve()}/in & out/sign <1>.mp4"
     assert (media.get("RELATIVE_MEDIA_URL"), media.get("MIME_TYPE")) == ("./in & out/sign <1>.mp4", "video/mp4")

@@ -144,11 +144,12 @@ def _cut_at_dips(start: int, end: int, depth: np.ndarray, rule: SpanRule, fps: f
 
 
 def _cut_to_length(start: int, end: int, speed: np.ndarray, rule: SpanRule, fps: float) -> list[tuple[int, int]]:
-    """A run of frames, in parts of at most the longest span, cut where the hands are slowest."""
+    """A run of frames, in parts of at most the longest span, cut where the hands are slowest, rather in the middle: at
+    its ends a place counts as a shoulder width a second faster than there."""
     if (end - start) / fps <= rule.longest:
         return [(start, end)]
-    margin = max(1, round(rule.shortest * fps))
-    moment = 2 * max(1, round(_ACROSS * fps)) + 1  # frames: where a hand turns back is no quiet place
-    around = np.convolve(speed[start:end], np.ones(moment) / moment, "same")
+    margin, moment = (max(1, round(seconds * fps)) for seconds in (rule.shortest, 2 * _ACROSS))
+    around = np.convolve(speed[start:end], np.ones(moment) / moment, "same")  # a turn of the hand is not quiet
+    around += np.linspace(-1, 1, end - start) ** 2
     at = start + margin + int(np.argmin(around[margin:-margin]))
     return _cut_to_length(start, at, speed, rule, fps) + _cut_to_length(at, end, speed, rule, fps)
