@@ -18,6 +18,7 @@ import numpy as np
 from dsta.common import UserError
 from dsta.keypoints import POSE_SUFFIXES, Pose
 from dsta.page import draw
+from dsta.spans import Span
 from dsta.video import Frame, Progress, VideoInfo, extract, liveliest, probe
 
 LONGEST = 10.0
@@ -28,9 +29,6 @@ _MOST_ASKED = 10_000  # bytes of a request
 
 STOP = b"stop"
 """Sent instead of a request: nobody waits any more."""
-
-Span = tuple[float, float]
-"""Where a part of a video begins and ends, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +124,7 @@ def _answer(connection: Connection, request: dict) -> None:
         connection.send_bytes(json.dumps(what).encode())
 
     try:
-        asked = tuple(request["part"]) if request["part"] else None
+        asked = Span(*request["part"]) if request["part"] else None
         found = found_in(Path(request["path"]), request["fps"], asked, progress)
     except Gone:
         tell(stopped=True)
