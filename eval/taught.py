@@ -62,7 +62,7 @@ class Episode:
 
 
 @dataclass(frozen=True)
-class Bench:
+class TaughtBench:
     """questions: their clips, and all that the networks say of these; known: protocol -> clips of known glosses."""
 
     questions: Questions
@@ -145,7 +145,7 @@ def _calibration(best: np.ndarray, right: np.ndarray) -> float:
     return float(np.abs(np.bincount(index, right, 15) - np.bincount(index, best, 15)).sum() / len(best))
 
 
-def read_bench(data: Path, weights: Path, background: Path) -> Bench:
+def read_bench(data: Path, weights: Path, background: Path) -> TaughtBench:
     """Scores all clips. Raises UserError."""
     ensemble = Ensemble.load(weights)
     questions = read_questions(data, ensemble.glosses, same_source=False)
@@ -170,7 +170,7 @@ def read_bench(data: Path, weights: Path, background: Path) -> Bench:
     others = background_clips(background, {*questions.clips.glosses, *ensemble.glosses})
     others = [others[i] for i in spread_out(len(others), _BACKGROUND_CLIPS)]
     signs = fitted_means(known["train"].embeddings, known["train"].labels, scored(others, np.zeros(0)).embeddings)
-    return Bench(questions, replace(new, logits=new.logits / temperature), known, signs)
+    return TaughtBench(questions, replace(new, logits=new.logits / temperature), known, signs)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -24,7 +24,8 @@ STANDS_ON = {
     "dsta.checkpoint": "data model skeleton streams",
     "dsta.score": "checkpoint data model skeleton streams",
     "dsta.video": "keypoints skeleton",
-    "dsta.recognize": "checkpoint embedding keypoints plausible score skeleton streams video",
+    "dsta.spans": "keypoints skeleton",
+    "dsta.recognize": "checkpoint embedding keypoints plausible score skeleton spans streams video",
     "dsta.embedding": "checkpoint score",
     "dsta.reference": "skeleton streams",
     "dsta.teach": "checkpoint data embedding model plausible prepare recognize score skeleton",
@@ -32,16 +33,16 @@ STANDS_ON = {
     "dsta.train": "checkpoint data metrics model score skeleton streams",
     "dsta.identify": "checkpoint data metrics model score streams",
     "dsta.export": "checkpoint data score skeleton streams",
-    "dsta.page": "checkpoint keypoints recognize reference score skeleton streams teach video",
+    "dsta.page": "checkpoint keypoints recognize reference score skeleton spans streams teach video",
     "dsta.__main__": "checkpoint export identify prepare recognize teach train",
     "eval": "checkpoint data embedding export leaderboard metrics model plausible prepare reference score skeleton "
-    "streams teach train",
+    "spans streams teach train",
     "leaderboard": "data metrics streams",
     "app": "leaderboard page",
 }
 
 # Single files that may import more than their room.
-STANDS_ON_TOO = {"eval.videos": "recognize"}
+STANDS_ON_TOO = {"eval.videos": "recognize", "eval.spans": "keypoints recognize spans"}
 
 # Of each library the only places that may import it.
 KNOWN_IN = {

@@ -20,6 +20,7 @@ from PIL import Image
 from dsta.common import UserError
 from dsta.keypoints import POSE_SUFFIXES, Pose
 from dsta.page import draw
+from dsta.spans import Span
 from dsta.video import Follower, Frame, Progress, VideoInfo, extract, liveliest, probe
 
 LONGEST = 10.0
@@ -31,9 +32,6 @@ _MOST_PICTURE, _WIDEST, _NARROWEST = 2**20, 1280, 64  # bytes of a camera's pict
 
 STOP = b"stop"
 """Sent instead of a request: nobody waits any more."""
-
-Span = tuple[float, float]
-"""Where a part of a video begins and ends, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +168,7 @@ def _answer(connection: Connection, request: dict) -> None:
         connection.send_bytes(json.dumps(what).encode())
 
     try:
-        asked = tuple(request["part"]) if request["part"] else None
+        asked = Span(*request["part"]) if request["part"] else None
         found = found_in(Path(request["path"]), request["fps"], asked, progress)
     except Gone:
         tell(stopped=True)

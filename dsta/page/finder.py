@@ -18,8 +18,9 @@ import numpy as np
 
 from dsta.common import UserError
 from dsta.keypoints import Pose
-from dsta.page.find import STOP, Found, Part, Span
+from dsta.page.find import STOP, Found, Part
 from dsta.skeleton import NUM_JOINTS
+from dsta.spans import Span
 
 _ROOT = Path(__file__).resolve().parents[2]
 _BEGINNING = 60.0  # seconds that a process may take to be ready

@@ -59,7 +59,7 @@ class Seat:
         places = (joints / [width, height, 1]).round(3)
         said = {"hint": look.hint, "moving": look.moving, "resting": look.resting, "joints": places.tolist()}
         if live and look.sign is not None:
-            said["sign"] = recognised(look.sign, signs)
+            said["sign"] = live_sign(look.sign, signs)
         return said
 
     def leave(self, who: str) -> None:
@@ -76,7 +76,7 @@ class Seat:
                 self._finder = None
 
 
-def recognised(clip: np.ndarray, label: str) -> dict[str, Any] | None:
+def live_sign(clip: np.ndarray, label: str) -> dict[str, Any] | None:
     """A live sign (T, 27, 3) on the canvas -> its gloss and score, and whether that is sure; None where it is none.
     label: of the vocabulary that the visitor has chosen; by default the first."""
     there = list(vocabularies.found().values())

@@ -146,6 +146,13 @@ window.dsta = {
   },
 };
 
+// One of several signs in a video is chosen: the player goes there, and comes into view.
+document.addEventListener("click", event => {
+  const sign = event.target.closest?.("[data-seek]"), player = document.querySelector("#video video");
+  if (!sign || !player) return;
+  player.currentTime = Number(sign.dataset.seek);
+  player.scrollIntoView({behavior: "smooth", block: "nearest"});
+});
 document.addEventListener("input", event => event.target.matches("#part input") && dsta.movePart(event.target));
 // A skeleton file may be dropped where videos are, whose field takes nothing else.
 document.addEventListener("drop", event => {

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from dsta.common import UserError
 from dsta.keypoints import Pose
 from dsta.page import line, panels, vocabularies
-from dsta.page.find import Found, Span
+from dsta.page.find import Found
 from dsta.page.finder import Finder
+from dsta.page.timeline import several_signs_html
 from dsta.page.uploads import Stopped, Uploads
 from dsta.page.vocabularies import Vocabulary
 from dsta.recognize import FRAMES_PER_SECOND, Recognition
+from dsta.spans import Span
 
 if TYPE_CHECKING:
     from dsta.video import Progress
@@ -46,6 +48,7 @@ def outcome(
     def shown(of: Answered) -> dict[str, Any]:
         part = panels.part_html(of.found.part) if of.found.part else None
         answer = panels.answer_html(of.result, of.file, of.among)
+        answer += several_signs_html(of.among.recognizer(), of.result, of.found, of.file, lambda *_: uploads.check(run))
         return {"answer": answer, "pictures": panels.pictures_html(of.result, of.found), "part": part}
 
     try:
@@ -60,7 +63,7 @@ def span(text: str) -> Span | None:
         start, end = map(float, text.split())
     except ValueError:
         return None
-    return start, end
+    return Span(start, end)
 
 
 def carry_out(
