@@ -17,6 +17,7 @@ import numpy as np
 
 from dsta.checkpoint import DEFAULT_WEIGHTS, Ensemble
 from dsta.common import UserError, exit_code, replace_file, shown
+from dsta.common.device import DeviceSettings
 from dsta.embedding import familiarity, joint_embedding
 from dsta.keypoints import POSE_SUFFIXES, Pose
 from dsta.plausible import hands_exchanged, misfit
@@ -169,7 +170,7 @@ class Recognizer:
 
     def said(self, clip: np.ndarray) -> dict[str, Scores]:
         """What each stream's network says of a clip (T, 27, 3) in canvas pixels."""
-        return score_streams(self.ensemble, [clip])
+        return score_streams(self.ensemble, [clip], DeviceSettings(dtype="quickest"))
 
     def _joints(
         self,

@@ -19,7 +19,11 @@ from leaderboard.results import hash_lines
 _ROOT = Path(__file__).resolve().parents[1]
 _CODE = [
     *(_ROOT / "dsta" / f"{room}.py" for room in ("model", "score", "skeleton", "streams")),
-    *(path for wing in ("checkpoint", "common", "data") for path in sorted((_ROOT / "dsta" / wing).glob("*.py"))),
+    *(
+        path
+        for wing in ("checkpoint", "common", "data", "folded")
+        for path in sorted((_ROOT / "dsta" / wing).glob("*.py"))
+    ),
     *(_ROOT / "eval" / f"{room}.py" for room in ("cache", "robustness", "scoring")),
 ]
 

@@ -22,7 +22,8 @@ STANDS_ON = {
     "dsta.model": "skeleton",
     "dsta.data": "skeleton streams",
     "dsta.checkpoint": "data model skeleton streams",
-    "dsta.score": "checkpoint data model skeleton streams",
+    "dsta.folded": "model skeleton",
+    "dsta.score": "checkpoint data folded model skeleton streams",
     "dsta.video": "keypoints skeleton",
     "dsta.spans": "keypoints skeleton",
     "dsta.recognize": "checkpoint embedding keypoints plausible score skeleton spans streams video",
@@ -51,8 +52,8 @@ KNOWN_IN = {
     "gradio": "app leaderboard.tab",
     "starlette": "app dsta.page.gate dsta.page.live dsta.page.share dsta.page.signs",
     "huggingface_hub": "dsta.checkpoint.hub",
-    "torch": "dsta.common.device dsta.common.loading dsta.model dsta.checkpoint dsta.score dsta.train dsta.identify "
-    "dsta.export dsta.teach.taught eval",
+    "torch": "dsta.common.device dsta.common.loading dsta.model dsta.folded dsta.checkpoint dsta.score dsta.train "
+    "dsta.identify dsta.export dsta.teach.taught eval",
     "pandas": "leaderboard",
 }
 

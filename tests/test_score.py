@@ -37,7 +37,7 @@ def test_logits_are_the_mean_over_the_views(model, given):
         each = [model(torch.from_numpy(prepare(v, "joint", RECIPE))[None])[0].numpy() for v in variants]
     scored = score(model, [clip], "joint", RECIPE).logits
     assert scored.dtype == np.float32 and scored.shape == (1, 3)
-    assert np.abs(scored[0] - np.mean(each, 0)).max() < 1e-6 * np.abs(each).max()
+    assert np.abs(scored[0] - np.mean(each, 0)).max() < 1e-5 * np.abs(each).max()
     assert np.ptp(each, axis=0).max() > 1e-3  # the views do differ
 
 
@@ -47,7 +47,7 @@ def test_clips_are_scored_as_one_by_one(model, given, stream):
     told = []
     for batch in (4, 8, 64):
         found = score(model, given, stream, RECIPE, DeviceSettings(batch=batch), told.append).logits
-        assert np.abs(found - expected).max() < 1e-6 * np.abs(expected).max()
+        assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max()
     assert told == [1, 1, 1, 1, 1, 2, 2, 1, 5]
     assert np.abs(expected[0] - expected[1]).max() > 1e-5
 
@@ -83,4 +83,4 @@ def test_each_stream_of_an_ensemble_is_scored_by_its_own_network(model, given):
     found = score_streams(Ensemble(networks, dict.fromkeys(networks, 1.0)), given)
     assert list(found) == ["joint", "bone_motion"]
     for stream, said in found.items():
-        assert said.logits == pytest.approx(logits(model, given, stream, RECIPE), rel=1e-6, abs=1e-5)
+        assert said.logits == pytest.approx(logits(model, given, stream, RECIPE), rel=1e-5, abs=1e-5)

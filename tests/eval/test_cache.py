@@ -17,6 +17,7 @@ from dsta.checkpoint import Checkpoint
 from dsta.common import UserError
 from dsta.common.device import DeviceSettings
 from dsta.data import read_clip_set, read_skeletons
+from dsta.folded import FoldedNetworks
 from dsta.score import score
 from eval.cache import ScoringWork
 from eval.robustness import DISTURBANCES, Disturbance, Disturbed, disturb
@@ -202,17 +203,17 @@ def test_arrays_of_doubles_and_halves_are_scored(tmp_path):
         assert scored.logits.dtype == np.float32 and np.isfinite(scored.logits).all()
 
 
-def test_a_gpu_without_memory_gets_smallerbatches_of(folder, weights, capsys):
+def test_a_gpu_without_memory_gets_smaller_batches(folder, weights, capsys, monkeypatch):
     checkpoint, clips = Checkpoint.load(weights), [clip.joints for clip in read_skeletons(folder)]
     given = checkpoint.model, clips, checkpoint.stream, checkpoint.recipe, CPU
-    expected, real = score(*given).logits, checkpoint.model.embed
+    expected, real = score(*given).logits, FoldedNetworks.__call__
 
-    def small(x, *rest):
-        if len(x) > 4:
+    def small(networks, inputs):
+        if inputs.shape[1] > 4:
             raise torch.cuda.OutOfMemoryError("no room")
-        return real(x, *rest)
+        return real(networks, inputs)
 
-    checkpoint.model.embed = small
+    monkeypatch.setattr(FoldedNetworks, "__call__", small)
     assert score(*given).logits == pytest.approx(expected, rel=1e-4, abs=1e-4)
     assert "batches of 2 clips" in capsys.readouterr().err
 

@@ -220,7 +220,7 @@ def test_scoring_on_a_gpu_starts_no_more_workers_than_batches(monkeypatch, count
         __iter__ = staticmethod(lambda: iter(()))
 
     monkeypatch.setattr(dsta.score, "DataLoader", Loader)
-    inputs = dsta.score.NetworkInputs(Stream.JOINT, Recipe(window=8), [None] * count)
+    inputs = dsta.score._StreamsInputs([Stream.JOINT], Recipe(window=8), [None] * count)
     list(dsta.score._batches(inputs, DeviceSettings("cuda:0", "bf16", 4, 6), 4, on_gpu=True))
     assert asked[0]["num_workers"] == workers and asked[0]["pin_memory"]
 
