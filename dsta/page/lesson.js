@@ -172,6 +172,13 @@ Object.assign(window.dsta, {
     return figure;
   },
 
+  lessonCameraOff() {
+    dsta.lesson.stop?.();
+    dsta.lesson.stream?.getTracks().forEach(track => track.stop());
+    document.querySelector("#lesson-camera").hidden = true;
+    document.querySelector("#lesson-record").focus();
+  },
+
   // Records takes of 2.5 seconds, a second after one another, each of which waits at once.
   async lessonRecord(takes, made) {
     const lesson = dsta.lesson;
@@ -185,7 +192,7 @@ Object.assign(window.dsta, {
     if (figure) figure.scrollIntoView({behavior: "smooth", block: "nearest"});
     dsta.lessonRecordButtons(true);
     for (let take = 1; figure && take <= takes && !stopped; take++) {
-      say(takes > 1 ? `Take ${take} of ${takes}: hands down …` : "Hands down …");
+      say(takes > 1 ? `${take} of ${takes}: hands down …` : "Hands down …");
       await pause(1000);
       if (stopped) break;
       const parts = [], recorder = new MediaRecorder(lesson.stream);
@@ -195,12 +202,12 @@ Object.assign(window.dsta, {
       say("● Sign now");
       figure.dataset.live = true;
       await pause(2500);
-      recorder.stop();
-      await over;
+      if (recorder.state !== "inactive") recorder.stop();
+      await over;  // at once, where the camera was turned off
       delete figure.dataset.live;
       if (stopped) break;
       const kind = recorder.mimeType.split(";")[0] || "video/webm";
-      made(new File(parts, `take.${kind.split("/")[1]}`, {type: kind}));
+      made(new File(parts, `take-${take}.${kind.split("/")[1]}`, {type: kind}));
     }
     if (figure) say("");
     lesson.stop = null;
@@ -256,6 +263,7 @@ Object.assign(window.dsta, {
   const does = {
     "#lesson-record": () => dsta.lessonRecordSign(),
     "#lesson-try-record": () => dsta.lessonRecord(1, file => (dsta.lesson.clips.push({file, trial: true}), dsta.lessonGo())),
+    "#lesson-camera-off": () => dsta.lessonCameraOff(),
     "#lesson-save": () => dsta.lessonSave(),
     "#lesson-stop": () => (dsta.lesson.clips.splice(1), dsta.lessonProgress()),
     "#lesson [data-choose]": button => document.querySelector(`#${button.dataset.choose}`).click(),

@@ -24,7 +24,8 @@ PANEL = f"""<div id="lesson">
 <p class="lesson-ways"><button type="button" id="lesson-record" class="lesson-main">Record 3 takes</button>
 <button type="button" data-choose="lesson-files">Choose clips</button></p>
 <input id="lesson-files" type="file" multiple accept="{_VIDEOS}" hidden>
-<figure id="lesson-camera" hidden><video muted playsinline></video><figcaption role="status"></figcaption></figure>
+<figure id="lesson-camera" hidden><video muted playsinline></video><figcaption role="status"></figcaption>
+<button type="button" id="lesson-camera-off">Camera off</button></figure>
 <p class="quiet small">Or drop files here. Without a name each file’s own counts: tea-1.mp4 and tea-2.mp4 are “tea”.
 Skeleton files ({", ".join(POSE_SUFFIXES)}) do too.</p></form>
 <div id="lesson-work" hidden><progress aria-label="Clips looked at"></progress><span class="small" role="status"></span>

@@ -132,7 +132,7 @@ def test_three_takes_are_recorded_by_keyboard(weights, site, chromium):
         page.get_by_text("Type the sign’s name first.").wait_for()
         page.keyboard.type("tea")
         button(page, "Record 3 takes").press("Enter")
-        page.get_by_text("Take 1 of 3").wait_for()
+        page.get_by_text("1 of 3: hands down").wait_for()
         page.get_by_text("Sign now").wait_for()
         assert page.locator("#lesson-camera").get_attribute("data-live") == "true"
         page.get_by_text("3 clips").wait_for()
@@ -143,4 +143,6 @@ def test_three_takes_are_recorded_by_keyboard(weights, site, chromium):
         page.keyboard.press("Enter")
         button(page, "Stop recording").first.click()
         button(page, "Record 3 takes").wait_for()
+        button(page, "Camera off").click()
+        assert not page.evaluate("dsta.lesson.stream.active") and not page.is_visible("#lesson-camera")
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth") and own_words(page)

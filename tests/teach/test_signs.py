@@ -39,8 +39,8 @@ def test_a_file_gives_back_names_and_clips_and_holds_nothing_else(tmp_path):
 
 def test_names_that_people_write_differently_are_one_sign():
     signs = own_signs(café=1)
-    for name in (unicodedata.normalize("NFD", "café"), "  Café ", "CAFÉ", "ca\u0000fé"):
-        signs = signs.with_clip(name, take(0, 1))
+    for seed, name in enumerate((unicodedata.normalize("NFD", "café"), "  Café ", "CAFÉ", "ca\u0000fé"), 1):
+        signs = signs.with_clip(name, take(0, seed))
     assert signs.names == ("café",) and signs.count == 5
     assert signs.with_clip("two  words", take(1)).names[-1] == "two words"
     assert signs.without("café").names == () and signs.without("tea") == signs.without("tea")
@@ -81,7 +81,7 @@ def test_a_clip_that_shows_no_sign_is_refused_in_a_sentence(clip, words):
 
 def test_there_are_at_most_ten_clips_of_a_sign_and_two_hundred_signs():
     with pytest.raises(UserError, match="10 clips"):
-        own_signs(tea=10).with_clip("Tea", take(0))
+        own_signs(tea=10).with_clip("Tea", take(0, 10))
     many = OwnSigns(ESTIMATOR, {str(i): (take(0),) for i in range(200)})
     assert many.with_clip("7", take(1)).count == 201
     with pytest.raises(UserError, match="200 signs are the most"):
@@ -141,7 +141,8 @@ def test_two_names_in_a_file_that_are_one_sign_are_joined(tmp_path):
 
 
 def test_signs_are_joined_with_others_of_the_same_estimator():
-    joined = own_signs(tea=2).joined(own_signs(Tea=1, milk=1))
+    """A clip that is there already counts once."""
+    joined = own_signs(tea=2).joined(own_signs(Tea=3, milk=1))
     assert {name: len(own) for name, own in joined.clips.items()} == {"tea": 3, "milk": 1}
     with pytest.raises(UserError, match="joints are from openpose"):
         joined.joined(OwnSigns("openpose", own_signs(tea=1).clips))
