@@ -188,7 +188,7 @@ class Recognizer:
             elif path.suffix.lower() in POSE_SUFFIXES:
                 source = Pose.load(path)
             else:
-                from dsta.video import extract  # here, so that skeletons need neither mediapipe nor av
+                from dsta.video import extract  # here, so that skeletons need neither LiteRT nor av
 
                 source = extract(path, fps=FRAMES_PER_SECOND, progress=progress)
         if source.estimator != self.ensemble.estimator:

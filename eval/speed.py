@@ -246,7 +246,7 @@ def _training_rate(clips: Sequence[Clip], sizes: Sizes, settings: DeviceSettings
 
 def pose(bench: Bench) -> None:
     """Joints from videos: one process against one on every core."""
-    missing = [name for name in ("mediapipe", "av", "joblib") if importlib.util.find_spec(name) is None]
+    missing = [name for name in ("ai_edge_litert", "cv2", "av", "joblib") if importlib.util.find_spec(name) is None]
     if missing:
         raise NotMeasurable(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed.")
     videos = sorted((bench.data / "wlasl_clips").glob("*.mp4"))[: bench.sizes.videos]

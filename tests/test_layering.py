@@ -48,7 +48,9 @@ STANDS_ON_TOO = {"eval.videos": "recognize", "eval.spans": "keypoints recognize 
 # Of each library the only places that may import it.
 KNOWN_IN = {
     "av": "dsta.video",
-    "mediapipe": "dsta.video",
+    "ai_edge_litert": "dsta.video",
+    "cv2": "dsta.video",
+    "mediapipe": "",
     "gradio": "app leaderboard.tab",
     "starlette": "app dsta.page.gate dsta.page.live dsta.page.share dsta.page.signs",
     "huggingface_hub": "dsta.checkpoint.hub",
@@ -177,12 +179,15 @@ def test_each_public_name_stands_in_one_file():
 
 @pytest.mark.slow
 def test_training_and_evaluation_need_no_page_no_video_no_pose_and_load_no_compiler():
-    libraries = ("gradio", "mediapipe", "av", "huggingface_hub", "torch._dynamo")
+    libraries = ("gradio", "ai_edge_litert", "cv2", "av", "huggingface_hub", "torch._dynamo")
     run_without(libraries, "import dsta.train, eval.crossval, eval.run_all, eval.compare, dsta.recognize")
 
 
 def test_dsta_alone_loads_nothing_heavy():
-    run_without(("torch", "gradio", "mediapipe", "av", "pandas"), "import dsta; from dsta import Pose, Recipe, Stream")
+    run_without(
+        ("torch", "gradio", "ai_edge_litert", "cv2", "av", "pandas"),
+        "import dsta; from dsta import Pose, Recipe, Stream",
+    )
 
 
 def run_without(libraries, code):

@@ -176,11 +176,6 @@ def _answer(connection: Connection, request: dict) -> None:
         tell(problem=str(error))
     except MemoryError:
         tell(memory=True)
-    except RuntimeError as error:  # what MediaPipe makes of memory that it is not given
-        if "CalculatorGraph" in str(error):
-            tell(memory=True)
-        else:
-            tell(bug=traceback.format_exc())
     except Exception:
         tell(bug=traceback.format_exc())
     else:

@@ -1,4 +1,4 @@
-"""A video file → timed upright frames → `Pose`. The only wing that knows av and mediapipe."""
+"""A video file → timed upright frames → `Pose`. The only wing that knows av, LiteRT and OpenCV."""
 
 from dsta.video.follow import Follower
 from dsta.video.holistic import ESTIMATOR, Progress, extract

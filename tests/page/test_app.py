@@ -5,7 +5,7 @@ import io
 import json
 import re
 import shutil
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -101,18 +101,26 @@ def found_by_brightness(monkeypatch):
     """Instead of MediaPipe's: frame n of helpers.media.numbered has its left hand at (0.1 + 0.05 n, 0.5), below the
     nose."""
 
-    def find(frame):
-        mark = SimpleNamespace(x=0.1 + 0.05 * number_of(frame.image), y=0.5, visibility=1.0)
-        away = SimpleNamespace(x=0.0, y=0.0, visibility=0.0)
-        above = SimpleNamespace(x=mark.x, y=0.1, visibility=1.0)
-        body = [{15: mark, 0: above}.get(i, away) for i in range(33)]  # MediaPipe's numbers of left wrist and nose
-        return SimpleNamespace(pose_landmarks=body, left_hand_landmarks=[mark] * 21, right_hand_landmarks=[])
+    def hand(image):
+        return np.array([0.1 + 0.05 * number_of(image), 0.5]) * image.shape[1::-1]
 
-    @contextmanager
-    def landmarker():
-        yield find
+    def body(image, milliseconds):
+        marks = np.zeros((33, 3))
+        marks[15, :2] = hand(image)  # MediaPipe's numbers of left wrist and nose
+        marks[0, :2] = hand(image)[0], 0.1 * image.shape[0]
+        marks[[0, 15], 2] = 1.0
+        return marks
 
-    monkeypatch.setattr(holistic, "_landmarker", landmarker)
+    def hands(side, image):
+        return np.tile(hand(image), (21, 1)) if side == "left" else None
+
+    def trackers(models, palm):
+        side = next(side for side, theirs in holistic.PALMS.items() if theirs == palm)
+        return SimpleNamespace(find=lambda image, marks: hands(side, image))
+
+    monkeypatch.setattr(holistic, "lent_models", nullcontext)
+    monkeypatch.setattr(holistic, "BodyTracker", lambda models: SimpleNamespace(find=body))
+    monkeypatch.setattr(holistic, "HandTracker", trackers)
 
 
 @pytest.mark.parametrize(
