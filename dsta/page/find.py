@@ -135,8 +135,10 @@ class Camera:
                 image = np.asarray(picture.convert("RGB"))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise UserError("This is no JPEG: send the camera's picture as one.") from error
-        if first or self._follower is None:
+        if self._follower is None:
             self._follower = Follower()
+        elif first:
+            self._follower.begin()
         return self._follower.joints(Frame(seconds, image)), (image.shape[1], image.shape[0])
 
 

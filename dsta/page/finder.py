@@ -124,6 +124,7 @@ class Finder:
             self.close()
             raise UserError("The camera's picture could not be looked at: try again.") from error
         if self._busy:
+            logging.error("A camera's picture failed: %s", said.get("bug", "there is too little memory"))
             self.close()
         raise UserError(said.get("problem", "The camera's picture could not be looked at: try again."))
 

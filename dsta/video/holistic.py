@@ -121,7 +121,7 @@ def _found(frames: Iterable[Frame], models: Models, threads: int) -> Generator[t
             yield frame, body.find(frame.image, last)
 
     def joints(frame: Frame, marks: np.ndarray | None) -> np.ndarray:
-        return _joints(marks, {side: hand.find(frame.image, marks) for side, hand in hands.items()})
+        return placed(marks, {side: hand.find(frame.image, marks) for side, hand in hands.items()})
 
     if threads == 1:
         for frame, marks in with_body():
@@ -145,7 +145,7 @@ def _started(pool: ThreadPoolExecutor, work: Callable[..., np.ndarray], *given: 
         raise MemoryError("There is not enough memory for a thread.") from error
 
 
-def _joints(body: np.ndarray | None, hands: dict[str, np.ndarray | None]) -> np.ndarray:
+def placed(body: np.ndarray | None, hands: dict[str, np.ndarray | None]) -> np.ndarray:
     """(27, 3) of MediaPipe's landmarks: the body's with their visibility, the hands' with 1; nought is not seen."""
     joints = np.zeros((NUM_JOINTS, 3))
     if body is not None:
