@@ -56,7 +56,7 @@ window.leaderboard = {
 
   // The filters were changed by hand: dataset, protocol, search, rows, columns, axis.
   choose(chosen) {
-    const parts = new URLSearchParams(location.search), before = parts.get("search") ?? "";
+    const parts = new URLSearchParams(location.search);
     const dataset = parts.get("dataset") ?? this.defaults.dataset;
     parts.set("tab", "leaderboard");
     this.names.forEach((name, place) => {
@@ -65,7 +65,16 @@ window.leaderboard = {
     });
     if (this.sheetOf(parts) !== this.sheetOf(location.search)) parts.delete("page");
     if (chosen[0] !== dataset) for (const name of ["row", "other"]) parts.delete(name);
-    this.go(parts, chosen[2] !== before);
+    this.go(parts);
+  },
+
+  // What is searched for has changed, by keys, by pasting or by a phone's keyboard.
+  find(text) {
+    const parts = new URLSearchParams(location.search);
+    parts.set("tab", "leaderboard");
+    parts.delete("page");
+    if (text) parts.set("search", text); else parts.delete("search");
+    this.go(parts, true);
   },
 
   // The server has answered. has: which address, and which panels the browser now has. Where the address has changed in
@@ -149,7 +158,9 @@ document.addEventListener("change", event => {
   leaderboard.go(leaderboard.opened(new URLSearchParams(location.search).get("row"), event.target.value));
 });
 
+// gradio's own event of a text field comes with keypresses alone: not when something is deleted or pasted
 document.addEventListener("input", event => {
+  if (event.target.closest?.("#lb-search")) leaderboard.find(event.target.value);
   if (!event.target.matches?.("[data-lb-search]")) return;
   const words = event.target.value.toLowerCase().split(/\s+/);
   for (const line of event.target.parentElement.querySelectorAll("tr:not(:first-child)")) {

@@ -178,8 +178,9 @@ def build_tab(folder: Path = OUT) -> None:
             offered = [("any", table.ANY), *((name, name) for name in PROTOCOLS)]
             protocol = gr.Dropdown(offered, value=table.ANY, label="Protocol", min_width=130)
             search = gr.Textbox(
-                label="Search", placeholder="bone fitted", max_lines=1, max_length=table.LONGEST_SEARCH, min_width=160
-            )
+                label="Search", placeholder="bone fitted", max_lines=1, max_length=table.LONGEST_SEARCH, min_width=160,
+                elem_id="lb-search",
+            )  # fmt: skip
             which = [("best of each protocol", address.BEST), ("every combination", address.EVERY)]
             rows = gr.Dropdown(which, value=address.BEST, label="Measured rows", filterable=False, min_width=180)
         parts["about"], parts["sheet"], parts["detail"] = (
@@ -236,7 +237,7 @@ def _react(
     again = gr.on([tab.select, steps["back"].click], anew, asked_with, [*shows, *filters], **here)
     for shown in (again, steps["go"].click(show, asked_with, shows, **here)):
         shown.success(None, there, there, js="has => leaderboard.answered(has)")
-    changed = [part.input for part in filters]
+    changed = [part.input for part in filters if not isinstance(part, gr.Textbox)]  # for that one see page.js
     gr.on(changed, None, filters, None, js="(...chosen) => leaderboard.choose(chosen)")
     taken = gr.on([parts["save"].click, steps["take"].click], saved, query, file, **asking)
     taken.success(None, js="() => leaderboard.save()")

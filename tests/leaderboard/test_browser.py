@@ -64,6 +64,14 @@ def test_the_address_is_what_is_shown_and_back_goes_back(site, visitor):
     page.wait_for_selector("th[aria-sort=descending]")
     assert address(page)["sort"] == "-top1_instance"
     page.wait_for_function("document.activeElement.textContent.startsWith('Top-1 %')")  # the focus stays
+    box = page.get_by_placeholder("bone fitted")
+    box.fill("equals")  # as pasting does, without a key
+    page.get_by_text("No row fits these filters.").wait_for()
+    box.press("Backspace")
+    page.get_by_role("link", name="joint, bone, equal").wait_for()
+    assert address(page)["search"] == "equal" and page.locator(".lb-sheet tbody tr").count() == 1
+    box.fill("run_all")
+    page.locator(".lb-sheet tbody tr").nth(2).wait_for()
     page.get_by_role("link", name="joint, bone, equal").click()
     page.locator("#lb-detail .card").wait_for()
     assert address(page)["row"] == "WLASL100:test:joint+bone:equal"
