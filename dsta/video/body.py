@@ -61,7 +61,7 @@ class BodyTracker:
         if not model.output(1)[0] > _LEAST:
             return None
         values = model.output(0).astype(float).reshape(-1, 5)  # x, y, z in pixels, logits of visibility and presence
-        points = refined(values[:, :2] / model.side, model.output(3), _USED)
+        points = refined(values[:, :2] / model.side, model.output(2), _USED)
         found = np.zeros((_MARKS + 2, 3))
         found[_USED, :2] = in_region(region, points[_USED])
         found[_USED, 2] = 1 / (1 + np.exp(-values[_USED, 3]))

@@ -29,4 +29,5 @@ class Follower:
         """(27, 3): the joints in the picture's pixels, and scores; (0, 0, 0) where one is not seen."""
         self._last = max(self._last + 1, round(frame.time * 1000))
         marks = self._body.find(frame.image, self._last)
-        return placed(marks, {side: hand.find(frame.image, marks) for side, hand in self._hands.items()})
+        places = {side: hand.place(frame.image, marks) for side, hand in self._hands.items()}
+        return placed(marks, {side: hand.find(frame.image, places[side]) for side, hand in self._hands.items()})

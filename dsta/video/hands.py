@@ -30,12 +30,23 @@ class HandTracker:
         self._models, self._palm = models, list(palm)
         self._last: np.ndarray | None = None
 
-    def find(self, picture: np.ndarray, body: np.ndarray | None) -> np.ndarray | None:
-        """(21, 2): x and y in pixels; None where the hand is not seen. body: (33, 3) as BodyTracker finds it."""
-        last, self._last = self._last, None
+    def place(self, picture: np.ndarray, body: np.ndarray | None) -> Region | None:
+        """Where the hand may be; it depends on this picture alone. body: (33, 3) as BodyTracker finds it.
+
+        As mediapipe/tasks/cc/vision/hand_landmarker/hand_roi_refinement_graph.cc.
+        """
         if body is None or not body[self._palm[0], 2] > _LEAST_WRIST:
             return None
-        region = self._refined(picture, near_palm(*body[self._palm, :2]))
+        region, model = near_palm(*body[self._palm, :2]), self._models.palm
+        model.look(cut(picture, region, model.side))
+        points = model.output(0).astype(float).reshape(2, 2) / model.side
+        return squared(around(in_region(region, points), -pi / 2), 1.0, _DOWN)
+
+    def find(self, picture: np.ndarray, region: Region | None) -> np.ndarray | None:
+        """(21, 2): x and y in pixels; None where the hand is not seen. region: its place in this picture."""
+        last, self._last = self._last, None
+        if region is None:
+            return None
         if last is not None and goes_on(around_hand(last), region, last):
             region = around_hand(last)
         model = self._models.hand
@@ -43,13 +54,6 @@ class HandTracker:
         if model.output(1)[0] > _LEAST:
             self._last = in_region(region, model.output(0).astype(float).reshape(-1, 3)[:, :2] / model.side)
         return self._last
-
-    def _refined(self, picture: np.ndarray, region: Region) -> Region:
-        """As mediapipe/tasks/cc/vision/hand_landmarker/hand_roi_refinement_graph.cc."""
-        model = self._models.palm
-        model.look(cut(picture, region, model.side))
-        points = model.output(0).astype(float).reshape(2, 2) / model.side
-        return squared(around(in_region(region, points), -pi / 2), 1.0, _DOWN)
 
 
 def near_palm(wrist: np.ndarray, little: np.ndarray, index: np.ndarray) -> Region:

@@ -16,6 +16,7 @@ from dsta.video.body import BODY, PALMS, BodyTracker
 from dsta.video.hands import HAND, HandTracker
 from dsta.video.models import Models, lent_models
 from dsta.video.read import FPS, MAX_SECONDS, Box, Frame, VideoInfo, probe, read_frames
+from dsta.video.regions import Region
 
 ESTIMATOR = "mediapipe-holistic"
 
@@ -110,28 +111,29 @@ def _found(frames: Iterable[Frame], models: Models, threads: int) -> Generator[t
     """Each frame with its (27, 3) joints, in pixels of the frame.
 
     With two threads, another one looks for the hands of a frame while this one reads the next frame and looks for its
-    body; what is found is the same.
+    body and the places of its hands, which takes as long; what is found is the same.
     """
     body, hands = BodyTracker(models), {side: HandTracker(models, palm) for side, palm in PALMS.items()}
 
-    def with_body() -> Iterator[tuple[Frame, np.ndarray | None]]:
+    def with_body() -> Iterator[tuple[Frame, np.ndarray | None, dict[str, Region | None]]]:
         last = -1
         for frame in frames:
             last = max(last + 1, round(frame.time * 1000))  # milliseconds that must rise
-            yield frame, body.find(frame.image, last)
+            marks = body.find(frame.image, last)
+            yield frame, marks, {side: hand.place(frame.image, marks) for side, hand in hands.items()}
 
-    def joints(frame: Frame, marks: np.ndarray | None) -> np.ndarray:
-        return placed(marks, {side: hand.find(frame.image, marks) for side, hand in hands.items()})
+    def joints(frame: Frame, marks: np.ndarray | None, places: dict[str, Region | None]) -> np.ndarray:
+        return placed(marks, {side: hand.find(frame.image, places[side]) for side, hand in hands.items()})
 
     if threads == 1:
-        for frame, marks in with_body():
-            yield frame, joints(frame, marks)
+        for frame, marks, places in with_body():
+            yield frame, joints(frame, marks, places)
         return
     with ThreadPoolExecutor(1, "hands") as second:
         ahead: tuple[Frame, Future[np.ndarray]] | None = None
-        for frame, marks in with_body():
+        for frame, marks, places in with_body():
             done = ahead and (ahead[0], ahead[1].result())
-            ahead = frame, _started(second, joints, frame, marks)
+            ahead = frame, _started(second, joints, frame, marks, places)
             if done:
                 yield done
         if ahead:

@@ -116,7 +116,7 @@ def found_by_brightness(monkeypatch):
 
     def trackers(models, palm):
         side = next(side for side, theirs in holistic.PALMS.items() if theirs == palm)
-        return SimpleNamespace(find=lambda image, marks: hands(side, image))
+        return SimpleNamespace(place=lambda image, marks: None, find=lambda image, place: hands(side, image))
 
     monkeypatch.setattr(holistic, "lent_models", nullcontext)
     monkeypatch.setattr(holistic, "BodyTracker", lambda models: SimpleNamespace(find=body))
