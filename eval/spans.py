@@ -46,8 +46,8 @@ class MadeVideo:
 
 @dataclass
 class Tally:
-    """Counts over videos: signs there are, spans found, of these right, and right with the right gloss, which is the
-    best or among the best five."""
+    """Counts over videos: signs there are, spans found, those right, and those right whose gloss is right too: the best
+    one, or among the best five."""
 
     signs: int = 0
     spans: int = 0
@@ -90,7 +90,8 @@ def made_videos(prepared: Prepared, split: str, style: str, seed: int = 0) -> It
 
 def joined_clips(prepared: Prepared, rows: Sequence[IndexRow], style: str) -> MadeVideo:
     """One video of the rows' clips, at the rate of the page."""
-    pieces, parts, at = [], [], 0
+    pieces: list[np.ndarray] = []
+    parts, at = [], 0
     for row, clip in zip(rows, prepared.clips(rows), strict=True):
         steps = np.linspace(0, row.frames - 1, max(2, round(row.frames / row.fps * FRAMES_PER_SECOND)))
         clip = _in_the_middle(clip[np.round(steps).astype(int)])
@@ -143,16 +144,13 @@ def tallied(videos: Iterator[MadeVideo], recognizer: Recognizer | None) -> Tally
     """What becomes of the videos."""
     tally = Tally()
     for video in videos:
-        if recognizer is None:
-            spans, said = find_spans(video.pose), None
-        else:
-            said = recognizer.recognize_spans(video.pose)
-            spans = [each.span for each in said]
+        said = [] if recognizer is None else recognizer.recognize_spans(video.pose)
+        spans = find_spans(video.pose) if recognizer is None else [each.span for each in said]
         right = pairs(spans, video.parts)
         tally.signs += len(video.parts)
         tally.spans += len(spans)
         tally.right += len(right)
-        for i, j in right if said is not None else ():
+        for i, j in right if said else []:
             ranked = [prediction.gloss for prediction in said[i].recognition.predictions[:5]]
             tally.best += ranked[0] == video.glosses[j]
             tally.among_five += video.glosses[j] in ranked

@@ -35,14 +35,15 @@ def spans_html(said: Sequence[SignedSpan], start: float, seconds: float, file: s
     ]
     signs = [_sign_html(number, each, start, playable) for number, each in enumerate(said, 1)]
     labelled = [(Span(*(start + end for end in each.span)), each.gloss) for each in said]
-    stem, saved = escape(Path(file).stem), ""
-    for ending, kind, text in ((".vtt", "text/vtt", as_vtt(labelled)), (".eaf", "text/xml", as_eaf(labelled))):
-        content, name = data_uri(text.encode(), kind), {".vtt": "subtitles (.vtt)", ".eaf": "ELAN file (.eaf)"}[ending]
-        saved += f' · <a download="{stem}{ending}" href="{content}">{name}</a>'
-    return f"""<div class="card signs"><h3 aria-level="2">{len(said)} movements, with rests between</h3>
+    files = {"subtitles (.vtt)": ("text/vtt", as_vtt(labelled)), "ELAN file (.eaf)": ("text/xml", as_eaf(labelled))}
+    links = [
+        f'<a download="{escape(Path(file).stem)}{name[-5:-1]}" href="{data_uri(text.encode(), kind)}">{name}</a>'
+        for name, (kind, text) in files.items()
+    ]
+    return f"""<div class="card signs"><h3 aria-level="2">{len(said)} movements of the hands</h3>
 <p class="quiet">If they are signs of their own, these are the closest:</p>
 <div class="track" aria-hidden="true">{"".join(marks)}</div><ul>{"".join(signs)}</ul>
-<p class="quiet small">Save as {saved.removeprefix(" · ")}</p></div>"""
+<p class="quiet small">Save as {" · ".join(links)}</p></div>"""
 
 
 def _sign_html(number: int, each: SignedSpan, start: float, playable: bool) -> str:

@@ -51,8 +51,7 @@ def find_spans(pose: Pose, rule: SpanRule = SpanRule()) -> list[Span]:
     seen separate spans; lost for a moment they do not. Empty where the hands rest all the time or are not there.
     """
     depth, speed = hands_motion(pose)
-    seen = pose.keypoints[..., 2] > 0
-    with_hand = seen[:, LEFT_HAND].any(1) | seen[:, RIGHT_HAND].any(1)
+    with_hand = np.any(pose.keypoints[:, LEFT_HAND + RIGHT_HAND, 2] > 0, 1)
     return [
         Span(round(start / pose.fps, 3), round(end / pose.fps, 3))
         for start, end in frames_of_spans(depth, speed, rule, pose.fps)
@@ -114,7 +113,8 @@ def _speed(places: np.ndarray, fps: float) -> np.ndarray:
 def frames_of_spans(depth: np.ndarray, speed: np.ndarray, rule: SpanRule, fps: float) -> list[tuple[int, int]]:
     """First frame of each span and the one after its last, of what `hands_motion` tells."""
     raised, higher = depth < rule.low, np.minimum(depth.min(1), rule.low)
-    signing = _without_gaps(raised & (speed > rule.slow), raised.any(1), rule, fps)
+    moving = np.any(raised & (speed > rule.slow), 1)
+    signing = _without_gaps(moving, np.any(raised, 1), rule, fps)
     at_dips = [part for run in _runs(signing) for part in _cut_at_dips(*run, higher, rule, fps)]
     parts = [part for run in at_dips for part in _cut_to_length(*run, speed.max(1), rule, fps)]
     return [(start, end) for start, end in parts if (end - start) / fps >= rule.shortest]
@@ -127,8 +127,11 @@ def _runs(mask: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _without_gaps(moving: np.ndarray, raised: np.ndarray, rule: SpanRule, fps: float) -> np.ndarray:
-    """(T,) where somebody signs: where a raised hand moves, and gaps between that are too short to separate signs."""
-    signing = moving.any(1)
+    """(T,) where somebody signs: where a raised hand moves, and gaps between that are too short to separate signs.
+
+    moving, raised: (T,) whether a raised hand moves, and whether one is raised at all.
+    """
+    signing = moving.copy()
     for (_, end), (start, _) in pairwise(_runs(signing)):
         lowered = max((b - a for a, b in _runs(~raised[end:start])), default=0)
         if (start - end) / fps < rule.pause and lowered / fps < rule.rest:

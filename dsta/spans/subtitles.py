@@ -49,7 +49,7 @@ def as_eaf(labelled: Labelled, media: str | Path | None = None, beside: str | Pa
         for slot, seconds in zip(slots.values(), span, strict=True):
             ET.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=slot, TIME_VALUE=str(round(1000 * seconds)))
         annotation = ET.SubElement(tier, "ANNOTATION")
-        part = ET.SubElement(annotation, "ALIGNABLE_ANNOTATION", ANNOTATION_ID=f"a{number}", **slots)
+        part = ET.SubElement(annotation, "ALIGNABLE_ANNOTATION", {"ANNOTATION_ID": f"a{number}"} | slots)
         ET.SubElement(part, "ANNOTATION_VALUE").text = _one_line(gloss)
     last = ET.SubElement(header, "PROPERTY", NAME="lastUsedAnnotationId")
     last.text = str(len(tier))
