@@ -26,7 +26,7 @@ class SignAverages:
 
     def save(self, folder: Path, glosses: tuple[str, ...]) -> None:
         """Writes the averages of these glosses, places in half precision."""
-        tensors = {
+        tensors: dict[str, np.ndarray] = {
             "places": self.joints[..., :2].astype(np.float16),
             "scores": np.round(self.joints[..., 2] * 255).astype(np.uint8),
             "signers": self.signers.astype(np.int32),

@@ -139,13 +139,13 @@ def test_the_video_is_decoded_once_and_each_picture_has_its_own_joints(
     assert len(opened) == 2  # for a look at its head, and to decode it
     encoded = re.search(r'<img src="data:image/webp;base64,([^"]+)', pictures)
     moving = Image.open(io.BytesIO(base64.b64decode(encoded[1])))
-    assert (moving.n_frames, moving.size) == (len(times), (480, 360))
+    assert (moving.n_frames, moving.size) == (len(times), (400, 300))
     for number in range(len(times)):
         moving.seek(number)
         picture = np.array(moving.convert("RGB")).astype(int)
         assert number_of(picture[:40]) == number
         y, x = np.nonzero(picture[..., 2] - picture[..., 0] > 60)  # as blue as the signer's left is drawn
-        assert (x.mean(), y.mean()) == pytest.approx(((0.1 + 0.05 * number) * 480, 180), abs=3)
+        assert (x.mean(), y.mean()) == pytest.approx(((0.1 + 0.05 * number) * 400, 150), abs=3)
 
 
 def test_not_sure(video, answers, run):
