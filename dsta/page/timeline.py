@@ -53,7 +53,8 @@ def _sign_html(number: int, each: SignedSpan, start: float, playable: bool) -> s
     gloss = escape(best.gloss)
     if quality.get("known_sign") is False:
         gloss, closest = "none known", f"closest: {gloss}, "
-    text = f"<i>{number}</i><b>{gloss}</b><small>{closest}{percent_html(best.score)} · {begin:.1f}–{end:.1f} s</small>"
+    where = f"<span>{begin:.1f}–{end:.1f} s</span>"
+    text = f"<i>{number}</i><b>{gloss}</b><small>{closest}{percent_html(best.score)} · {where}</small>"
     if not playable:
         return f"<li>{text}</li>"
     return f'<li><button type="button" data-seek="{begin:.2f}">{text}</button></li>'

@@ -5,7 +5,6 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from scipy.signal import find_peaks
 
 from dsta.keypoints import Pose
 from dsta.skeleton import INDEX, LEFT_HAND, RIGHT_HAND
@@ -141,6 +140,8 @@ def _without_gaps(moving: np.ndarray, raised: np.ndarray, rule: SpanRule, fps: f
 
 def _cut_at_dips(start: int, end: int, depth: np.ndarray, rule: SpanRule, fps: float) -> list[tuple[int, int]]:
     """A run of frames, cut where the higher hand sinks and rises again."""
+    from scipy.signal import find_peaks  # here: the page's process that looks for joints needs no more than `Span`
+
     apart = max(1, round(rule.shortest * fps))
     dips, _ = find_peaks(depth[start:end], prominence=rule.dip, distance=apart)
     return list(pairwise([start, *(start + dips).tolist(), end]))
