@@ -33,7 +33,8 @@ STANDS_ON = {
     "dsta.export": "checkpoint data score skeleton streams",
     "dsta.page": "checkpoint keypoints recognize score skeleton streams video",
     "dsta.__main__": "checkpoint export identify prepare recognize train",
-    "eval": "checkpoint data embedding export leaderboard metrics model plausible prepare score skeleton streams train",
+    "eval": "checkpoint data embedding export folded leaderboard metrics model plausible prepare score skeleton "
+    "streams train",
     "leaderboard": "data metrics streams",
     "app": "leaderboard page",
 }
