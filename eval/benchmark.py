@@ -1,10 +1,12 @@
 """Speed and memory of inference, training and pose on this machine, as figures and as ratios within one run.
 
     python eval/benchmark.py [--quick] [--only SECTION …] [--device auto|cpu|cuda] [--out FILE.json]
+                             [--results DIR]
 
 What is slow on one machine is fast on another: shares of the measured matrix-product rate, bf16 against fp32, ONNX
 against torch, all cores against one are what can be compared. A section whose files or libraries are not here is
-skipped with a sentence. The JSON holds figures, ratios and where they come from.
+skipped with a sentence. The JSON holds figures, ratios and where they come from; what compares the forms of the network
+goes into leaderboard/results/speed.csv too (not of --quick).
 """
 
 import argparse
@@ -27,8 +29,9 @@ from dsta.checkpoint import git_commit
 from dsta.common import UserError, exit_code, replace_file
 from dsta.common.device import DeviceSettings
 from eval.clock import Measurements, NotMeasurable
+from eval.network_speed import SPEED_FILE, write_speed
 from eval.speed import SECTIONS, Bench, Sizes
-from leaderboard.results import made_by, now
+from leaderboard.results import OUT, check_writable, made_by, now
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = ("numpy", "onnxruntime", "ai-edge-litert")
@@ -102,6 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--weights", type=Path, default=ROOT / "weights" / "asl118", metavar="DIR", help="an ensemble")
     parser.add_argument("--data", type=Path, default=ROOT / "data", metavar="DIR", help="where wlasl_clips is")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="where the report goes")
+    parser.add_argument("--results", type=Path, metavar="DIR", help=f"where {SPEED_FILE} is; not of --quick by default")
     args = parser.parse_args(arguments)
     command = shlex.join(["python", "eval/benchmark.py", *(sys.argv[1:] if arguments is None else arguments)])
 
@@ -116,6 +120,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             note = f"Other work ran here (load {origin['load']}): what waits for cores is slower for it."
             bench.measured.notes.append(note)
         report = {"provenance": origin, **run_sections(bench, only)}
+        results = args.results or (None if args.quick else OUT)
+        if results and bench.rows:
+            check_writable(results, "--results")
+            write_speed(results, [origin | row for row in bench.rows])
         if args.out:
             try:
                 replace_file(args.out, (json.dumps(report, indent=1, ensure_ascii=False) + "\n").encode())

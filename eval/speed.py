@@ -4,7 +4,7 @@ import importlib.util
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -30,6 +30,7 @@ from dsta.train.batches import ReferenceBatches, Workers
 from dsta.train.loop import Loop
 from dsta.train.state import RunFiles
 from eval.clock import Measurements, NotMeasurable, Peak, seconds_each
+from eval.network_speed import measure_forms, settings_of
 from leaderboard.results import write_rows
 
 CPU = DeviceSettings("cpu")
@@ -54,11 +55,12 @@ class Sizes:
     train_steps: int
     videos: int
     seconds: float
+    quick: bool = False
 
     @classmethod
     def chosen(cls, settings: DeviceSettings, quick: bool) -> "Sizes":
         if quick:
-            return cls(128, 2**20, ModelConfig(5, inner_dim=8, depth=2), 12, 2, 4, 2, 2, 0.02)
+            return cls(128, 2**20, ModelConfig(5, inner_dim=8, depth=2), 12, 2, 4, 2, 2, 0.02, True)
         full = ModelConfig(2000)
         if settings.on_gpu:
             return cls(8192, 2**30, full, 120, 512, 256, 55, 12, 3.0)  # WLASL2000 has 55 such batches
@@ -74,6 +76,8 @@ class Bench:
     weights: Path
     data: Path
     measured: Measurements
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    """For `speed.csv`, without provenance."""
 
     def time(self, name: str, work: Callable[[], Any], settings: DeviceSettings) -> None:
         """Adds the milliseconds that `work` takes, which does something with one clip."""
@@ -179,6 +183,24 @@ def _onnx(bench: Bench, name: str, clip: np.ndarray, expected: np.ndarray) -> No
     bench.time(f"{name}/onnx_cpu", lambda: session.run(None, {"clip": clip[None]}), CPU)
 
 
+def network(bench: Bench) -> None:
+    """The network as it trains against its folded form, at full size and that of the weights that come along."""
+    sizes, measured = bench.sizes, bench.measured
+    asked = {"tiny" if sizes.quick else "full": (sizes.network, sizes.window)}
+    if not sizes.quick and (bench.weights / ENSEMBLE_FILE).exists():
+        first = Ensemble.load(bench.weights).first
+        asked["compact"] = first.model.config, first.recipe.window
+    for setting in settings_of(asked, sizes.quick):
+        rows = measure_forms(setting, bench.settings, sizes.seconds, sizes.matmul)
+        bench.rows.extend(rows)
+        name = f"network/{setting.size}/{setting.streams} x {setting.batch} x {setting.frames}"
+        for row in rows:
+            if row["what"] == "network":
+                measured.add(f"{name}/{row['form']}/{row['dtype']}", row["milliseconds"], "ms")
+        for other in ("folded/fp32", "plain/bf16", "folded/bf16"):
+            measured.compare(f"{name}: plain fp32 to {other}", f"{name}/plain/fp32", f"{name}/{other}")
+
+
 def _one_clip(data: Path) -> np.ndarray:
     """A real clip of asl_everyday where that is at hand, else a made-up one; (T, 27, 3)."""
     if (data / "asl_everyday" / "clips.npz").exists():
@@ -263,7 +285,13 @@ def pose(bench: Bench) -> None:
     measured.compare("pose: all cores to one process", "pose/all", "pose/one")
 
 
-SECTIONS: dict[str, Callable[[Bench], None]] = {"machine": machine, "infer": infer, "train": train, "pose": pose}
+SECTIONS: dict[str, Callable[[Bench], None]] = {
+    "machine": machine,
+    "infer": infer,
+    "network": network,
+    "train": train,
+    "pose": pose,
+}
 
 
 def rehearse(

@@ -36,8 +36,8 @@ STANDS_ON = {
     "dsta.export": "checkpoint data score skeleton streams",
     "dsta.page": "checkpoint keypoints recognize reference score skeleton spans streams teach video",
     "dsta.__main__": "checkpoint export identify prepare recognize teach train",
-    "eval": "checkpoint data embedding export leaderboard metrics model plausible prepare reference score skeleton "
-    "spans streams teach train",
+    "eval": "checkpoint data embedding export folded leaderboard metrics model plausible prepare reference score "
+    "skeleton spans streams teach train",
     "leaderboard": "data metrics streams",
     "app": "leaderboard page",
 }

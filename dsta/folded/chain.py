@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dsta.folded.maps import LinearMaps, Numbers, exact, scale_and_shift
+from dsta.folded.maps import Numbers, exact, scale_and_shift
 from dsta.model import TemporalBranch, TemporalConv
 from dsta.skeleton import NUM_JOINTS
 
@@ -20,10 +20,8 @@ _STAGE = 7  # frames that a stage sees; its shorter kernel is padded
 _TAPS = 3 * (_STAGE - 1) + 1  # frames that the chain sees
 _REACH = 2 * (_STAGE // 2)  # frames at each end that make, or are made of, what lies beyond it
 _DENSE = 2**18  # numbers of a chain's whole matrix up to which it is used
-_COLUMNS, _FETCHING = (
-    2 * NUM_JOINTS,
-    80,
-)  # columns of a usual product; multiply-adds that take as long as to fetch a weight
+_COLUMNS = 2 * NUM_JOINTS  # of a usual product
+_FETCHING = 25  # multiply-adds that take as long as to fetch a weight
 
 
 class Chain:
@@ -36,32 +34,35 @@ class Chain:
     def __init__(self, chains: Sequence[Sequence[TemporalConv]], frames: int, as_: Numbers) -> None:
         last = chains[0][-1].branches[0].conv
         assert isinstance(last, nn.Conv2d)
-        self.stride = last.stride[0]
+        self.stride, self.product = last.stride[0], as_.product
         self.frames, self.frames_out = frames, -(-frames // self.stride)
         accuracy = torch.promote_types(as_.kept, torch.float32)
         folded = [_FoldedChain.of(chain, frames, self.stride, accuracy) for chain in chains]
         self.biases = [chain.bias for chain in folded]
-        _, self.channels_out, channels = folded[0].taps.shape
-        self.dense: LinearMaps | None = None
-        if frames * self.frames_out * channels * self.channels_out <= _DENSE:
-            self.dense = as_.linear([chain.matrix(frames, self.stride) for chain in folded])
+        _, self.channels, channels_in = folded[0].taps.shape
+        self.matrix: Tensor | None = None
+        if frames * self.frames_out * channels_in * self.channels <= _DENSE:
+            self.matrix = as_.maps(chain.matrix(frames, self.stride) for chain in folded)
             return
-        self.tiling = Tiling.best(self.frames_out, self.stride, channels, self.channels_out)
+        self.tiling = Tiling.best(self.frames_out, self.stride, channels_in, self.channels)
         spectra = [self.tiling.spectrum(chain.taps) for chain in folded]
-        self.spectra = as_.linear([spectrum for each in spectra for spectrum in each])
-        there, back = (x.to(spectra[0].device, as_.product) for x in self.tiling.transforms())
+        self.spectra = as_.maps(spectrum for each in spectra for spectrum in each)
+        there, back = (x.to(spectra[0].device, as_.kept) for x in self.tiling.transforms())
         self.there, self.back = (x.expand(len(chains), -1, -1) for x in (there, back))
-        self.ends = as_.linear([end.permute(2, 0, 3, 1).flatten(2).flatten(0, 1) for f in folded for end in f.ends])
+        self.ends = as_.maps(end.permute(2, 0, 3, 1).flatten(2).flatten(0, 1) for f in folded for end in f.ends)
 
     def __call__(self, y: Tensor, factors: Tensor) -> Tensor:
         """Of y times factors (S, C, N, T), the same for all joints."""
         s, c, n, v, t = y.shape
         factors = factors[:, :, :, None]
-        if self.dense is not None:
+        if self.matrix is not None:
             flat = (y * factors).permute(0, 1, 4, 2, 3).reshape(s, c * t, n * v)
-            return self.dense(flat).view(s, -1, self.frames_out, n, v).permute(0, 1, 3, 4, 2)
-        padded = y.new_zeros(s, c, n, v, self.tiling.padded)
-        given = torch.mul(y, factors, out=padded[..., _TAPS // 2 : _TAPS // 2 + t])
+            out = torch.bmm(self.matrix, flat.to(self.product))
+            return out.view(s, self.channels, self.frames_out, n, v).permute(0, 1, 3, 4, 2)
+        before = _TAPS // 2
+        padded = y.new_empty(s, c, n, v, self.tiling.padded)
+        padded[..., :before] = padded[..., before + t :] = 0
+        given = torch.mul(y, factors, out=padded[..., before : before + t])
         out = self._by_tiles(padded)
         first, last = self._ends(given)
         out[..., : first.shape[-1]] -= first
@@ -71,20 +72,20 @@ class Chain:
     def _by_tiles(self, padded: Tensor) -> Tensor:
         """The convolution of padded frames: there, a product at each point, and back."""
         (s, c, n, v, _), tiling = padded.shape, self.tiling
-        tiles = padded.view(s, c, n * v, -1, self.stride).unfold(3, tiling.length, tiling.out).permute(0, 4, 1, 2, 3, 5)
-        tiles = tiles.to(self.there.dtype).reshape(s, -1, tiling.length)
+        tiles = padded.view(s, c, n * v, -1, self.stride).unfold(3, tiling.length, tiling.out)
+        tiles = tiles.permute(0, 4, 1, 2, 3, 5).reshape(s, -1, tiling.length)
         points = torch.bmm(self.there, tiles.transpose(1, 2)).view(s * tiling.points, self.stride * c, -1)
-        points = self.spectra(points.view(s * tiling.points, self.stride * c, -1)).view(s, tiling.points, -1)
-        frames = torch.bmm(points.transpose(1, 2), self.back).view(s, self.channels_out, n, v, -1)
-        return frames[..., : self.frames_out].to(padded.dtype)
+        points = torch.bmm(self.spectra, points.to(self.product)).view(s, tiling.points, -1)
+        frames = torch.bmm(points.to(padded.dtype).transpose(1, 2), self.back)
+        return frames.view(s, self.channels, n, v, -1)[..., : self.frames_out]
 
     def _ends(self, given: Tensor) -> Sequence[Tensor]:
         """What the convolution sees beyond the ends: at its first and last outputs, (S, C_out, N, V, few) each."""
         s, c, n, v, t = given.shape
         near = min(_REACH, t)
         seen = torch.stack([given[..., :near], given[..., t - near :]], 1).permute(0, 1, 2, 5, 3, 4)
-        found = self.ends(seen.reshape(2 * s, c * near, n * v))
-        return found.view(s, 2, self.channels_out, -1, n, v).permute(1, 0, 2, 4, 5, 3).unbind(0)
+        found = torch.bmm(self.ends, seen.reshape(2 * s, c * near, n * v).to(self.product)).to(given.dtype)
+        return found.view(s, 2, self.channels, -1, n, v).permute(1, 0, 2, 4, 5, 3).unbind(0)
 
 
 class Tiling(NamedTuple):

@@ -7,40 +7,41 @@ import torch
 from torch import Tensor, nn
 
 
-class LinearMaps(NamedTuple):
-    """Of S networks, from (S, C, P) to (S, C_out, P) in the weight's number format.
-
-    weight: (S, C_out, C). bias: (S, C_out, 1), if any.
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-
-    def __call__(self, x: Tensor) -> Tensor:
-        x = x.to(self.weight.dtype)
-        return torch.bmm(self.weight, x) if self.bias is None else torch.baddbmm(self.bias, self.weight, x)
-
-    def add_to(self, y: Tensor, x: Tensor) -> Tensor:
-        """Adds the map of x, without the bias, to y in place."""
-        if y.dtype == self.weight.dtype:
-            return y.baddbmm_(self.weight, x)
-        return y.add_(torch.bmm(self.weight, x.to(self.weight.dtype)))
-
-
 class Numbers(NamedTuple):
     """Number formats: of matrix products, and of all else."""
 
     product: torch.dtype
     kept: torch.dtype
 
-    def linear(self, weights: Iterable[Tensor], biases: Iterable[Tensor] | None = None) -> LinearMaps:
-        """The maps of networks whose weights are (C_out, C) and biases (C_out)."""
-        bias = None if biases is None else torch.stack(list(biases))[..., None].to(self.product)
-        return LinearMaps(torch.stack(list(weights)).to(self.product).contiguous(), bias)
+    @property
+    def exact(self) -> "Numbers":
+        """Products in the better format too."""
+        return Numbers(self.kept, self.kept)
+
+    def maps(self, weights: Iterable[Tensor], biases: Iterable[Tensor] | None = None) -> Tensor:
+        """(S, C_out, C) of networks' weights (C_out, C); with biases (C_out), (S, C_out, C + 1) for `with_ones`."""
+        whole = torch.stack(list(weights))
+        if biases is not None:
+            whole = torch.cat([whole, torch.stack(list(biases))[..., None]], 2)
+        return whole.to(self.product).contiguous()
 
     def stack(self, tensors: Iterable[Tensor]) -> Tensor:
         """What else networks have, side by side."""
         return torch.stack(list(tensors)).to(self.kept).contiguous()
+
+
+def with_ones(like: Tensor, *shape: int) -> Tensor:
+    """An empty tensor (S, C, …) with one more channel, of ones, by which the maps' biases come in."""
+    made = like.new_empty(shape[0], shape[1] + 1, *shape[2:])
+    made[:, -1] = 1
+    return made
+
+
+def add_product(y: Tensor, weight: Tensor, x: Tensor) -> Tensor:
+    """Adds weight (S, C_out, C) times x (S, C, P) to y in place."""
+    if y.dtype == weight.dtype:
+        return y.baddbmm_(weight, x)
+    return y.add_(torch.bmm(weight, x.to(weight.dtype)))
 
 
 def exact(tensor: Tensor) -> Tensor:

@@ -4,16 +4,15 @@ each linear map is a matrix product of tensors as they lie, and nothing is permu
 from collections.abc import Sequence
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dsta.folded.chain import Chain
-from dsta.folded.maps import LinearMaps, Numbers, after_norm, exact, scale_and_shift, then_norm
+from dsta.folded.maps import Numbers, add_product, after_norm, exact, scale_and_shift, then_norm, with_ones
 from dsta.model import DSTA, EPS, Block, Gates, Residual, SpatialAttention
 from dsta.skeleton import NUM_JOINTS
 
-_SIDE_BY_SIDE = 2**19  # bytes of a network's largest tensor, one input, up to which several run faster as one
-_AT_ONCE = 2**23  # bytes of the largest tensor on a CPU, that the cache may hold it
+_SIDE_BY_SIDE = 2**18  # bytes of a network's largest tensor, one input, up to which several are one stack
+_AT_ONCE = 2**21  # bytes of the largest tensor on a CPU, that its cache may hold it; but four inputs at least
 
 
 class FoldedNetworks:
@@ -40,7 +39,7 @@ class FoldedNetworks:
             wanted = ", N, ".join(", ".join(map(str, part)) for part in (self.shape[:1], self.shape[1:]))
             raise ValueError(f"expected ({wanted}), got {tuple(inputs.shape)}")
         each = len(inputs) // len(self.stacks)
-        few = n if inputs.is_cuda else max(1, _AT_ONCE // (each * self.bytes_each))
+        few = n if inputs.is_cuda else max(4, _AT_ONCE // (each * self.bytes_each))
         parts = [
             [stack(some) for some in own.split(few, 1)]
             for stack, own in zip(self.stacks, inputs.split(each), strict=True)
@@ -62,20 +61,23 @@ class _Stack:
         for i in range(models[0].config.depth):
             self.blocks.append(_Block([m.blocks[i] for m in models], frames, as_))  # type: ignore[misc]
             frames = self.blocks[-1].chain.frames_out
-        as_ = Numbers(as_.kept, as_.kept)
-        self.classifier = as_.linear([m.classifier.weight for m in models], [m.classifier.bias for m in models])
+        classifiers = [m.classifier for m in models]
+        self.classifier = as_.stack(c.weight.T for c in classifiers), as_.stack(c.bias[None] for c in classifiers)
 
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
-        x = inputs.to(self.scale.dtype).permute(0, 2, 1, 4, 3)
-        x = torch.addcmul(self.shift, x, self.scale).contiguous()
+        s, n, c, t, v = inputs.shape
+        x = with_ones(self.scale, s, c, n, v, t)
+        inputs = inputs.to(x.dtype).permute(0, 2, 1, 4, 3)
+        torch.addcmul(self.shift, inputs, self.scale, out=x[:, :c])
         for block in self.blocks:
             x = block(x)
-        embeddings = x.mean((3, 4))
-        return self.classifier(embeddings).transpose(1, 2), embeddings.transpose(1, 2)
+        embeddings = x[:, :-1].mean((3, 4)).transpose(1, 2)
+        weight, bias = self.classifier
+        return torch.baddbmm(bias, embeddings, weight), embeddings
 
 
 class _Block:
-    """As `dsta.model.Block`, (S, C_in, N, V, T) -> (S, C_out, N, V, T')."""
+    """As `dsta.model.Block`, (S, C_in + 1, N, V, T) -> (S, C_out + 1, N, V, T'); the last channel is of ones."""
 
     def __init__(self, blocks: Sequence[Block], frames: int, as_: Numbers) -> None:
         self.spatial = _Spatial([block.spatial for block in blocks], frames, as_)
@@ -84,17 +86,18 @@ class _Block:
         biases, self.residual = self.chain.biases, None
         if blocks[0].residual is not None:
             maps = [_residual(block.residual) for block in blocks]  # type: ignore[arg-type]
-            self.residual = as_.linear([weight for weight, _ in maps])
+            self.residual = as_.maps(weight for weight, _ in maps)
             biases = [bias + more[:, None] for bias, (_, more) in zip(biases, maps, strict=True)]
-        self.bias = as_.stack([bias[:, None, None] for bias in biases])
+        self.bias = as_.stack(bias[:, None, None] for bias in biases)
 
     def __call__(self, x: Tensor) -> Tensor:
         y = self.spatial(x)
         y = self.chain(y, self.gates(y))
-        y = torch.add(y, self.bias, out=self.bias.new_empty(y.shape))
+        out = with_ones(self.bias, *y.shape)
+        sums = torch.add(y, self.bias, out=out[:, :-1])
         if self.residual is not None:
-            self.residual.add_to(y.flatten(2), x[..., :: self.chain.stride].flatten(2))
-        return y.relu_()
+            add_product(sums.flatten(2), self.residual, x[:, :-1, ..., :: self.chain.stride].flatten(2))
+        return out.relu_()
 
 
 class _Spatial:
@@ -108,96 +111,103 @@ class _Spatial:
         self.alpha = as_.stack(exact(p.alpha).view(self.heads, 1, 1, 1, 1) for p in parts)
         self.value_scale = as_.stack(exact(p.graph_norm.weight).view(by_head) for p in parts)
         self.value_shift = as_.stack(exact(p.graph_norm.bias).view(by_head[:-1]) for p in parts)
-        self.project = _maps([then_norm(p.project, p.project_norm) for p in parts], as_)
-        both = [after_norm(p.graph_norm, p.query_key.weight, p.query_key.bias) for p in parts]
-        self.query, self.key = (_maps([(w.chunk(2)[i], b.chunk(2)[i]) for w, b in both], as_) for i in (0, 1))
-        self.edge_scores = _maps([_edge_scores(p) for p in parts], as_)
-        self.edge_features = as_.linear(_edge_features(p) for p in parts)
+        first = as_.exact if isinstance(parts[0].down, nn.Sequential) else as_  # few channels, and these coordinates
+        self.project = _maps([then_norm(p.project, p.project_norm) for p in parts], first)
+        self.query_key_edge = _maps([_query_key_edge(p) for p in parts], as_)
         self.mlp_in = _maps([after_norm(p.mlp_norm, p.mlp_in.weight, p.mlp_in.bias) for p in parts], as_)
-        self.mlp_out = as_.linear(p.mlp_out.weight for p in parts)
+        self.added = as_.maps(torch.cat([exact(p.mlp_out.weight), _edge_features(p)], 1) for p in parts)
         mixings = [_mixing(p) for p in parts]
         self.mixing = as_.stack(weight[:, None] for weight, _ in mixings)
         self.bias = as_.stack(bias[:, None, :, None] for _, bias in mixings)
         downs = [p.down for p in parts if isinstance(p.down, nn.Sequential)]
-        self.down = as_.linear(then_norm(*down)[0] for down in downs) if downs else None
+        self.down = first.maps(then_norm(*down)[0] for down in downs) if downs else None
 
     def __call__(self, x: Tensor) -> Tensor:
         s, _, n, v, t = x.shape
         flat = x.flatten(2)
-        z = self.project(flat).to(x.dtype)
+        z = torch.bmm(self.project, flat.to(self.project.dtype)).to(x.dtype)
         normed = _normalised(z)
-        given = normed.to(self.product)
-        y = self._attended(z.view(s, -1, n, v, t), normed, given)
-        hidden = F.gelu(self.mlp_in(_normalised(y)))
-        self.mlp_out.add_to(y, hidden)
-        self.edge_features.add_to(y, self.edge_scores(given).tanh_())
-        down = flat if self.down is None else self.down(flat).to(x.dtype)
+        mixed = torch.bmm(self.query_key_edge, normed.to(self.product))
+        y = self._attended(z, normed, mixed, (n, v, t))
+        add_product(y, self.added, self._hidden(y, mixed[:, 2 * z.shape[1] :]))
+        down = flat[:, :-1] if self.down is None else torch.bmm(self.down, flat[:, :-1])
         mixing = self.mixing.expand(-1, -1, n, -1, -1).reshape(-1, v, v)
-        y = torch.baddbmm(down.view(-1, v, t), mixing, y.view(-1, v, t)).view(s, -1, n, v, t)
+        y = torch.baddbmm(down.reshape(-1, v, t), mixing, y.view(-1, v, t)).view(s, -1, n, v, t)
         return y.add_(self.bias).relu_()
 
-    def _attended(self, z: Tensor, normed: Tensor, given: Tensor) -> Tensor:
+    def _attended(self, z: Tensor, normed: Tensor, mixed: Tensor, sizes: tuple[int, int, int]) -> Tensor:
         """z and what each joint takes of the others' values, (S, C, P). Graphs are of clip and head, (to, from)."""
-        s, c, n, v, t = z.shape
-        query, key = (maps(given).view(-1, v, t) for maps in (self.query, self.key))
+        (s, c, _), (n, v, t) = z.shape, sizes
+        query, key = (part.reshape(-1, v, t) for part in (mixed[:, :c], mixed[:, c : 2 * c]))
         graph = torch.bmm(key, query.transpose(1, 2)).view(s, self.heads, c // self.heads, n, v, v)
         graph = graph.sum(2, keepdim=True, dtype=z.dtype).div_(self.seen).tanh_() * self.alpha
         weights = (graph * self.value_scale).view(-1, v, v)
-        y = torch.baddbmm(z.view(-1, v, t), weights, normed.view(-1, v, t)).view(z.shape)
+        y = torch.baddbmm(z.view(-1, v, t), weights, normed[:, :c].reshape(-1, v, t)).view(s, c, n, v, t)
         return y.add_((graph.sum(-1) * self.value_shift).view(s, c, n, v, 1)).flatten(2)
+
+    def _hidden(self, y: Tensor, edge: Tensor) -> Tensor:
+        """What is added to y is a map of this: the MLP's hidden channels, then the scores of the edge features."""
+        (s, _, places), inner = y.shape, self.mlp_in.shape[1]
+        hidden = self.mlp_in.new_empty(s, inner + edge.shape[1], places)
+        torch.bmm(self.mlp_in, _normalised(y).to(self.product), out=hidden[:, :inner])
+        torch.ops.aten.gelu_(hidden[:, :inner])
+        torch.tanh(edge, out=hidden[:, inner:])
+        return hidden
 
 
 class _Gates:
     """As `dsta.model.Gates`: joints in place; the factors (S, C, N, T) of frames and channels come back."""
 
     def __init__(self, gates: Sequence[Gates], as_: Numbers) -> None:
-        as_ = Numbers(as_.kept, as_.kept)
         self.joints, self.joint_bias = _taps([g.joints for g in gates], as_)
         self.frames, self.frame_bias = _taps([g.frames for g in gates], as_)
-        self.channels_in = _maps([(g.channels_in.weight, g.channels_in.bias) for g in gates], as_)
-        self.channels_out = _maps([(g.channels_out.weight, g.channels_out.bias) for g in gates], as_)
+        layers = [g.channels_in for g in gates], [g.channels_out for g in gates]
+        self.channels = [as_.exact.maps(layer.weight for layer in same) for same in layers]
+        self.channel_biases = [as_.stack(layer.bias[:, None] for layer in same) for same in layers]
 
     def __call__(self, y: Tensor) -> Tensor:
         y.mul_(_gate(self.joints, self.joint_bias, y.mean(4))[:, None, ..., None])
         means = y.mean(3)
         frames = _gate(self.frames, self.frame_bias, means)[:, None]
-        hidden = self.channels_in(means.mul_(frames).mean(3)).relu_()
-        channels = self.channels_out(hidden).sigmoid_().add_(1)
+        hidden = torch.baddbmm(self.channel_biases[0], self.channels[0], means.mul_(frames).mean(3)).relu_()
+        channels = torch.baddbmm(self.channel_biases[1], self.channels[1], hidden).sigmoid_().add_(1)
         return frames * channels[..., None]
 
 
-def _maps(folded: Sequence[tuple[Tensor, Tensor]], as_: Numbers) -> LinearMaps:
-    return as_.linear([weight for weight, _ in folded], [bias for _, bias in folded])
+def _maps(folded: Sequence[tuple[Tensor, Tensor]], as_: Numbers) -> Tensor:
+    return as_.maps([weight for weight, _ in folded], [bias for _, bias in folded])
 
 
-def _taps(convs: Sequence[nn.Conv1d], as_: Numbers) -> tuple[LinearMaps, Tensor]:
-    """Of convolutions to one channel: maps (taps, C), and biases (S, 1, 1)."""
+def _taps(convs: Sequence[nn.Conv1d], as_: Numbers) -> tuple[Tensor, Tensor]:
+    """Of convolutions to one channel: maps (S, taps, C) and biases (S, 1, 1)."""
     biases = [conv.bias[:, None] for conv in convs if conv.bias is not None]
-    return as_.linear(conv.weight[0].T for conv in convs), as_.stack(biases)
+    return as_.exact.maps(conv.weight[0].T for conv in convs), as_.stack(biases)
 
 
-def _normalised(x: Tensor) -> Tensor:
-    """Layer normalisation of (S, C, P) over C, without what it multiplies by and adds."""
-    x = x - x.mean(1, keepdim=True)
-    return x.mul_((x * x).mean(1, keepdim=True).add_(EPS).rsqrt_())
-
-
-def _gate(conv: LinearMaps, bias: Tensor, means: Tensor) -> Tensor:
+def _gate(taps: Tensor, bias: Tensor, means: Tensor) -> Tensor:
     """1 + σ of a convolution to one channel, (S, C, N, L) -> (S, N, L): the products of its taps, added up askew."""
-    s, c, n, length = means.shape
-    taps = conv.weight.shape[1]
-    padded = means.new_zeros(s, taps, n, length + taps - 1)
-    padded[..., taps // 2 : taps // 2 + length] = conv(means.reshape(s, c, -1)).view(s, taps, n, length)
+    (s, _, n, length), count = means.shape, taps.shape[1]
+    padded = means.new_zeros(s, count, n, length + count - 1)
+    padded[..., count // 2 : count // 2 + length] = torch.bmm(taps, means.flatten(2)).view(s, count, n, length)
     network, tap, clip, place = padded.stride()
-    askew = padded.as_strided((s, taps, n, length), (network, tap + place, clip, place))
+    askew = padded.as_strided((s, count, n, length), (network, tap + place, clip, place))
     return askew.sum(1).add_(bias).sigmoid_().add_(1)
 
 
-def _edge_scores(part: SpatialAttention) -> tuple[Tensor, Tensor]:
-    """Map and bias of the centred and scaled z to the scores of the edge features before tanh."""
+def _normalised(x: Tensor) -> Tensor:
+    """Layer normalisation of (S, C, P) over C, without what it multiplies by and adds, and a channel of ones."""
+    x = x - x.mean(1, keepdim=True)
+    out = with_ones(x, *x.shape)
+    torch.mul(x, (x * x).mean(1, keepdim=True).add_(EPS).rsqrt_(), out=out[:, :-1])
+    return out
+
+
+def _query_key_edge(part: SpatialAttention) -> tuple[Tensor, Tensor]:
+    """Map and bias from the centred and scaled z to queries, keys, and the edge features' scores before tanh."""
+    weight, bias = after_norm(part.graph_norm, part.query_key.weight, part.query_key.bias)
     edge, features = part.edge, exact(part.edge.features)
-    weight, bias = after_norm(edge.norm, edge.transform.weight, edge.transform.bias)
-    return features.T @ weight, features.T @ bias
+    other, other_bias = after_norm(edge.norm, edge.transform.weight, edge.transform.bias)
+    return torch.cat([weight, features.T @ other]), torch.cat([bias, features.T @ other_bias])
 
 
 def _edge_features(part: SpatialAttention) -> Tensor:

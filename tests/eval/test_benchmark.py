@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,8 @@ from dsta.model import ModelConfig
 from eval import benchmark, clock, speed
 from eval.benchmark import main, report_text
 from eval.clock import Measurements, Peak, seconds_each
+from eval.network_speed import SPEED_COLUMNS, SPEED_FILE, in_turns, multiply_adds, write_speed
+from leaderboard.results import read_rows
 
 CPU = DeviceSettings("cpu")
 
@@ -57,7 +60,7 @@ def test_all_sections_run_and_ratios_are_those_of_the_figures(tmp_path, ensemble
     monkeypatch.setattr(speed, "_session", lambda folder: Session())
     report = report_of(tmp_path, "--weights", str(ensemble))
     assert {name: s["status"] for name, s in report["sections"].items()} == {
-        "machine": "ok", "infer": "ok", "train": "ok", "pose": "skipped",
+        "machine": "ok", "infer": "ok", "network": "ok", "train": "ok", "pose": "skipped",
     }  # fmt: skip
     figures = {figure["name"]: figure for figure in report["figures"]}
     for name in (
@@ -152,6 +155,54 @@ def test_wrong_arguments_are_a_sentence(tmp_path, capsys):
     if not torch.cuda.is_available():
         assert main(["--quick", "--device", "cuda"]) == 2
         assert "No GPU" in capsys.readouterr().err
+
+
+# --- the forms of the network
+
+
+@pytest.mark.slow
+def test_the_forms_of_the_network_become_rows_with_ratios_and_provenance(tmp_path):
+    report = report_of(tmp_path, "--only", "network", "--results", str(tmp_path / "results"))
+    rows = read_rows(tmp_path / "results" / SPEED_FILE, SPEED_COLUMNS)
+    assert {row["size"] for row in rows} == {"tiny"} and {row["what"] for row in rows} == {"network", "fold"}
+    assert {row["streams"] for row in rows} == {"1", "4"}
+    base = {}
+    for row in rows:
+        assert row["commit"] and row["date"] and row["torch"] and row["command"].endswith(str(tmp_path / "results"))
+        if (row["what"], row["form"], row["dtype"]) == ("network", "plain", "fp32"):
+            base[row["streams"], row["batch"], row["frames"]] = float(row["milliseconds"])
+    for row in rows:
+        if row["what"] == "network":
+            expected = base[row["streams"], row["batch"], row["frames"]] / float(row["milliseconds"])
+            assert float(row["ratio"]) == pytest.approx(expected, rel=1e-3) and float(row["times_floor"]) > 0
+    assert any(ratio["name"].endswith("plain fp32 to folded/bf16") for ratio in report["ratios"])
+
+
+def test_a_quick_run_leaves_the_results_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark, "OUT", tmp_path / "results")
+    monkeypatch.setattr(benchmark, "SECTIONS", {"network": lambda bench: bench.rows.append({"what": "network"})})
+    report_of(tmp_path, "--only", "network")
+    assert not (tmp_path / "results").exists()
+
+
+def test_new_rows_take_the_place_of_the_old_ones_of_their_key(tmp_path):
+    key = {"what": "network", "size": "full", "streams": 1, "batch": 1, "form": "plain", "dtype": "fp32", "device": "x"}
+    write_speed(tmp_path, [key | {"frames": frames, "milliseconds": 5.0} for frames in (120, 30)])
+    write_speed(tmp_path, [key | {"frames": 120, "milliseconds": 4.0}, {"what": "pose", "milliseconds": 7.0}])
+    rows = read_rows(tmp_path / SPEED_FILE, SPEED_COLUMNS)
+    found = {(row["what"], row["frames"], float(row["milliseconds"])) for row in rows}
+    assert found == {("network", "30", 5.0), ("network", "120", 4.0), ("pose", "", 7.0)}
+
+
+def test_the_work_of_the_folded_form_is_half_of_the_plain_ones():
+    """The specification says about 3.3 of 6.25 GMAC."""
+    assert multiply_adds(ModelConfig(2000), 120) == pytest.approx(3.3e9, rel=0.03)
+
+
+def test_forms_are_measured_in_turns(monkeypatch):
+    calls = []
+    times = in_turns({name: partial(calls.append, name) for name in "ab"}, CPU, 0)
+    assert "".join(calls) == "ab" * 4 and {name: len(each) for name, each in times.items()} == {"a": 3, "b": 3}
 
 
 # --- the measuring itself
