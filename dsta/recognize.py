@@ -29,8 +29,8 @@ from dsta.streams import fuse, kept_frames, resample, sample_positions, seen
 if TYPE_CHECKING:
     from dsta.video import Progress
 
-FRAMES_PER_SECOND = 15.0  # of the joints that are looked for in a video; networks with longer windows may want more
-_FEW_FRAMES = 8  # half a second of them; no sign is told from fewer with any certainty
+FRAMES_PER_SECOND = 10.0  # of the joints that are looked for in a video; more told no more (docs/log.md)
+_FEW_FRAMES = 5  # half a second of them; no sign is told from fewer with any certainty
 _FEW_A_SECOND = 5.0
 _FEWEST_WITH_HAND = 2  # frames; a sign moves
 

@@ -4,6 +4,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -19,8 +20,10 @@ from dsta.model import DSTA
 from dsta.skeleton import NUM_JOINTS
 from dsta.streams import Recipe, Stream, prepare, views
 
+_asked: "WeakKeyDictionary[DSTA, int]" = WeakKeyDictionary()
 Advance = Callable[[int], Any]
 """Called with a number of clips that have just been scored."""
+_FOLDED_FROM = 100  # inputs that a network is asked about, and by then has gained what folding it took
 _WIDE = 64  # channels from which a network gains by bfloat16 on a CPU that has it
 
 
@@ -45,7 +48,8 @@ def score(
     """Scores clips (T, 27, 3) in canvas pixels with a network in evaluation mode, on the network's device.
 
     settings: number format, batch and workers; by default float32 in this process. Without enough memory on the GPU
-    the batch is halved until it fits. The network is folded for it, as it is now (`dsta.folded`).
+    the batch is halved until it fits. A network that is asked about much is folded for it, as it is now
+    (`dsta.folded`).
     """
     return _side_by_side([model], [stream], clips, recipe, settings or DeviceSettings(), advance)[0]
 
@@ -92,14 +96,17 @@ def _side_by_side(
     dtype = settings.dtype
     if dtype == "quickest":
         dtype = quickest_dtype(device) if models[0].config.inner_dim >= _WIDE else "fp32"
-    networks = folded(models, recipe.window, half=dtype == "bf16")
+    _asked[models[0]] = _asked.get(models[0], 0) + len(clips) * recipe.views
+    pays = dtype == "bf16" or _asked[models[0]] >= _FOLDED_FROM
+    networks = folded(models, recipe.window, half=dtype == "bf16") if pays else None
     batch, done = clips_per_batch(recipe, settings), 0
     parts: list[tuple[Tensor, Tensor]] = []
     while done < len(clips):
         rest = _StreamsInputs(streams, recipe, PickedClips(clips, range(done, len(clips))))
         try:
             for inputs in _batches(rest, settings, min(batch, len(rest)), device.type == "cuda"):
-                parts.append(_by_clip(models, networks, inputs.to(device, non_blocking=True)))
+                inputs = inputs.to(device, non_blocking=True)
+                parts.append(_by_clip(models, networks, inputs) if networks else _unfolded(models, inputs))
                 done += len(inputs)
                 advance(len(inputs))
         except torch.cuda.OutOfMemoryError:
@@ -110,6 +117,13 @@ def _side_by_side(
             print(f"The GPU's memory is too small: going on with batches of {batch} clips.", file=sys.stderr)
     logits, embeddings = (torch.cat(part, 1).cpu().numpy() for part in zip(*parts, strict=True))
     return [Scores(*of_stream) for of_stream in zip(logits, embeddings, strict=True)]
+
+
+def _unfolded(models: Sequence[DSTA], inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """As `_by_clip`, by the networks as they train."""
+    parts = [score_inputs(model, inputs[:, i]) for i, model in enumerate(models)]
+    logits, embeddings = (torch.stack(part) for part in zip(*parts, strict=True))
+    return logits, embeddings
 
 
 @torch.inference_mode()

@@ -22,7 +22,7 @@ from dsta.common.device import DeviceSettings, autocast
 from dsta.folded import FoldedNetworks
 from dsta.model import DSTA, ModelConfig
 from dsta.skeleton import NUM_JOINTS
-from eval.clock import synchronise
+from eval.clock import wait_for_gpu
 from leaderboard.results import read_rows, write_rows
 
 SPEED_FILE = "speed.csv"
@@ -82,7 +82,7 @@ def measure_forms(setting: Setting, settings: DeviceSettings, seconds: float, si
     for dtype in ("fp32", "bf16"):
         started = time.perf_counter()
         networks = FoldedNetworks(models, setting.frames, half=dtype == "bf16")
-        synchronise(settings)
+        wait_for_gpu(settings)
         rows.append(_row("fold", setting, settings, ("folded", dtype), 1e3 * (time.perf_counter() - started)))
         works["plain", dtype] = _plain(models, inputs, settings, dtype)
         works["folded", dtype] = partial(networks, inputs)
@@ -110,7 +110,7 @@ def in_turns(
         for name, work in works.items():
             started = time.perf_counter()
             work()
-            synchronise(settings)
+            wait_for_gpu(settings)
             if counted:
                 times[name].append(time.perf_counter() - started)
         if not counted:
