@@ -86,7 +86,8 @@ def on_shoulders(clip: np.ndarray) -> np.ndarray:
 def _chosen(clips: Sequence[np.ndarray], signers: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """(N, FRAMES, 27, 3) of at most three clips of each signer, the frames with a hand, right-handed as far as can be
     told; and (N,) their signers."""
-    placed, owners = [], []
+    placed: list[np.ndarray] = []
+    owners: list[str] = []
     for clip, signer in zip(clips, signers, strict=True):
         there = seen(clip)
         hand = there[:, LEFT_HAND].any(1) | there[:, RIGHT_HAND].any(1)

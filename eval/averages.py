@@ -34,7 +34,8 @@ def averages(glosses: Sequence[str], folders: Sequence[Path]) -> SignAverages:
     for place, gloss in enumerate(tqdm(glosses, unit="gloss")):
         clips, owners = [], []
         for held in sets:
-            rows = np.flatnonzero(held.labels == held.glosses.index(gloss)) if gloss in held.glosses else []
+            own = held.labels == held.glosses.index(gloss) if gloss in held.glosses else np.zeros(len(held), bool)
+            rows = np.flatnonzero(own).tolist()
             clips += [np.asarray(held.joints[row]) for row in rows]
             owners += [f"{held.folder.name} {held.sources[row] if held.sources else row}" for row in rows]
         found = average(clips, owners)

@@ -149,7 +149,7 @@ def test_poor_clips_are_answered_with_a_note(weights, keypoints, lost, fps, word
 
 
 @pytest.mark.parametrize(
-    ("frames", "fps", "words"), [(2, 1, "only 2 frames, 1 a second"), (7, 15, "only 7 frames"), (30, 15, "")]
+    ("frames", "fps", "words"), [(2, 1, "only 2 frames, 1 a second"), (4, 15, "only 4 frames"), (30, 15, "")]
 )
 def test_little_evidence_is_said(weights, keypoints, frames, fps, words):
     notes = Recognizer.load(weights).recognize(pose_of(keypoints[:frames], fps=fps)).quality["notes"]

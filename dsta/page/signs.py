@@ -94,7 +94,7 @@ def beside_html(result: Recognition, among: Vocabulary) -> str:
     if not shown:
         return ""
     choices = "".join(
-        f'<button type="button" data-beside="{i}" aria-pressed="{"false" if i else "true"}">{escape(of["gloss"])}'
+        f'<button type="button" data-beside="{i}" aria-pressed="{"false" if i else "true"}">{escape(str(of["gloss"]))}'
         "</button>"
         for i, of in enumerate(shown)
     )

@@ -39,7 +39,7 @@ class Watch:
     _moved: float = -np.inf  # when a hand moved last
     _begun: float | None = None  # when the movement began that is not over
 
-    def add(self, seconds: float, joints: np.ndarray, size: tuple[int, int]) -> Look:
+    def add(self, seconds: float, joints: np.ndarray, size: tuple[float, float]) -> Look:
         """One picture more. joints: (27, 3) in canvas pixels. size: width and height of the picture on the canvas."""
         if self.times and seconds <= self.times[-1]:
             seconds = self.times[-1] + 0.001
@@ -82,7 +82,7 @@ class Watch:
         return resample(np.stack(self.joints).astype(np.float32), np.interp(ticks, times, np.arange(len(times))))
 
 
-def _hint(joints: np.ndarray, size: tuple[int, int]) -> str:
+def _hint(joints: np.ndarray, size: tuple[float, float]) -> str:
     """What to change, in a few words."""
     width, height = size
     seen = joints[:, 2] > 0
