@@ -4,7 +4,6 @@ import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -20,10 +19,9 @@ from dsta.model import DSTA
 from dsta.skeleton import NUM_JOINTS
 from dsta.streams import Recipe, Stream, prepare, views
 
-_asked: "WeakKeyDictionary[DSTA, int]" = WeakKeyDictionary()
 Advance = Callable[[int], Any]
 """Called with a number of clips that have just been scored."""
-_FOLDED_FROM = 100  # inputs that a network is asked about, and by then has gained what folding it took
+_FOLDED_FROM = 100  # inputs of one call: what it gains is then more than what folding takes
 _WIDE = 64  # channels from which a network gains by bfloat16 on a CPU that has it
 
 
@@ -48,8 +46,7 @@ def score(
     """Scores clips (T, 27, 3) in canvas pixels with a network in evaluation mode, on the network's device.
 
     settings: number format, batch and workers; by default float32 in this process. Without enough memory on the GPU
-    the batch is halved until it fits. A network that is asked about much is folded for it, as it is now
-    (`dsta.folded`).
+    the batch is halved until it fits. For many clips the network is folded, as it is now (`dsta.folded`).
     """
     return _side_by_side([model], [stream], clips, recipe, settings or DeviceSettings(), advance)[0]
 
@@ -96,8 +93,7 @@ def _side_by_side(
     dtype = settings.dtype
     if dtype == "quickest":
         dtype = quickest_dtype(device) if models[0].config.inner_dim >= _WIDE else "fp32"
-    _asked[models[0]] = _asked.get(models[0], 0) + len(clips) * recipe.views
-    pays = dtype == "bf16" or _asked[models[0]] >= _FOLDED_FROM
+    pays = dtype == "bf16" or len(clips) * recipe.views >= _FOLDED_FROM
     networks = folded(models, recipe.window, half=dtype == "bf16") if pays else None
     batch, done = clips_per_batch(recipe, settings), 0
     parts: list[tuple[Tensor, Tensor]] = []

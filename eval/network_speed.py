@@ -132,7 +132,9 @@ def speed_key(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
     numbers = [int(row.get(column) or 0) for column in ("streams", "batch", "frames")]
-    return row["device"], str(row["threads"]), row["what"], row["size"], *numbers, row["form"], row["dtype"]
+    words = {name: str(row.get(name, "")) for name in ("device", "threads", "what", "size", "form", "dtype")}
+    first, last = (words[name] for name in ("device", "threads", "what", "size")), (words["form"], words["dtype"])
+    return *first, *numbers, *last
 
 
 def _row(

@@ -76,7 +76,9 @@ above are such averages too. Press one to see it larger.</p><div class="tiles">{
 
 def beside_html(result: Recognition, among: Vocabulary) -> str:
     """The visitor's skeleton beside the average of the best match, in step, and the next candidates a click away;
-    empty where the weights have no averages."""
+    empty where the weights have no averages, or are a visitor's own, which lie in no folder."""
+    if not among.folder.is_dir():
+        return ""
     recognizer = among.recognizer()
     averages = recognizer.ensemble.averages
     if averages is None:

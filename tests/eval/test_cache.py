@@ -214,6 +214,7 @@ def test_a_gpu_without_memory_gets_smaller_batches(folder, weights, capsys, monk
         return real(networks, inputs)
 
     monkeypatch.setattr(FoldedNetworks, "__call__", small)
+    monkeypatch.setattr("dsta.score._FOLDED_FROM", 0)
     assert score(*given).logits == pytest.approx(expected, rel=1e-4, abs=1e-4)
     assert "batches of 2 clips" in capsys.readouterr().err
 

@@ -5,6 +5,7 @@ from helpers.signing import signing
 
 from dsta.data.prepared import IndexRow, Prepared
 from dsta.prepare.write import write_prepared
+from dsta.recognize import FRAMES_PER_SECOND
 from dsta.skeleton import INDEX
 from dsta.spans import Span, find_spans
 from eval import spans
@@ -49,7 +50,7 @@ def test_each_clip_of_the_split_is_in_one_video_and_its_part_is_where_it_was_put
         for part in video.parts:
             assert part.end - part.start == pytest.approx(PART[1] - PART[0], abs=0.15)
             wrist = video.pose.keypoints[:, INDEX["right_wrist"], 1]
-            inside = slice(round(part.start * 15) + 1, round(part.end * 15) - 1)
+            inside = slice(round(part.start * FRAMES_PER_SECOND) + 1, round(part.end * FRAMES_PER_SECOND) - 1)
             assert wrist[inside].max() < 0.5 * (wrist[inside].mean() + wrist.max()) or style == "close"
         if style == "rests":
             assert len(pairs(find_spans(video.pose), video.parts)) == 4

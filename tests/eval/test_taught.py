@@ -15,7 +15,7 @@ from dsta.embedding import Head, unit
 from dsta.metrics import calibration_error
 from dsta.teach.taught import Fitted
 from eval import taught
-from eval.taught import Bench, Clips, Episode
+from eval.taught import Clips, Episode, TaughtBench
 
 
 def test_temperature_level_and_familiarity_are_found_again():
@@ -36,7 +36,7 @@ def test_temperature_level_and_familiarity_are_found_again():
 
     def bench(of_new, of_known):
         known = {"val": Clips(embeddings[of_known], logits[of_known], both[of_known])}
-        return Bench(SimpleNamespace(), Clips(embeddings[of_new], logits[of_new], labels[of_new]), known, signs)
+        return TaughtBench(SimpleNamespace(), Clips(embeddings[of_new], logits[of_new], labels[of_new]), known, signs)
 
     alone = bench(np.arange(count), old)
     episode = Episode(np.arange(count), labels[:count], head, alike, np.arange(count) % len(old))

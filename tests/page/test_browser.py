@@ -227,11 +227,13 @@ def test_a_skeleton_file_takes_the_place_of_a_video(video, answers, write, site,
     assert not kept(tmp_path)
 
 
-def test_signs_are_seen_and_an_example_is_answered_on_a_click_beside_its_average(answers, site, browser):
+def test_signs_are_seen_and_an_example_is_answered_on_a_click_beside_its_average(answers, site, browser, write):
     known = FakeRecognizer(recognition())
     joints = np.stack([on_shoulders(signer(32))] * len(GLOSSES))
     known.ensemble.averages = SignAverages(joints, np.full(len(GLOSSES), 7))
-    answers(None, a=offered("a", "American", known))
+    there = offered("a", "American", known)
+    there.folder = write("a")
+    answers(None, a=there)
     drawn = """canvas => { const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
         return pixels.filter((value, i) => i % 4 === 0 && value > 200).length }"""
     with visit(browser, site) as page:

@@ -24,10 +24,13 @@ NAME = "mi ne"
 
 
 @pytest.fixture
-def vocabulary(monkeypatch):
+def vocabulary(monkeypatch, tmp_path):
     recognizer = FakeRecognizer(recognition())
     joints = np.stack([on_shoulders(signer(32))] * len(GLOSSES))
     recognizer.ensemble = SimpleNamespace(averages=SignAverages(joints, np.array([9, 7, 0, 5, 5, 5])))
+    monkeypatch.chdir(tmp_path)
+    for name in (NAME, "plain"):
+        (tmp_path / "weights" / name).mkdir(parents=True)
     there = {NAME: offered(NAME, "American", recognizer), "plain": offered("plain", "x", FakeRecognizer(None))}
     monkeypatch.setattr(vocabularies, "found", lambda: there)
     return there[NAME]
