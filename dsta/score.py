@@ -21,7 +21,7 @@ from dsta.streams import Recipe, Stream, prepare, views
 
 Advance = Callable[[int], Any]
 """Called with a number of clips that have just been scored."""
-_FOLDED_FROM = 100  # inputs of one call: what it gains is then more than what folding takes
+_FOLDED_FROM = 2  # clips of one call: for a single one folding takes longer than what it gains
 _WIDE = 64  # channels from which a network gains by bfloat16 on a CPU that has it
 
 
@@ -46,7 +46,7 @@ def score(
     """Scores clips (T, 27, 3) in canvas pixels with a network in evaluation mode, on the network's device.
 
     settings: number format, batch and workers; by default float32 in this process. Without enough memory on the GPU
-    the batch is halved until it fits. For many clips the network is folded, as it is now (`dsta.folded`).
+    the batch is halved until it fits. For more than one clip the network is folded, as it is now (`dsta.folded`).
     """
     return _side_by_side([model], [stream], clips, recipe, settings or DeviceSettings(), advance)[0]
 
@@ -93,7 +93,7 @@ def _side_by_side(
     dtype = settings.dtype
     if dtype == "quickest":
         dtype = quickest_dtype(device) if models[0].config.inner_dim >= _WIDE else "fp32"
-    pays = dtype == "bf16" or len(clips) * recipe.views >= _FOLDED_FROM
+    pays = dtype == "bf16" or len(clips) >= _FOLDED_FROM
     networks = folded(models, recipe.window, half=dtype == "bf16") if pays else None
     batch, done = clips_per_batch(recipe, settings), 0
     parts: list[tuple[Tensor, Tensor]] = []

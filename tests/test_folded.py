@@ -271,16 +271,15 @@ def test_the_quickest_format_is_asked_once_and_only_for_wide_networks(monkeypatc
     assert used == [False, False, True, True] and len(asked) == 1
 
 
-def test_a_network_is_folded_for_many_clips_and_says_the_same(monkeypatch):
+def test_a_network_is_folded_for_more_than_one_clip_and_says_the_same(monkeypatch):
     from helpers.clips import made_clip
 
     import dsta.score
 
-    monkeypatch.setattr(dsta.score, "_FOLDED_FROM", 3 * RECIPE.views)
     used, real = [], dsta.score.folded
     monkeypatch.setattr(dsta.score, "folded", lambda *a, half: used.append(half) or real(*a, half=half))
     model = made(ModelConfig(3, inner_dim=8, depth=1), dtype=torch.float32)
-    few, many = (score(model, [made_clip()] * count, "joint", RECIPE) for count in (2, 3))
+    few, many = (score(model, [made_clip()] * count, "joint", RECIPE) for count in (1, 2))
     assert len(used) == 1
     assert all(np.abs(a - b[0]).max() < 5e-4 for a, b in zip(many, few, strict=True))
 

@@ -91,7 +91,7 @@ class HereFinder(FakeFinder):
 
 
 class FakeEye:
-    """In place of a process that looks at a camera's pictures: sees hands that go up for a second and then rest."""
+    """In place of a process that looks at a camera's pictures: sees hands that go up for a second and rest for two."""
 
     closed = 0
 
@@ -103,7 +103,7 @@ class FakeEye:
             raise UserError("This is no JPEG.")
         self.asked.append(first)
         joints = signer(1)[0]
-        joints[[*LEFT_HAND, *RIGHT_HAND], 1] -= 150 * min(seconds, 1.0)
+        joints[[*LEFT_HAND, *RIGHT_HAND], 1] -= 150 * min(seconds % 3, 1.0)
         return joints.astype(np.float32), (512, 512)
 
     def close(self) -> None:
