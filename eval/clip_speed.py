@@ -9,7 +9,7 @@ from typing import NamedTuple
 from dsta.common import UserError
 
 
-class Share(NamedTuple):
+class ClipShare(NamedTuple):
     """Of one clip, in its own durations: reading its frames alone, the joints with it, the networks, and all."""
 
     decode: float
@@ -18,7 +18,7 @@ class Share(NamedTuple):
     whole: float
 
 
-def measure_clips(videos: Sequence[Path], weights: Path) -> list[Share]:
+def measure_clips(videos: Sequence[Path], weights: Path) -> list[ClipShare]:
     """Each video recognised once by one recogniser, after one that warms it up. Those without a signer are left out."""
     from dsta.recognize import FRAMES_PER_SECOND, Recognizer
     from dsta.video import read_frames
@@ -36,10 +36,10 @@ def measure_clips(videos: Sequence[Path], weights: Path) -> list[Share]:
         ended, seconds = time.perf_counter(), result.quality["seconds"]
         if number:
             steps = decoded - started, *result.timings.values(), ended - decoded
-            found.append(Share(*(step / seconds for step in steps)))
+            found.append(ClipShare(*(step / seconds for step in steps)))
     return found
 
 
-def medians(shares: Sequence[Share]) -> Share:
+def medians(shares: Sequence[ClipShare]) -> ClipShare:
     """Of each part over the clips."""
-    return Share(*(median(part) for part in zip(*shares, strict=True)))
+    return ClipShare(*(median(part) for part in zip(*shares, strict=True)))
