@@ -15,7 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
-from dsta.checkpoint import DEFAULT_WEIGHTS, ENSEMBLE_FILE, Ensemble
+from dsta.checkpoint import ENSEMBLE_FILE, Ensemble
 from dsta.common import UserError
 from dsta.common.device import DeviceSettings, autocast
 from dsta.common.machine import cores
@@ -284,7 +284,7 @@ def pose(bench: Bench) -> None:
 def clip(bench: Bench) -> None:
     """From the file to the gloss: medians over the videos, as multiples of the clips' durations."""
     videos = _videos(bench)
-    shares = measure_clips(videos if not bench.sizes.quick else videos[:2], bench.weights / DEFAULT_WEIGHTS.name)
+    shares = measure_clips(videos if not bench.sizes.quick else videos[:2], bench.weights)
     bench.measured.add("clip/videos", len(shares), "videos")
     for part, share in medians(shares)._asdict().items():
         bench.measured.add(f"clip/{part}", share, "of the clip's duration")
