@@ -32,6 +32,11 @@ def upload(page, video):
     page.set_input_files("#video input[type=file]", str(video))
 
 
+def choose_when_asked(page, file):
+    """Answers the file dialog. Asked for early: a press right after expect_file_chooser may come before it listens."""
+    page.on("filechooser", lambda chooser: chooser.set_files(str(file)))
+
+
 def button(page, name):
     return page.get_by_role("button", name=name, exact=True)
 
