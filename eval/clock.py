@@ -49,11 +49,11 @@ def seconds_each(work: Callable[[], Any], settings: DeviceSettings, budget: floa
     times: list[float] = []
     for _ in range(2):
         work()
-    synchronise(settings)
+    wait_for_gpu(settings)
     while len(times) < 3 or (sum(times) < budget and len(times) < 1000):
         started = time.perf_counter()
         work()
-        synchronise(settings)
+        wait_for_gpu(settings)
         times.append(time.perf_counter() - started)
     return statistics.median(times)
 
@@ -89,7 +89,7 @@ def largest(peaks: Iterable[float | None]) -> float | None:
     return None if None in found else max(peak for peak in found if peak is not None)
 
 
-def synchronise(settings: DeviceSettings) -> None:
+def wait_for_gpu(settings: DeviceSettings) -> None:
     """Waits for what a GPU has to do still."""
     if settings.on_gpu:
         torch.cuda.synchronize(settings.device)
