@@ -19,14 +19,16 @@ from gradio.utils import get_upload_folder
 from starlette.middleware import Middleware
 
 from dsta.common import UserError, exit_code
-from dsta.page import SCRIPTS, STYLE, line, panels, programs, runs, share, vocabularies
+from dsta.page import SCRIPTS, STYLES, lesson_panels, line, live, panels, programs, runs, share, signs, vocabularies
 from dsta.page.gate import Gate
+from dsta.page.lessons import Lessons
 from dsta.page.uploads import MAX_BYTES, Uploads
 from leaderboard import tab as leaderboard
 from leaderboard.results import OUT
 from leaderboard.table import records
 
 UPLOADS = Uploads(get_upload_folder)
+LESSONS = Lessons(UPLOADS)
 
 
 def recognise(
@@ -52,9 +54,24 @@ def claim(run: str, request: gr.Request) -> None:
     UPLOADS.claim(request.session_hash or "", run)
 
 
+def forget_answer(nothing: None) -> None:
+    """An answer is shown: gradio, which keeps what it sent each visitor last, keeps nothing of it."""
+
+
 def leave(request: gr.Request) -> None:
     """A visitor has gone, or waits for nothing any more."""
     UPLOADS.leave(request.session_hash or "")
+
+
+def teach(asked: str, name: str, request: gr.Request) -> dict[str, Any]:
+    """What the tab "Teach" asks for, and a vocabulary's name -> its outcome (`dsta.page.lessons`)."""
+    who = request.client.host if request.client else ""
+    return LESSONS.answer(request.session_hash or "", asked, name, lambda step, share: None, who)
+
+
+def end_lesson(request: gr.Request) -> None:
+    """A visitor has gone."""
+    LESSONS.leave(request.session_hash or "")
 
 
 def describe_vocabulary(name: str) -> tuple[str, str, str, dict[str, Any], str]:
@@ -120,12 +137,9 @@ def build() -> gr.Blocks:
             with gr.Row():
                 with gr.Column(scale=2, min_width=300):
                     parts["choice"] = offer()
-                    # Mirrored, left would be right; and to drop the sound, gradio would need ffmpeg.
-                    wanted = {"audio": False, "video": {"width": {"ideal": 1280}, "height": {"ideal": 720}}}
-                    camera = gr.WebcamOptions(mirror=False, constraints=wanted)
-                    parts["video"] = gr.Video(
-                        show_label=False, elem_id="video", webcam_options=camera, include_audio=True
-                    )
+                    # to drop the sound, gradio would need ffmpeg
+                    parts["video"] = gr.Video(show_label=False, elem_id="video", sources=["upload"], include_audio=True)
+                    gr.HTML(panels.CAMERA, padding=False)
                     parts["skeleton"] = gr.UploadButton(
                         "or a skeleton file (.npz, .pose)", file_types=panels.SKELETON_FILES, size="sm",
                         elem_id="skeleton", elem_classes="asks",
@@ -135,7 +149,7 @@ def build() -> gr.Blocks:
                     gr.HTML(panels.NOTICE)
                     parts["go"] = gr.Button("Recognise", variant="primary", interactive=False)
                     parts["stop"] = gr.Button("Cancel", visible=False, elem_id="stop")
-                    parts["again"] = gr.Button("Another video", visible=False)
+                    parts["again"] = gr.Button("Another video", visible=False, elem_id="again")
                     gr.HTML(panels.PRIVACY)
                 with gr.Column(scale=3, min_width=300):
                     parts["answer"] = gr.HTML(panels.empty_html(), elem_id="result")
@@ -143,6 +157,9 @@ def build() -> gr.Blocks:
             parts["run"], parts["part"] = gr.Textbox(visible=False), gr.Textbox(visible=False)
             parts["outcome"] = gr.JSON(visible=False)
             parts["empty"] = gr.HTML(panels.empty_html(), visible=False)
+        with gr.Tab("Teach"):
+            gr.HTML(lesson_panels.PANEL, padding=False)
+            _ask_for_lessons(page, parts["choice"])
         leaderboard.build_tab()
         with gr.Tab("About"):
             parts["about"] = gr.Markdown(panels.about_text())
@@ -159,6 +176,18 @@ def build() -> gr.Blocks:
     return page.queue(default_concurrency_limit=None, max_size=200, api_open=False)  # the line is our own
 
 
+def _ask_for_lessons(page: gr.Blocks, choice: gr.Dropdown) -> None:
+    """The tab "Teach" asks by a button that only its script presses, one thing after the other."""
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    ask = gr.Button("Ask", visible="hidden", elem_id="lesson-ask")
+    asked, outcome = gr.Textbox(visible=False), gr.JSON(visible=False)
+    given = ask.click(None, None, asked, js="() => dsta.lessonRequest()", trigger_mode="multiple")
+    ran = given.then(teach, [asked, choice], outcome, api_name="lesson", trigger_mode="multiple", **private)
+    ran.success(None, outcome, None, js="outcome => dsta.lessonAnswered(outcome)")
+    ran.failure(None, None, None, js="() => dsta.lessonFailed()")
+    page.unload(end_lesson)
+
+
 def _react(page: gr.Blocks, **parts: Any) -> None:
     """What happens when a video is there, is asked about or taken away, and when another vocabulary is chosen.
 
@@ -171,7 +200,7 @@ def _react(page: gr.Blocks, **parts: Any) -> None:
     answer, pictures, empty = (parts[name] for name in ("answer", "pictures", "empty"))
     go, stop, again, cut = buttons = [parts[name] for name in ("go", "stop", "again", "cut")]
 
-    begin = [go.click, cut.click, video.upload, video.stop_recording, skeleton.upload]
+    begin = [go.click, cut.click, video.upload, skeleton.upload]
     anew = [answer, pictures, *buttons]
     gr.on(begin, None, empty, anew, js="empty => [empty, '', ...dsta.buttons('running')]")
     ask = "(video, skeleton) => dsta.ask(dsta.choose(video, skeleton))"
@@ -181,6 +210,7 @@ def _react(page: gr.Blocks, **parts: Any) -> None:
     work = private | {"trigger_mode": "multiple", "api_name": "show"}
     ran = claimed.then(recognise, [run, choice, parts["part"]], outcome, show_progress_on=answer, **work)
     ran.success(None, outcome, anew, js="outcome => dsta.show(outcome)")
+    ran.then(forget_answer, outcome, None, js="() => [null]", trigger_mode="multiple", **quiet)
     ran.failure(None, None, buttons, js="() => dsta.failed()")
 
     stop.click(None, None, buttons, js="() => dsta.stop('ready')", cancels=ran)
@@ -206,7 +236,7 @@ _theme = gr.themes.Soft(primary_hue="teal", neutral_hue="slate", font=FONT, font
 _theme.set(body_background_fill="*neutral_50", **dict.fromkeys(_accents, "*primary_700"))
 LAUNCH: dict[str, Any] = {
     "theme": _theme,
-    "css_paths": [STYLE, leaderboard.STYLE],
+    "css_paths": [*STYLES, *leaderboard.STYLES],
     "js": "\n".join(path.read_text(encoding="utf-8") for path in (*SCRIPTS, leaderboard.SCRIPT)),
     "max_file_size": MAX_BYTES,
     "favicon_path": share.ICON,
@@ -214,6 +244,7 @@ LAUNCH: dict[str, Any] = {
     "enable_monitoring": False,
     "ssr_mode": False,
     "mcp_server": _MCP,
+    "state_session_capacity": 200,  # of visitors, 0.13 MB each, or 1 MB with an answer that was not forgotten
     "run_history": False,  # gradio would keep results in the browser's storage
 }
 demo = build()
@@ -221,7 +252,12 @@ demo = build()
 
 def launch(page: gr.Blocks, **how: Any) -> str:
     """Serves a page of `build` as LAUNCH says -> its address."""
-    around = [Middleware(Gate, uploads=UPLOADS, calls=OFFERED), Middleware(share.Share)]
+    around = [
+        Middleware(Gate, uploads=UPLOADS, calls=OFFERED),
+        Middleware(share.Share),
+        Middleware(signs.Signs),
+        Middleware(live.Live),
+    ]
     # gradio writes its MCP server into these arguments: shared, the next page would start an old one, and wait for ever
     return str(page.launch(**LAUNCH, app_kwargs={"middleware": around}, **how)[1])
 

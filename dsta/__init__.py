@@ -2,7 +2,7 @@
 
     from dsta import Recognizer, Pose, Recipe, Stream, DSTA
 
-Names are loaded when they are first asked for: importing `dsta` alone loads no torch, av or mediapipe.
+Names are loaded when they are first asked for: importing `dsta` alone loads no torch, av or OpenCV.
 """
 
 from importlib import import_module

@@ -15,6 +15,7 @@ from dsta.common import UserError, exit_code
 
 COMMANDS = {
     "recognize": ("dsta.recognize", "recognise the sign in each file"),
+    "teach": ("dsta.teach.__main__", "teach signs of your own by a few clips of each"),
     "prepare": ("dsta.prepare.__main__", "make a dataset out of a folder of videos"),
     "train": ("dsta.train.__main__", "train the network of one stream"),
     "checkpoint": ("dsta.checkpoint.__main__", "import, push and fetch weights"),

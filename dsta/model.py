@@ -25,7 +25,8 @@ _DEEPEST = 16  # halved as often, no window has a frame left
 class ModelConfig:
     """Sizes of the network. The defaults are the paper's; `inner_dim` and `depth` make compact ones.
 
-    Block i ≥ 1 doubles the channels and halves the frames; heads must divide `inner_dim`.
+    Block i ≥ 1 doubles the channels and halves the frames; heads must divide `inner_dim`. taught: how many of the
+    classes, the last ones, were taught by a few examples (`dsta.teach`).
     """
 
     num_classes: int
@@ -35,9 +36,13 @@ class ModelConfig:
     heads: int = 8
     edge_features: int = 6
     mlp_ratio: int = 4
+    taught: int = 0
 
     def __post_init__(self) -> None:
-        if min(asdict(self).values()) < 1 or self.inner_dim % self.heads:
+        sizes = asdict(self)
+        if not 0 <= sizes.pop("taught") <= self.num_classes:
+            raise UserError("A model can have no more taught classes than classes.")
+        if min(sizes.values()) < 1 or self.inner_dim % self.heads:
             raise UserError("Model sizes must be positive, and inner_dim a multiple of heads.")
         if self.depth > _DEEPEST:
             raise UserError(f"A model of depth {self.depth} cannot be: each block halves the frames; give 16 at most.")
@@ -60,7 +65,7 @@ class ModelConfig:
         return blocks + self.blocks[-1][-1] * self.num_classes
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {name: size for name, size in asdict(self).items() if name != "taught" or size}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -279,6 +284,20 @@ class Block(nn.Module):
         return F.relu(y if self.residual is None else y + self.residual(x, keep))
 
 
+class TaughtClassifier(nn.Linear):
+    """A last layer of which the last `taught` classes see the embedding at length 1, as cosines do."""
+
+    def __init__(self, channels: int, classes: int, taught: int) -> None:
+        super().__init__(channels, classes)
+        self.taught = taught
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        vocabulary = self.out_features - self.taught
+        both = [F.linear(embeddings, self.weight[:vocabulary], self.bias[:vocabulary])]
+        both.append(F.linear(F.normalize(embeddings, dim=-1), self.weight[vocabulary:], self.bias[vocabulary:]))
+        return torch.cat(both, -1)
+
+
 class DSTA(nn.Module):
     """Dynamic spatial-temporal aggregation: (N, in_channels, T, 27) -> logits (N, num_classes), for any T ≥ 1.
 
@@ -293,6 +312,8 @@ class DSTA(nn.Module):
         self.blocks = nn.ModuleList(Block(i, sizes, config) for i, sizes in enumerate(config.blocks))
         c_out = config.blocks[-1][2]
         self.classifier = nn.Linear(c_out, config.num_classes)
+        if config.taught:
+            self.classifier = TaughtClassifier(c_out, config.num_classes, config.taught)
         nn.init.normal_(self.classifier.weight, std=math.sqrt(2 / config.num_classes))
 
     def forward(self, x: Tensor, keep: float | Tensor = 1.0) -> Tensor:

@@ -1,6 +1,7 @@
 """A sign in, ranked glosses out, with reasons: from a video, a `Pose` or a clip.
 
 python -m dsta.recognize FILE… [--weights DIR] [--top-k 5] [--json]
+python -m dsta.recognize FILE --spans [--vtt FILE.vtt] [--eaf FILE.eaf]
 """
 
 import argparse
@@ -15,20 +16,21 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from dsta.checkpoint import DEFAULT_WEIGHTS, Ensemble
-from dsta.common import UserError, exit_code, shown
+from dsta.common import UserError, exit_code, replace_file, shown
 from dsta.common.device import DeviceSettings
 from dsta.embedding import familiarity, joint_embedding
 from dsta.keypoints import POSE_SUFFIXES, Pose
 from dsta.plausible import hands_exchanged, misfit
 from dsta.score import Scores, score_streams
 from dsta.skeleton import CANVAS, INDEX, LEFT_HAND, RIGHT_HAND
+from dsta.spans import Span, as_eaf, as_vtt, check_output, find_spans
 from dsta.streams import fuse, kept_frames, resample, sample_positions, seen
 
 if TYPE_CHECKING:
     from dsta.video import Progress
 
-FRAMES_PER_SECOND = 15.0  # of the joints that are looked for in a video; networks with longer windows may want more
-_FEW_FRAMES = 8  # half a second of them; no sign is told from fewer with any certainty
+FRAMES_PER_SECOND = 10.0  # of the joints that are looked for in a video; more told no more (docs/log.md)
+_FEW_FRAMES = 5  # half a second of them; no sign is told from fewer with any certainty
 _FEW_A_SECOND = 5.0
 _FEWEST_WITH_HAND = 2  # frames; a sign moves
 
@@ -58,6 +60,21 @@ class Recognition:
     timings: dict[str, float]
     pose: Pose
     seen: np.ndarray
+
+
+@dataclass(frozen=True)
+class SignedSpan:
+    """One of several signs in a video: where it is, and what was recognised there."""
+
+    span: Span
+    recognition: Recognition
+
+    @property
+    def gloss(self) -> str:
+        """The best gloss; with a question mark where that is not sure, and nothing else where none is known."""
+        quality = self.recognition.quality
+        best = "" if quality.get("known_sign") is False else self.recognition.predictions[0].gloss
+        return best if quality["confident"] else f"{best}?"
 
 
 class Recognizer:
@@ -90,13 +107,8 @@ class Recognizer:
         """
         progress = progress or (lambda step, share: None)
         started = time.perf_counter()
-        pose, clip = self._joints(source, progress, find)
+        pose, clip, quality = self.look_at(source, progress, find)
         found = time.perf_counter()
-        name = Path(source).name if isinstance(source, str | Path) else "this clip"
-        fault = misfit(pose.keypoints, pose.width, pose.height)
-        if fault:
-            raise UserError(f"{name} {fault}")
-        quality = _quality(clip, pose.fps, name)
         progress("Running the network", 0.0)
         said = self.said(clip)
         scores = {stream: of_stream.logits for stream, of_stream in said.items()}
@@ -119,6 +131,43 @@ class Recognizer:
             seen=resample(kept, sample_positions(len(kept), recipe)),
         )
 
+    def recognize_spans(
+        self,
+        source: str | Path | Pose | np.ndarray,
+        progress: "Progress | None" = None,
+        find: "Callable[[Path], Pose] | None" = None,
+    ) -> list[SignedSpan]:
+        """Recognises each of several signs in a video: the joints are looked for once, the hands' motion and rest cut
+        them into spans, and each span is recognised as a clip of its own.
+
+        Arguments and errors as of `recognize`. Empty where the hands are there, and rest all the time.
+        """
+        progress = progress or (lambda step, share: None)
+        pose, _, _ = self.look_at(source, progress, find)
+        spans, said = find_spans(pose), []
+        for number, span in enumerate(spans):
+            progress("Running the network", number / len(spans))
+            start, end = (round(seconds * pose.fps) for seconds in span)
+            part = Pose(pose.keypoints[start:end], pose.fps, pose.width, pose.height, pose.estimator)
+            said.append(SignedSpan(span, self.recognize(part)))
+        progress("Running the network", 1.0)
+        return said
+
+    def look_at(
+        self,
+        source: str | Path | Pose | np.ndarray,
+        progress: "Progress | None" = None,
+        find: "Callable[[Path], Pose] | None" = None,
+    ) -> tuple[Pose, np.ndarray, dict[str, Any]]:
+        """The joints in a source, as a clip (T, 27, 3) in canvas pixels too, and its quality; as `recognize`, without
+        the networks."""
+        pose, clip = self._joints(source, progress or (lambda step, share: None), find)
+        name = Path(source).name if isinstance(source, str | Path) else "this clip"
+        fault = misfit(pose.keypoints, pose.width, pose.height)
+        if fault:
+            raise UserError(f"{name} {fault}")
+        return pose, clip, quality_of(clip, pose.fps, name)
+
     def said(self, clip: np.ndarray) -> dict[str, Scores]:
         """What each stream's network says of a clip (T, 27, 3) in canvas pixels."""
         return score_streams(self.ensemble, [clip], DeviceSettings(dtype="quickest"))
@@ -139,7 +188,7 @@ class Recognizer:
             elif path.suffix.lower() in POSE_SUFFIXES:
                 source = Pose.load(path)
             else:
-                from dsta.video import extract  # here, so that skeletons need neither mediapipe nor av
+                from dsta.video import extract  # here, so that skeletons need neither LiteRT nor av
 
                 source = extract(path, fps=FRAMES_PER_SECOND, progress=progress)
         if source.estimator != self.ensemble.estimator:
@@ -164,9 +213,11 @@ class Recognizer:
         return tuple(Prediction(self.glosses[i], float(probability[i])) for i in order)
 
 
-def _quality(clip: np.ndarray, fps: float, name: str) -> dict[str, Any]:
-    """Shares of frames with a body and hands, and notes on what is poor. Raises UserError when no hand is there, or in
-    one frame of several alone."""
+def quality_of(clip: np.ndarray, fps: float, name: str) -> dict[str, Any]:
+    """Shares of a clip's frames with a body and hands, and notes on what is poor.
+
+    Raises UserError when no hand is there, or in one frame of several alone.
+    """
     found = seen(clip)
     body = found[:, [INDEX["left_shoulder"], INDEX["right_shoulder"]]].all(1)
     left, right = found[:, LEFT_HAND].any(1), found[:, RIGHT_HAND].any(1)
@@ -226,6 +277,25 @@ def as_table(file: str, result: Recognition, top_k: int) -> str:
     return "\n".join(lines)
 
 
+def spans_as_dict(file: str, said: Sequence[SignedSpan], top_k: int) -> dict[str, Any]:
+    """The object that `--spans --json` prints for a file."""
+    results = [as_dict(file, each.recognition, top_k) for each in said]
+    spans = [each.span._asdict() | result for each, result in zip(said, results, strict=True)]
+    return {"file": file, "spans": [{key: of[key] for key in of if key != "file"} for of in spans]}
+
+
+def spans_as_table(file: str, said: Sequence[SignedSpan]) -> str:
+    """The lines that `--spans` prints for a file."""
+    if not said:
+        return f"{file}\n  no sign: the hands rest all the time"
+    lines, width = [file], max(len(each.recognition.predictions[0].gloss) for each in said)
+    for each in said:
+        (start, end), best, quality = each.span, each.recognition.predictions[0], each.recognition.quality
+        why = "" if quality["confident"] else f"  not sure: {' '.join(quality['notes'])}"
+        lines.append(f"  {start:6.2f} - {end:6.2f} s  {best.gloss:<{width}}  {best.score:6.1%}{why}")
+    return "\n".join(lines)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; returns the exit code: 0, or 2 when the weights or any file could not be used."""
     parser = argparse.ArgumentParser(prog="python -m dsta.recognize", description="Recognise the sign in each file.")
@@ -235,6 +305,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--top-k", type=int, default=5, metavar="K", help="glosses to print (default %(default)s)")
     parser.add_argument("--json", action="store_true", help="one JSON object per file and line")
+    parser.add_argument("--spans", action="store_true", help="several signs in a file: each alone, and where it is")
+    parser.add_argument("--vtt", metavar="FILE.vtt", help="write the spans as subtitles (WebVTT); implies --spans")
+    parser.add_argument("--eaf", metavar="FILE.eaf", help="write the spans as annotations for ELAN; implies --spans")
     args = parser.parse_args(arguments)
     if args.top_k < 1:
         parser.error("--top-k must be at least 1")
@@ -242,9 +315,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _answer(args: argparse.Namespace) -> int:
+    for name, ending in ((args.vtt, ".vtt"), (args.eaf, ".eaf")):
+        check_output(name, ending, len(args.files))
     recognizer, code = Recognizer.load(args.weights), 0
     for file in args.files:
         try:
+            if args.spans or args.vtt or args.eaf:
+                _answer_spans(recognizer, file, args)
+                continue
             result = recognizer.recognize(file)
         except UserError as error:
             print(error, file=sys.stderr)
@@ -253,6 +331,18 @@ def _answer(args: argparse.Namespace) -> int:
         text = json.dumps(as_dict(file, result, args.top_k)) if args.json else as_table(file, result, args.top_k)
         print(text, flush=True)
     return code
+
+
+def _answer_spans(recognizer: Recognizer, file: str, args: argparse.Namespace) -> None:
+    """Prints the spans of a file, and writes them where that is asked for."""
+    said = recognizer.recognize_spans(file)
+    labelled = [(each.span, each.gloss) for each in said]
+    if args.vtt:
+        replace_file(Path(args.vtt), as_vtt(labelled).encode())
+    if args.eaf:
+        media = None if Path(file).suffix.lower() in POSE_SUFFIXES else file
+        replace_file(Path(args.eaf), as_eaf(labelled, media, Path(args.eaf).parent).encode())
+    print(json.dumps(spans_as_dict(file, said, args.top_k)) if args.json else spans_as_table(file, said), flush=True)
 
 
 if __name__ == "__main__":

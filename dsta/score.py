@@ -21,13 +21,14 @@ from dsta.streams import Recipe, Stream, prepare, views
 
 Advance = Callable[[int], Any]
 """Called with a number of clips that have just been scored."""
+_FOLDED_FROM = 2  # clips of one call: for a single one folding takes longer than what it gains
 _WIDE = 64  # channels from which a network gains by bfloat16 on a CPU that has it
 
 
 class Scores(NamedTuple):
-    """What a network says of N clips, float32, each the mean over the recipe's views.
+    """What a network says of N clips, float32.
 
-    logits: (N, K). embeddings: (N, D), the pooled features that the classifier turns into the logits.
+    embeddings: (N, D), the mean of the pooled features over the recipe's views. logits: (N, K), the classifier's of it.
     """
 
     logits: np.ndarray
@@ -45,7 +46,7 @@ def score(
     """Scores clips (T, 27, 3) in canvas pixels with a network in evaluation mode, on the network's device.
 
     settings: number format, batch and workers; by default float32 in this process. Without enough memory on the GPU
-    the batch is halved until it fits. The network is folded for it, as it is now (`dsta.folded`).
+    the batch is halved until it fits. For more than one clip the network is folded, as it is now (`dsta.folded`).
     """
     return _side_by_side([model], [stream], clips, recipe, settings or DeviceSettings(), advance)[0]
 
@@ -69,15 +70,14 @@ def score_streams(
 def score_inputs(model: DSTA, inputs: Tensor, dtype: str = "fp32") -> tuple[Tensor, Tensor]:
     """Logits (N, K) and embeddings (N, D), float32 on the network's device, of prepared clips (N, views, C, T, 27).
 
-    By the network as it trains, unfolded: for validation, between whose calls the weights change.
+    By the network as it trains, unfolded: for validation, between whose calls the weights change. The logits are the
+    classifier's of the mean embedding, which for a linear one is the mean of the views' logits.
     """
     device = next(model.parameters()).device
     with autocast(device, dtype):
         embeddings = model.embed(inputs.flatten(0, 1).to(device, non_blocking=True))
-        logits = model.classifier(embeddings)
-    by_view = (part.float().view(*inputs.shape[:2], -1) for part in (logits, embeddings))
-    logits, embeddings = (part.mean(1) for part in by_view)
-    return logits, embeddings
+        embeddings = embeddings.float().view(*inputs.shape[:2], -1).mean(1)
+        return model.classifier(embeddings).float(), embeddings
 
 
 def _side_by_side(
@@ -93,14 +93,16 @@ def _side_by_side(
     dtype = settings.dtype
     if dtype == "quickest":
         dtype = quickest_dtype(device) if models[0].config.inner_dim >= _WIDE else "fp32"
-    networks = folded(models, recipe.window, half=dtype == "bf16")
+    pays = dtype == "bf16" or len(clips) >= _FOLDED_FROM
+    networks = folded(models, recipe.window, half=dtype == "bf16") if pays else None
     batch, done = clips_per_batch(recipe, settings), 0
     parts: list[tuple[Tensor, Tensor]] = []
     while done < len(clips):
         rest = _StreamsInputs(streams, recipe, PickedClips(clips, range(done, len(clips))))
         try:
             for inputs in _batches(rest, settings, min(batch, len(rest)), device.type == "cuda"):
-                parts.append(_by_clip(networks, inputs.to(device, non_blocking=True)))
+                inputs = inputs.to(device, non_blocking=True)
+                parts.append(_by_clip(models, networks, inputs) if networks else _unfolded(models, inputs))
                 done += len(inputs)
                 advance(len(inputs))
         except torch.cuda.OutOfMemoryError:
@@ -113,11 +115,21 @@ def _side_by_side(
     return [Scores(*of_stream) for of_stream in zip(logits, embeddings, strict=True)]
 
 
-def _by_clip(networks: FoldedNetworks, inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits (S, n, K) and embeddings (S, n, D) of clips (n, S, views, C, T, 27): float32 means over the views."""
+def _unfolded(models: Sequence[DSTA], inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """As `_by_clip`, by the networks as they train."""
+    parts = [score_inputs(model, inputs[:, i]) for i, model in enumerate(models)]
+    logits, embeddings = (torch.stack(part) for part in zip(*parts, strict=True))
+    return logits, embeddings
+
+
+@torch.inference_mode()
+def _by_clip(models: Sequence[DSTA], networks: FoldedNetworks, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits (S, n, K) and embeddings (S, n, D) of clips (n, S, views, C, T, 27): float32, as `score_inputs`."""
     n, s, views = inputs.shape[:3]
-    logits, embeddings = networks(inputs.transpose(0, 1).flatten(1, 2))
-    return logits.float().view(s, n, views, -1).mean(2), embeddings.float().view(s, n, views, -1).mean(2)
+    embeddings = networks(inputs.transpose(0, 1).flatten(1, 2))[1].float().view(s, n, views, -1).mean(2)
+    last = [model.classifier for model in models]  # one that was taught is not linear
+    logits = [own(of.to(own.weight.dtype)).float() for own, of in zip(last, embeddings, strict=True)]
+    return torch.stack(logits), embeddings
 
 
 class NetworkInputs(Dataset[Tensor]):

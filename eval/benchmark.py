@@ -34,7 +34,7 @@ from eval.speed import SECTIONS, Bench, Sizes
 from leaderboard.results import OUT, check_writable, made_by, now
 
 ROOT = Path(__file__).resolve().parents[1]
-LIBRARIES = ("numpy", "onnxruntime", "mediapipe")
+LIBRARIES = ("numpy", "onnxruntime", "ai-edge-litert")
 
 
 def provenance(settings: DeviceSettings, command: str, quick: bool) -> dict[str, Any]:

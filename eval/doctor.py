@@ -33,6 +33,7 @@ from dsta.data import (
 )
 from dsta.data.benchmarks import MANY_KNOWN, known_share, spellings
 from dsta.data.overlap import in_another_group
+from dsta.data.prepared import DATASET_FILE, read_about
 from dsta.metrics import renamed_hits, wilson
 from dsta.plausible import hands_exchanged, misfit
 from dsta.skeleton import CANVAS, LEFT_HAND, RIGHT_HAND
@@ -209,12 +210,15 @@ def find_folder(roots: Sequence[Path], spec: DatasetSpec) -> Path | None:
 
 
 def named_dataset(name: str, roots: Sequence[Path]) -> DatasetSpec:
-    """The benchmark or small set of that name, or a skeleton set of one's own below the roots. Raises UserError."""
+    """The benchmark or small set of that name; or one's own below the roots, a prepared folder or a skeleton set with
+    folds. Raises UserError."""
     try:
         return dataset(name)
     except UserError:
         own = DatasetSpec(name, 0, "", released="folds")
         folder = find_folder(roots, own)
+        if folder is not None and (folder / DATASET_FILE).exists():
+            return replace(own, num_classes=len(read_about(folder / DATASET_FILE)["glosses"]), released="val+test")
         if folder is None or not (folder / "clips.npz").exists():
             raise
         return replace(own, num_classes=len(read_clip_set(folder).glosses))

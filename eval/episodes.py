@@ -5,12 +5,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 
 from dsta.common import UserError
 from dsta.data import ClipSet, read_clip_set
 from dsta.data.clips import PickedClips
-from dsta.embedding import prototypes
+from dsta.embedding import Head
 from dsta.metrics import ranks
 from dsta.streams import Recipe, Stream, prepare, views
 
@@ -73,21 +72,9 @@ def read_questions(folder: Path, known: Sequence[str], same_source: bool) -> Que
 # ---- what tells them apart -------------------------------------------------------------------------------------------
 
 
-def by_prototype(embeddings: np.ndarray) -> Classifier:
-    """The cosine to the mean of the examples. embeddings: (N, D) unit vectors."""
-    return lambda asked, examples: embeddings[asked] @ prototypes(embeddings, examples).T
-
-
-def by_linear_probe(embeddings: np.ndarray, strength: float = 100.0) -> Classifier:
-    """Logistic regression of the examples. strength: the inverse of its regularisation."""
-
-    def scores(asked: np.ndarray, examples: Sequence[np.ndarray]) -> np.ndarray:
-        of = np.repeat(np.arange(len(examples)), [len(rows) for rows in examples])
-        probe = LogisticRegression(C=strength, max_iter=500).fit(embeddings[np.concatenate(examples)], of)
-        found = probe.decision_function(embeddings[asked])
-        return np.stack([-found, found], 1) if found.ndim == 1 else found
-
-    return scores
+def by_head(make: Callable[[np.ndarray, Sequence[np.ndarray]], Head], embeddings: np.ndarray) -> Classifier:
+    """What `dsta.embedding` makes of the examples, prototypes or a linear probe. embeddings: (N, D) unit vectors."""
+    return lambda asked, examples: make(embeddings, examples).scores(embeddings[asked])
 
 
 def by_time_warping(distance: np.ndarray) -> Classifier:

@@ -26,7 +26,7 @@ import numpy as np
 from dsta.checkpoint import Ensemble, git_commit
 from dsta.common import UserError, at_least, exit_code, file_sha256
 from dsta.data import read_clip_set
-from dsta.embedding import joint_embedding
+from dsta.embedding import joint_embedding, linear_probe, prototype_head
 from dsta.metrics import cluster_bootstrap
 from dsta.score import score_streams
 from eval.episodes import (
@@ -34,8 +34,7 @@ from eval.episodes import (
     Classifier,
     Questions,
     answers,
-    by_linear_probe,
-    by_prototype,
+    by_head,
     by_time_warping,
     read_questions,
     warped_distances,
@@ -78,10 +77,11 @@ def compared(ensemble: Ensemble, questions: Questions) -> dict[tuple[str, str], 
     """(system, streams) -> the classifier."""
     scores, every = score_streams(ensemble, questions.clips.joints), streams_name(ensemble.fusion)
     fused = joint_embedding(scores, ensemble.fusion)
-    found: dict[tuple[str, str], Classifier] = {("prototype", every): by_prototype(fused)}
+    found: dict[tuple[str, str], Classifier] = {("prototype", every): by_head(prototype_head, fused)}
     if len(ensemble.fusion) > 1:
-        found |= {("prototype", s): by_prototype(joint_embedding(scores, {s: 1.0})) for s in ensemble.fusion}
-    found["linear probe", every] = by_linear_probe(fused)
+        for stream in ensemble.fusion:
+            found["prototype", stream] = by_head(prototype_head, joint_embedding(scores, {stream: 1.0}))
+    found["linear probe", every] = by_head(linear_probe, fused)
     found["time warping", "joint"] = by_time_warping(warped_distances(questions, ensemble.first.recipe))
     return found
 

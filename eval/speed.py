@@ -29,6 +29,7 @@ from dsta.train import Compute, ReferenceConfig
 from dsta.train.batches import ReferenceBatches, Workers
 from dsta.train.loop import Loop
 from dsta.train.state import RunFiles
+from eval.clip_speed import measure_clips, medians
 from eval.clock import Measurements, NotMeasurable, Peak, seconds_each
 from eval.network_speed import measure_forms, settings_of
 from leaderboard.results import write_rows
@@ -268,12 +269,7 @@ def _training_rate(clips: Sequence[Clip], sizes: Sizes, settings: DeviceSettings
 
 def pose(bench: Bench) -> None:
     """Joints from videos: one process against one on every core."""
-    missing = [name for name in ("mediapipe", "av", "joblib") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise NotMeasurable(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed.")
-    videos = sorted((bench.data / "wlasl_clips").glob("*.mp4"))[: bench.sizes.videos]
-    if not videos:
-        raise NotMeasurable(f"there are no videos in {bench.data / 'wlasl_clips'}.")
+    videos = _videos(bench)[: bench.sizes.videos]
     from dsta.prepare import measure
 
     measured, many = bench.measured, max(2, cores())
@@ -285,12 +281,33 @@ def pose(bench: Bench) -> None:
     measured.compare("pose: all cores to one process", "pose/all", "pose/one")
 
 
+def clip(bench: Bench) -> None:
+    """From the file to the gloss: medians over the videos, as multiples of the clips' durations."""
+    videos = _videos(bench)
+    shares = measure_clips(videos if not bench.sizes.quick else videos[:2], bench.weights)
+    bench.measured.add("clip/videos", len(shares), "videos")
+    for part, share in medians(shares)._asdict().items():
+        bench.measured.add(f"clip/{part}", share, "of the clip's duration")
+
+
+def _videos(bench: Bench) -> list[Path]:
+    """All that can be looked at; raises NotMeasurable where there are none, or a library is missing."""
+    missing = [name for name in ("ai_edge_litert", "cv2", "av", "joblib") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise NotMeasurable(f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed.")
+    videos = sorted((bench.data / "wlasl_clips").glob("*.mp4"))
+    if not videos:
+        raise NotMeasurable(f"there are no videos in {bench.data / 'wlasl_clips'}.")
+    return videos
+
+
 SECTIONS: dict[str, Callable[[Bench], None]] = {
     "machine": machine,
     "infer": infer,
     "network": network,
     "train": train,
     "pose": pose,
+    "clip": clip,
 }
 
 

@@ -90,6 +90,8 @@ def _from_csv(path: Path) -> Submission:
                     raise UserError(f"{path} has {len(cells)} cells in line {reader.line_num}, not {len(head)}.")
                 clips.append(cells[0].strip())
                 scores.append(np.array(cells[1:], dtype=np.float64))
+    except UserError:  # which is a ValueError too
+        raise
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path} is no CSV in UTF-8 ({error}).") from error
     except ValueError as error:

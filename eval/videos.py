@@ -33,9 +33,10 @@ from dsta.common.machine import cores, cpu_name, peak_mb
 from dsta.data import ClipSet, dataset, read_clip_set
 from dsta.data.clips import PickedClips
 from dsta.metrics import mcnemar, ranks
-from dsta.recognize import Recognizer
+from dsta.recognize import FRAMES_PER_SECOND, Recognizer
 from dsta.score import score_streams
 from dsta.streams import fuse
+from dsta.video import extract
 from eval import rows
 from eval.plan import DatasetPlan, ensemble_networks, in_classes_of
 from eval.protocols import FusedScores, FusionRule, ProtocolClips
@@ -71,7 +72,7 @@ def recognised(weights: Path, kept: Path, video: Path) -> Recognised:
     torch.set_num_threads(1)
     recognizer = _recognizer(weights)
     try:
-        result = recognizer.recognize(video)
+        result = recognizer.recognize(video, find=partial(extract, fps=FRAMES_PER_SECOND, threads=1))
     except UserError as error:
         found = Recognised(np.array([]), 0.0, 0.0, peak_mb(), str(error))
     else:

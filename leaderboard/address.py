@@ -3,6 +3,7 @@
 A part of an address that names nothing is left out, and told.
 """
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,8 +20,7 @@ TAB = ("tab", "leaderboard")
 @dataclass(frozen=True)
 class Filters:
     """rows: BEST of each protocol or EVERY one. sort: a column, with `-` before it for falling; empty for the table's
-    own order. row, other: ids of two rows, the second to be compared with the first. length: `whole`, or empty for the
-    first rows."""
+    own order. row, other: ids of two rows, the second to be compared with the first. page: of the sheet, from 1 on."""
 
     dataset: str = ALL
     protocol: str = ANY
@@ -31,7 +31,7 @@ class Filters:
     sort: str = ""
     row: str = ""
     other: str = ""
-    length: str = ""
+    page: int = 1
 
 
 def parse(query: str, datasets: Collection[str]) -> tuple[Filters, list[str]]:
@@ -44,9 +44,11 @@ def parse(query: str, datasets: Collection[str]) -> tuple[Filters, list[str]]:
         "rows": (BEST, EVERY),
         "axis": AXES,
         "sort": [sign + column.name for column in COLUMNS for sign in ("", "-")],
-        "length": ("whole",),
     }
     strange = [f"{name}={wanted.pop(name)}" for name in allowed if name in wanted and wanted[name] not in allowed[name]]
+    if not re.fullmatch("[1-9][0-9]{0,5}", wanted.get("page", "1")):
+        strange.append(f"page={wanted.pop('page')}")
+    wanted["page"] = int(wanted.get("page", 1))
     columns = said.get("columns", "").split(",")
     wanted["columns"] = tuple(name for name in CHOICES if name in columns)
     strange += [f"columns={name}" for name in columns if name and name not in CHOICES]

@@ -5,7 +5,7 @@ Colours are the page's CSS variables, so that a picture follows the light and th
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 
 # A protocol's shape, the same shape as a letter, its colour.
@@ -61,6 +61,17 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [round(index * step, 10) for index in range(first, max(last, first + 1) + 1)]
+
+
+def log_ticks(low: float, high: float, most: int) -> list[float]:
+    """Round numbers between two positive ones, for an axis of ratios: at most so many of 1, 2, 5, 10, 20 …; where fewer
+    than two lie between, those of an axis of differences."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        found = [value for power in powers for factor in factors if low <= (value := factor * 10.0**power) <= high]
+        if len(found) <= most:
+            break
+    return found if len(found) > 1 else [value for value in ticks(low, high, 3) if low <= value <= high]
 
 
 def axes(frame: PlotArea, xs: dict[float, str], ys: Iterable[float], x_title: str) -> str:
@@ -125,12 +136,16 @@ def labels(frame: PlotArea, points: Sequence[Point], moved: Sequence[float]) -> 
 
 
 def chart(points: Sequence[Point], x_title: str, size: tuple[int, int], name: str, words: Sequence[str] = ()) -> str:
-    """An SVG of points with their intervals. `words` name x = 0, 1, 2 …; then a line joins the points."""
+    """An SVG of points with their intervals, x above 0 on an axis of ratios: one row may be a thousand times as slow as
+    another. Or `words` name x = 0, 1, 2 …; then a line joins the points."""
     ys = ticks(min(point.low for point in points), max(point.high for point in points))
-    values = [point.x for point in points]
-    xs = ticks(min(values) * 0.95, max(values) * 1.05, 6 if size[0] > 500 else 3)
-    named = {float(x): word for x, word in enumerate(words)} if words else {x: f"{x:g}" for x in xs}
-    edges = (-0.4, len(words) - 0.6) if words else (xs[0], xs[-1])
+    if words:
+        named, edges = {float(x): word for x, word in enumerate(words)}, (-0.4, len(words) - 0.6)
+    else:
+        values = [point.x for point in points]
+        low, high = min(values) / 1.5, max(values) * 1.5  # points at one x stand side by side
+        named = {math.log10(x): f"{x:g}" for x in log_ticks(low, high, 9 if size[0] > 500 else 5)}
+        edges, points = (math.log10(low), math.log10(high)), [replace(p, x=math.log10(p.x)) for p in points]
     frame = PlotArea(*size, x=edges, y=(ys[0], ys[-1]), bottom=40 if x_title else 22)
     moved = [0.0] * len(points) if words else shifts(frame, points)
     line = " ".join(f"{frame.across(point.x):.1f},{frame.down(point.y):.1f}" for point in points) if words else ""

@@ -4,7 +4,7 @@ Text from files is escaped.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from dsta.common import UserError
 from leaderboard import table
 from leaderboard.chart import Point, chart, grid
 from leaderboard.pairs import compare, sentence
-from leaderboard.panels import html_table
+from leaderboard.panels import html_table, save_html
 from leaderboard.scores import RowScores, measured_scores, submitted_scores
 from leaderboard.sheet import CHOICES, MEASURED
 
@@ -46,8 +46,8 @@ def scores_of(folder: Path, row: Any) -> RowScores:
     return (measured_scores if row.kind == MEASURED else submitted_scores)(folder, row._asdict())
 
 
-def detail_html(folder: Path, row: Any, other: Any | None, rows: pd.DataFrame, address: Callable[..., str]) -> str:
-    """One row. other: the row to compare it with, if any. rows: of the sheet. address: changes -> an address."""
+def detail_html(folder: Path, row: Any, other: Any | None, rows: pd.DataFrame, without: str) -> str:
+    """One row. other: the row to compare it with, if any. rows: of the sheet. without: the address that closes it."""
     rates = []
     for rate, name in table.MEASURES.items():
         low, high = getattr(row, f"{rate}_lo"), getattr(row, f"{rate}_hi")
@@ -63,12 +63,13 @@ def detail_html(folder: Path, row: Any, other: Any | None, rows: pd.DataFrame, a
         told = confusion_html(scores_of(folder, row))
     except UserError as error:
         told = glosses_html(glosses, str(error))
-    return f"""<div class="card lb"><h3>{escape(title)}</h3>
+    return f"""<div class="card lb"><a class="close" data-lb data-close href="{escape(without)}">Close</a>
+<h3 tabindex="-1">{escape(title)}</h3>
 <p class="quiet">{" · ".join([clips, *costs])}</p>
 <div class="two"><div>{html_table(("Accuracy", "%", "95 %"), rates, (1, 2))}</div>
 <div><h4>The command that reproduces it</h4>{command}{note}</div></div>
 <details><summary>Where it came from: weights, data, device, commit</summary><dl>{said}</dl></details>
-{comparison_html(folder, row, other, rows, address)}
+{comparison_html(folder, row, other, rows)}
 {told}
 {robustness_html(table.find(table.robustness(folder), row.id.split(":")), row) if row.kind == MEASURED else ""}</div>"""
 
@@ -76,18 +77,18 @@ def detail_html(folder: Path, row: Any, other: Any | None, rows: pd.DataFrame, a
 # ---- another row beside it -------------------------------------------------------------------------------------------
 
 
-def comparison_html(folder: Path, row: Any, other: Any | None, rows: pd.DataFrame, address: Callable[..., str]) -> str:
+def comparison_html(folder: Path, row: Any, other: Any | None, rows: pd.DataFrame) -> str:
     """A choice of rows of the same data set, and the paired test with the one that is chosen."""
     same = rows[(rows["dataset"] == row.dataset) & (rows["id"] != "") & (rows["id"] != row.id)]
     if same.empty:
         return ""
     offered = "".join(
-        f'<option value="{escape(address(other=one.id))}"{" selected" * (other is not None and one.id == other.id)}>'
+        f'<option value="{escape(one.id)}"{" selected" * (other is not None and one.id == other.id)}>'
         f"{escape(f'{one.system} · {one.protocol} · {table.percent(one.top1_instance)} %')}</option>"
         for one in same.itertuples()
     )
     found = "" if other is None else _paired(folder, row, other)
-    none = f'<option value="{escape(address(other=""))}">choose a row …</option>'
+    none = '<option value="">choose a row …</option>'
     return f"""<h4>Compare clip by clip</h4><label class="lb-other"><span class="quiet small">with</span>
 <select data-lb-other>{none}{offered}</select></label>{found}"""
 
@@ -139,6 +140,7 @@ def confusion_html(scores: RowScores) -> str:
         every.append((names[place], f"{right[place]} of {counts[place]}", f"{within[place]}", taken))
     return f"""<h4>All {len(every)} glosses, the hardest first</h4>
 {searched(html_table(("Gloss", "Right", "In first 5", "Taken for"), every, (1, 2)), "a gloss")}
+{save_html("answers", "Download its answers, clip by clip (CSV)")}
 <details><summary>Confusion matrix, {k} × {k}</summary><div class="scroll">{_matrix(matrix, names)}</div>
 <p class="quiet small">A row for each true gloss, a column for each answer, in alphabetical order; point at a square to
 read it. From the scores that ship, in half precision: a clip in a near tie may stand elsewhere than in the row.</p>

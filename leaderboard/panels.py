@@ -26,8 +26,9 @@ SHEET_TEXT = """<p class="quiet small">A click on a head sorts, a click on a sys
 are, people or sources are resampled whole. <b>Weights</b> of the streams: <i>published</i> ones were tuned by their
 authors on the labels they report, <i>equal</i> ones on nothing, <i>fitted</i> ones on validation clips alone. Published
 figures of another protocol, or an unknown one, cannot be compared; <i>not possible at n=</i>: no number of hits among
-that many clips gives the figure; <s>struck through</s>: its authors took it back.
-To add a row, see docs/submit.md.</p>"""
+that many clips gives the figure; <s>struck through</s>: its authors took it back. Scores of single clips ship with the
+rows: <code>python eval/recompute.py</code> makes these again, without data or weights. To add a row, see
+docs/submit.md.</p>"""
 BEST = """<p class="quiet small">Of the measured rows, the best of each dataset and protocol, <b>chosen on the clips it
 is scored on</b>, hence a little flattering: ask for every combination to see all of them.</p>"""
 NO_ROW = '<p class="note">No row fits these filters.</p>'
@@ -59,12 +60,18 @@ def html_table(headers: Sequence[str], rows: Iterable[Sequence[str]], numeric: S
     return f'<div class="scroll"><table><tr>{line(headers, "th")}</tr>{body}</table></div>'
 
 
+def save_html(kind: str, words: str = "Download (CSV)") -> str:
+    """What gives a file of leaderboard/download.py when it is clicked."""
+    return f'<button type="button" data-lb-file="{kind}">{words}</button>'
+
+
 def about_html(facts: DatasetFacts, rows: pd.DataFrame) -> str:
     """What a data set is; its best measured and published figures, and whether these can be compared.
 
     rows: of the sheet, of this data set.
     """
-    said = {"Language": facts.language, "Glosses": facts.glosses, "Clips": facts.clips, "Signers": facts.signers}
+    language = f"{facts.language} Sign Language" if facts.language else ""
+    said = {"Language": language, "Glosses": facts.glosses, "Clips": facts.clips, "Signers": facts.signers}
     said |= {"Split": facts.split, "Licence": facts.licence}
     known = "".join(f"<dt>{name}</dt><dd>{escape(text)}</dd>" for name, text in said.items() if text)
     known += f"<dt>Link</dt><dd>{_link(facts.url)}</dd>" if facts.url else ""
@@ -78,16 +85,17 @@ def _link(url: str) -> str:
 
 
 def _best_measured(facts: DatasetFacts, measured: pd.DataFrame) -> str:
+    how = f"<p>{escape(facts.get)}</p><pre>{escape(facts.command)}</pre>" if facts.command else ""
     if measured.empty:
-        how = f"<p>{escape(facts.get)}</p><pre>{escape(facts.command)}</pre>" if facts.command else ""
         return f"<h4>Not measured here: its data are not here</h4>{how}"
+    data = f"<details><summary>How to get its data</summary>{how}</details>" if how else ""
     row = next(measured.itertuples())
     span = table.interval(row.top1_instance_lo, row.top1_instance_hi)
     clips = f"{table.number(row.n)} clips, {escape(row.protocol)}"
     many = int(((measured["protocol"] == row.protocol) & measured["top1_instance"].notna()).sum())
     picked = f", the best of {many} combinations on these very clips, hence a little flattering" if many > 1 else ""
     return f"""<h4>Best measured</h4><p><b>{table.percent(row.top1_instance)} %</b> ({span}) – {escape(row.system)};
-{clips}{picked}.</p><pre>{escape(row.command)}</pre>"""
+{clips}{picked}.</p><pre>{escape(row.command)}</pre>{data}"""
 
 
 def _best_published(name: str, published: pd.DataFrame, measured: pd.DataFrame) -> str:
@@ -105,7 +113,11 @@ def _best_published(name: str, published: pd.DataFrame, measured: pd.DataFrame) 
         lines.append(f"<h4>Best published on official clips</h4>{told}")
     first = next(scored.itertuples())
     if not fits[0]:
-        why = "this figure cannot be one" if IMPOSSIBLE in first.protocol else "which clips were scored is not known"
+        why = (
+            "no number of hits among so many clips gives it"
+            if IMPOSSIBLE in first.protocol
+            else "which clips were scored is not known"
+        )
         lines.append(f"<h4>Highest published</h4><p>{_figure(first)}. It cannot be compared: {why}.</p>")
     return "".join(lines)
 
@@ -129,37 +141,10 @@ def _whether(row: Any, measured: pd.DataFrame) -> str:
     return f"The same clips as ours{other}: ours is {table.percent(first.top1_instance)} % ({span}), {said}"
 
 
-def examples_html(fewshot: pd.DataFrame, unknown: pd.DataFrame) -> str:
-    """Signs known by a few examples, and signs outside the vocabulary; empty where nothing was measured."""
-    few = [
-        (row.protocol, row.system, table.stream_label(row.streams), row.examples, f"{row.shots:.0f}",
-         f"{row.ways:.0f}", table.number(row.n), table.percent(row.top1), table.interval(row.top1_lo, row.top1_hi),
-         table.percent(row.top5))
-        for row in fewshot.sort_values(["protocol", "shots", "top1"], ascending=[True, True, False]).itertuples()
-    ]  # fmt: skip
-    far = [
-        (row.protocol, row.score, table.stream_label(row.streams), table.number(row.known), table.number(row.unknown),
-         table.number(row.auroc, 3), f"{table.number(row.auroc_lo, 3)} – {table.number(row.auroc_hi, 3)}",
-         table.percent(row.passed), table.percent(row.flagged), table.interval(row.flagged_lo, row.flagged_hi))
-        for row in unknown.sort_values(["protocol", "auroc"], ascending=[True, False]).itertuples()
-    ]  # fmt: skip
-    parts = []
-    if few:
-        heads = ("Protocol", "By", "Streams", "Examples of", "Shots", "Glosses", "Clips", "Top-1 %", "95 %", "Top-5 %")
-        about = "Signs that the network never learned, told apart by so many examples of each (eval/fewshot.py)."
-        parts.append(f'<h3>A few examples</h3><p class="quiet">{about}</p>{html_table(heads, few, range(4, 10))}')
-    if far:
-        heads = ("Protocol", "Score", "Streams", "Known", "Unknown", "AUROC", "95 %", "Known passed %",
-                 "Unknown flagged %", "95 %")  # fmt: skip
-        about = "Whether a sign outside the vocabulary is told as one (eval/unknown.py)."
-        parts.append(f'<h3>Unknown signs</h3><p class="quiet">{about}</p>{html_table(heads, far, range(3, 10))}')
-    return "".join(f'<div class="card lb">{part}</div>' for part in parts)
-
-
 def plot_html(rows: pd.DataFrame, axis: str, overview: bool) -> str:
     """Accuracy against a cost: the best row of each dataset × protocol, or in a dataset of each choice of streams."""
     name, (axis, scale) = axis, table.AXES[axis]
-    rows = table.ranked(rows[rows[name].notna()])
+    rows = table.ranked(rows[rows[name] > 0])
     rows = table.best(rows) if overview else rows.drop_duplicates(["dataset", "protocol", "streams"])
     many, rows = len(rows), rows.nlargest(MOST_POINTS, "top1_instance") if len(rows) > MOST_POINTS else rows
     if rows.empty:

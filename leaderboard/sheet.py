@@ -24,7 +24,8 @@ KINDS = {
     PUBLISHED: "read in a paper or a repository; nothing of it was checked here",
     WITHDRAWN: "published, and taken back by its authors",
 }
-FIRST_ROWS = 100
+PAGE_ROWS = 100
+"""As many rows stand in the sheet at a time: a browser lays out a few hundred in a moment, not thousands."""
 
 
 def entries(measured: pd.DataFrame, submitted: pd.DataFrame, published: pd.DataFrame) -> pd.DataFrame:
@@ -143,13 +144,13 @@ def source(row: Any) -> str:
 
 def _linked(words: str, url: str) -> str:
     if urlsplit(url).scheme not in ("https", "http"):
-        return escape(words)
+        return f"<span>{escape(words)}</span>" if words else ""
     return f'<a href="{escape(url)}" target="_blank" rel="noopener">{escape(words)}</a>'
 
 
 FIXED = (
-    Column("Origin", "kind", _badge, about="measured here, submitted by others, or published elsewhere"),
     _text("System", "system"),
+    Column("Origin", "kind", _badge, about="measured here, submitted by others, or published elsewhere"),
     _rate("top1_instance"),
     Column("95 %", "top1_instance_lo", _interval, True, "where the true value lies, as far as so many clips can tell"),
     _rate("top5_instance"),
@@ -193,12 +194,13 @@ def columns(chosen: Sequence[str], several: bool) -> list[Column]:
 # ---- HTML ------------------------------------------------------------------------------------------------------------
 
 
-def sheet_html(
-    rows: pd.DataFrame, shape: Sequence[Column], by: str, address: Callable[..., str], picked: Sequence[str] = ()
-) -> str:
-    """The sheet: heads that sort, rows that open. address: changes -> the address that has them. picked: ids."""
+def sheet_html(rows: pd.DataFrame, shape: Sequence[Column], by: str, address: Callable[..., str]) -> str:
+    """The sheet: heads that sort, rows that open. address: changes -> the address that has them.
+
+    It is the same whichever row is open, so that a browser that opens one need not draw it anew.
+    """
     head = "".join(_head(column, by, address) for column in shape)
-    body = "".join(_line(row, shape, address, picked) for row in rows.itertuples())
+    body = "".join(_line(row, shape, address) for row in rows.itertuples())
     return (
         f'<div class="lb-sheet" tabindex="0"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
@@ -208,26 +210,47 @@ def _head(column: Column, by: str, address: Callable[..., str]) -> str:
     first, second = (f"-{column.name}", column.name) if column.numeric else (column.name, f"-{column.name}")
     order = {column.name: "ascending", f"-{column.name}": "descending"}.get(by, "none")
     sign = {"ascending": " ▲", "descending": " ▼", "none": ""}[order]
-    href = escape(address(sort=second if by == first else first))
-    kind = ' class="num"' if column.numeric else ""
+    href = escape(address(sort=second if by == first else first, page=1))
+    kind = ' class="num"' if column.numeric else ' class="who"' if column.name == "system" else ""
     title = f' title="{escape(column.about)}"' if column.about else ""
-    words = f'<a data-lb href="{href}"{title}>{escape(column.title)}{sign}</a>'
+    words = f'<a data-lb href="{href}"{title}>{escape(column.title).replace(" / ", " /<br>")}{sign}</a>'
     return f'<th scope="col" aria-sort="{order}"{kind}>{words}</th>'
 
 
-def _line(row: Any, shape: Sequence[Column], address: Callable[..., str], picked: Sequence[str]) -> str:
+def _line(row: Any, shape: Sequence[Column], address: Callable[..., str]) -> str:
     cells = []
     for column in shape:
         text = column.write(row)
         if row.id and column.name == "system":
-            text = f'<a data-lb data-row href="{escape(address(row=row.id, other=""))}">{text}</a>'
+            text = f'<a data-lb data-row="{escape(row.id)}" href="{escape(address(row=row.id))}">{text}</a>'
         elif column.name == "system":
             text = f'<span class="theirs">{_linked(row.system, row.url)}</span>'
         if column.name == "dataset":
-            text = f'<a data-lb href="{escape(address(dataset=row.dataset, row="", other=""))}">{text}</a>'
-        cells.append(f"<td{' class=num' if column.numeric else ''}>{text}</td>")
-    chosen = ' class="picked"' if row.id and row.id in picked else ""
-    return f"<tr{chosen}>{''.join(cells)}</tr>"
+            text = f'<a data-lb data-dataset href="{escape(address(dataset=row.dataset, page=1))}">{text}</a>'
+        kind = " class=num" if column.numeric else " class=who" if column.name == "system" else ""
+        cells.append(f"<td{kind}>{text}</td>")
+    return f"<tr>{''.join(cells)}</tr>"
+
+
+def pages(rows: int) -> int:
+    """How many pages so many rows take."""
+    return max(1, -(-rows // PAGE_ROWS))
+
+
+def pager_html(rows: int, page: int, address: Callable[..., str]) -> str:
+    """Which rows are shown, and the way to the others; empty where all of them are."""
+    last = pages(rows)
+    if last == 1:
+        return ""
+    first, end = PAGE_ROWS * (page - 1) + 1, min(rows, PAGE_ROWS * page)
+    ways = {"first": 1, "previous": page - 1, "next": page + 1, "last": last}
+    links = "".join(
+        f'<a data-lb data-page="{name}" href="{escape(address(page=to))}">{name}</a>'
+        for name, to in ways.items()
+        if 1 <= to <= last and to != page
+    )
+    span = f"Rows {table.number(first)} – {table.number(end)} of {table.number(rows)}"
+    return f'<nav class="lb-pages quiet small" aria-label="Pages of rows"><span>{span}</span>{links}</nav>'
 
 
 def csv_text(rows: pd.DataFrame) -> str:

@@ -1,5 +1,5 @@
 """The leaderboard's tab: rows of results as a page. Call `build_tab()` among the page's tabs, and launch the page with
-STYLE and SCRIPT.
+STYLES and SCRIPT.
 
 What is looked at stands in the page's address (leaderboard/address.py): filters, heads and rows change the address, and
 what is shown follows it, so that a link says all and the browser's Back works. The files are read when the tab is
@@ -7,25 +7,37 @@ opened, and again when they have changed. Everything is drawn here, nothing is l
 """
 
 import functools
+import hashlib
 import tempfile
-from collections.abc import Callable
+from dataclasses import replace
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import gradio as gr
 import pandas as pd
 from gradio.utils import get_upload_folder
 
 from dsta.common import UserError
-from leaderboard import address, panels, sheet, table
+from leaderboard import address, download, panels, sheet, table
 from leaderboard.address import Filters
 from leaderboard.datasets import facts
 from leaderboard.detail import detail_html
 from leaderboard.published import PUBLISHED, published
-from leaderboard.results import OUT, PROTOCOLS, RESULTS_FILE, SUBMITTED_FILE
+from leaderboard.results import (
+    FEWSHOT_FILE,
+    OUT,
+    PROTOCOLS,
+    RESULTS_FILE,
+    ROBUSTNESS_FILE,
+    SUBMITTED_FILE,
+    UNKNOWN_FILE,
+)
+from leaderboard.studies import studies_html
 
-STYLE = Path(__file__).with_name("style.css")
+STYLES = tuple(Path(__file__).with_name(name) for name in ("style.css", "sheet.css"))
+FILES = (RESULTS_FILE, SUBMITTED_FILE, FEWSHOT_FILE, UNKNOWN_FILE, ROBUSTNESS_FILE)
 SCRIPT = Path(__file__).with_name("page.js")
 """Defines `window.leaderboard`, whose functions the tab's events call."""
 
@@ -41,10 +53,14 @@ def asked(folder: Path, query: str) -> tuple[Filters, list[str]]:
     return address.parse(query, names(folder))
 
 
+def stamps(folder: Path) -> tuple[tuple[int, int], ...]:
+    """By which it is known whether any of the files has changed."""
+    return tuple(map(table.stamp, (*(folder / name for name in FILES), PUBLISHED)))
+
+
 def all_entries(folder: Path) -> pd.DataFrame:
     """All rows of the sheet; where results.csv cannot be read, those of other origin alone. Raises UserError."""
-    files = (folder / RESULTS_FILE, folder / SUBMITTED_FILE, PUBLISHED)
-    return _entries(folder, tuple(map(table.stamp, files)))
+    return _entries(folder, stamps(folder))
 
 
 @functools.lru_cache(maxsize=4)
@@ -57,69 +73,90 @@ def _entries(folder: Path, stamps: tuple[tuple[int, int], ...]) -> pd.DataFrame:
 
 def view(folder: Path, query: str) -> dict[str, Any]:
     """All that an address decides: panel -> its new content."""
-    status, found = panels.status_html(folder)
     filters, strange = asked(folder, query)
-    to = functools.partial(address.link, filters)
     try:
         every = all_entries(folder)
-        detail = _opened(folder, filters, every, to)
-        few, far = (table.filtered(read(folder), filters.dataset) for read in (table.fewshot, table.unknown))
+        detail = _opened(folder, filters, every)
+        around = _around(folder, stamps(folder), replace(filters, sort="", row="", other="", columns=(), page=1))
     except UserError as error:
         bad = f'<div class="card"><h3>The results cannot be shown</h3><p>{escape(str(error))}</p></div>'
-        return dict.fromkeys(("about", "sheet", "note", "detail", "examples", "plot", "missing"), "") | {"status": bad}
+        return dict.fromkeys(("about", "sheet", "note", "detail", "studies", "plot", "missing"), "") | {"status": bad}
     rows = table.filtered(every, filters.dataset, filters.protocol, filters.search)
     shown = rows if filters.rows == address.EVERY else sheet.shortened(rows)
-    whole = filters.dataset == table.ALL
+    if filters.page > (last := sheet.pages(len(shown))):
+        strange.append(f"page={filters.page}")
+        filters = replace(filters, page=last)
+    told = f'<p class="note">The address names nothing by {escape(", ".join(strange))}.</p>' if strange else ""
+    save = gr.Button(f"Download {table.number(len(rows))} rows (CSV)", interactive=len(rows) > 0)
+    own = {"status": around["status"] + told, "sheet": _sheet(shown, filters), "detail": detail, "save": save}
+    return around | own | {"plotted": gr.Column(visible=around["plot"] != "")}
+
+
+@functools.lru_cache(maxsize=32)
+def _around(folder: Path, stamps: tuple[tuple[int, int], ...], filters: Filters) -> dict[str, str]:
+    """The panels that stay as they are when rows are sorted, opened or compared. Raises UserError."""
+    status, found = panels.status_html(folder)
+    every = all_entries(folder)
+    rows = table.filtered(every, filters.dataset, filters.protocol, filters.search)
     measured = found.rows if found else every.iloc[:0].assign(status="", reason="")
     good = rows[rows["kind"] == sheet.MEASURED]
-    told = f'<p class="note">The address names nothing by {escape(", ".join(strange))}.</p>' if strange else ""
+    whole, best = filters.dataset == table.ALL, filters.rows == address.BEST
+    own = every[every["dataset"] == filters.dataset]
     return {
-        "status": status + told,
-        "about": "" if whole else panels.about_html(facts(filters.dataset), every[every["dataset"] == filters.dataset]),
-        "sheet": _sheet(shown, filters, to),
-        "note": (panels.BEST if filters.rows == address.BEST else "") + panels.SHEET_TEXT,
-        "detail": detail,
-        "examples": "" if whole else panels.examples_html(few, far),
+        "status": status,
+        "about": "" if whole else panels.about_html(facts(filters.dataset), own),
+        "note": (panels.BEST if best else "") + panels.SHEET_TEXT,
+        "studies": "" if whole else studies_html(folder, filters.dataset, filters.protocol, best),
         "plot": panels.plot_html(good, filters.axis, whole) if len(good) else "",
         "missing": panels.missing_html(table.filtered(measured, filters.dataset, filters.protocol, filters.search)),
-        "save": gr.Button(f"Download {table.number(len(rows))} rows (CSV)", interactive=len(rows) > 0),
     }
 
 
-def _sheet(rows: pd.DataFrame, filters: Filters, to: Callable[..., str]) -> str:
+def unlike(content: dict[str, Any], has: str) -> tuple[dict[str, Any], str]:
+    """Of the panels those that the browser does not have, and what it has then. has: a line `panel hash` for each."""
+    texts = {name: text for name, text in content.items() if isinstance(text, str)}
+    lines = {name: f"{name} {hashlib.sha256(text.encode()).hexdigest()}" for name, text in texts.items()}
+    known = has.splitlines()
+    return {name: part for name, part in content.items() if lines.get(name) not in known}, "\n".join(lines.values())
+
+
+def _sheet(rows: pd.DataFrame, filters: Filters) -> str:
     if rows.empty:
         return panels.NO_ROW
+    to = functools.partial(address.link, replace(filters, row="", other=""))
     shape = sheet.columns(filters.columns, filters.dataset == table.ALL)
     ordered = sheet.sort(rows, filters.sort)
-    first = ordered if filters.length else ordered.head(sheet.FIRST_ROWS)
-    html = sheet.sheet_html(first, shape, filters.sort, to, (filters.row, filters.other))
-    if len(first) < len(ordered):
-        more = f"The first {len(first)} of {table.number(len(ordered))} rows."
-        html += f'<p class="quiet small">{more} <a data-lb href="{escape(to(length="whole"))}">Show all</a></p>'
-    return html
+    page = ordered.iloc[sheet.PAGE_ROWS * (filters.page - 1) : sheet.PAGE_ROWS * filters.page]
+    html = sheet.sheet_html(page, shape, filters.sort, to)
+    return html + sheet.pager_html(len(ordered), filters.page, to)
 
 
-def _opened(folder: Path, filters: Filters, every: pd.DataFrame, to: Callable[..., str]) -> str:
+def _opened(folder: Path, filters: Filters, every: pd.DataFrame) -> str:
     """The panel of the row that the address names."""
     if not filters.row:
         return ""
     row, other = (
         next(every[every["id"] == (name or None)].itertuples(), None) for name in (filters.row, filters.other)
     )
+    lost = '<p class="note">The address names a row that is not, or no longer, in the results.</p>'
     if row is None:
-        return '<p class="note">The address names a row that is not, or no longer, in the results.</p>'
-    return detail_html(folder, row, other, every, to)
+        return lost
+    told = lost if filters.other and other is None else ""
+    return told + detail_html(folder, row, other, every, address.link(filters, row="", other=""))
 
 
 def save(folder: Path, query: str) -> str:
-    """The chosen rows, complete -> a new CSV file, which gradio deletes in time. Raises UserError."""
+    """What an address asks for -> a new CSV file, which gradio deletes in time. Beside what decides the view it has
+    `file`, one of download.KINDS; by default the chosen rows, complete. Raises UserError."""
     filters, _ = asked(folder, query)
-    rows = table.filtered(all_entries(folder), filters.dataset, filters.protocol, filters.search)
+    said = dict(parse_qsl(query.lstrip("?"))).get("file", "")
+    kind = said if said in download.KINDS else download.ROWS
+    text = download.csv_of(folder, kind, filters, all_entries(folder))
     name = "".join(letter if letter.isalnum() else "-" for letter in filters.dataset)
     cache = Path(get_upload_folder())  # what lies there, gradio serves and, after a while, deletes
     cache.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(dir=cache)) / f"leaderboard-{name}.csv"
-    path.write_text(sheet.csv_text(rows), encoding="utf-8", newline="")
+    path = Path(tempfile.mkdtemp(dir=cache)) / f"{kind}-{name}.csv"
+    path.write_text(text, encoding="utf-8", newline="")
     return str(path)
 
 
@@ -141,38 +178,54 @@ def build_tab(folder: Path = OUT) -> None:
             offered = [("any", table.ANY), *((name, name) for name in PROTOCOLS)]
             protocol = gr.Dropdown(offered, value=table.ANY, label="Protocol", min_width=130)
             search = gr.Textbox(
-                label="Search", placeholder="bone fitted", max_lines=1, max_length=table.LONGEST_SEARCH, min_width=160
-            )
+                label="Search", placeholder="bone fitted", max_lines=1, max_length=table.LONGEST_SEARCH, min_width=160,
+                elem_id="lb-search",
+            )  # fmt: skip
             which = [("best of each protocol", address.BEST), ("every combination", address.EVERY)]
             rows = gr.Dropdown(which, value=address.BEST, label="Measured rows", filterable=False, min_width=180)
-        parts["about"], parts["sheet"], parts["note"] = gr.HTML(), gr.HTML(elem_id="lb-rows"), gr.HTML()
+        parts["about"], parts["sheet"], parts["detail"] = (
+            gr.HTML(),
+            gr.HTML(elem_id="lb-rows"),
+            gr.HTML(elem_id="lb-detail"),
+        )
+        parts["note"] = gr.HTML()
         with gr.Row():
             parts["save"] = gr.Button("Download (CSV)", size="md", scale=0, min_width=320)
             file = gr.DownloadButton(visible="hidden", elem_id="lb-file")
         with gr.Accordion("Columns", open=False):
             choices = [(column.title, name) for name, column in sheet.CHOICES.items()]
             chosen = gr.CheckboxGroup(choices, show_label=False, elem_classes="lb-controls")
-        parts["detail"], parts["examples"] = gr.HTML(elem_id="lb-detail"), gr.HTML()
+        parts["studies"] = gr.HTML()
         axes = [(title, name) for name, (title, _) in table.AXES.items()]
-        axis = gr.Radio(axes, value=axes[0][1], label="Plot accuracy against", elem_classes="lb-controls")
-        parts["plot"], parts["missing"] = gr.HTML(), gr.HTML()
-        query = gr.Textbox(visible=False)
-        steps = {name: gr.Button(visible="hidden", elem_id=f"lb-{name}") for name in ("go", "back")}
-    _react(folder, tab, [dataset, protocol, search, rows, chosen, axis], parts, query, file, steps)
+        with gr.Column() as parts["plotted"]:
+            axis = gr.Radio(axes, value=axes[0][1], label="Plot accuracy against", elem_classes="lb-controls")
+            parts["plot"] = gr.HTML()
+        parts["missing"] = gr.HTML()
+        query, there = gr.Textbox(visible=False), gr.Textbox("", visible=False)
+        steps = {name: gr.Button(visible="hidden", elem_id=f"lb-{name}") for name in ("go", "back", "take")}
+    _react(folder, tab, [dataset, protocol, search, rows, chosen, axis], parts, (query, there), file, steps)
 
 
 def _react(
-    folder: Path, tab: gr.Tab, filters: list[Any], parts: dict[str, Any], query: Any, file: Any, steps: dict[str, Any]
-) -> None:
-    """What happens when the tab is opened, the address changes, a filter is changed, the download is asked for."""
+    folder: Path, tab: gr.Tab, filters: list[Any], parts: dict[str, Any], asks: tuple[Any, Any], file: Any,
+    steps: dict[str, Any],
+) -> None:  # fmt: skip
+    """What happens when the tab is opened, the address changes, a filter is changed, the download is asked for.
+
+    asks: hidden parts; one holds the address, the other what the browser has: the address that was answered last, and
+    which panels (`unlike`).
+    """
+    query, there = asks
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
-    here: dict[str, Any] = quiet | {"js": "() => [leaderboard.query()]"}
+    asking: dict[str, Any] = quiet | {"js": "() => [leaderboard.asking()]"}
+    here: dict[str, Any] = quiet | {"js": "(_, has) => [leaderboard.query(), has]", "trigger_mode": "always_last"}
 
-    def show(said: str) -> dict[Any, Any]:
-        return {parts[name]: content for name, content in view(folder, said).items()}
+    def show(said: str, has: str) -> dict[Any, Any]:
+        content, new = unlike(view(folder, said), has)
+        return {parts[name]: part for name, part in content.items()} | {there: f"{said}\n{new}"}
 
-    def anew(said: str) -> dict[Any, Any]:
-        return show(said) | dict(zip(filters, controls(folder, said), strict=True))
+    def anew(said: str, has: str) -> dict[Any, Any]:
+        return show(said, has) | dict(zip(filters, controls(folder, said), strict=True))
 
     def saved(said: str) -> str:
         try:
@@ -180,10 +233,11 @@ def _react(
         except UserError as error:
             raise gr.Error(escape(str(error), quote=False), duration=None, print_exception=False) from error
 
-    panels_all = list(parts.values())
-    gr.on([tab.select, steps["back"].click], anew, query, [*panels_all, *filters], trigger_mode="always_last", **here)
-    shown = steps["go"].click(show, query, panels_all, trigger_mode="always_last", **here)
-    shown.then(None, js="() => setTimeout(() => leaderboard.shown(), 50)")
-    changed = [part.input for part in filters]
+    asked_with, shows = [query, there], [*parts.values(), there]
+    again = gr.on([tab.select, steps["back"].click], anew, asked_with, [*shows, *filters], **here)
+    for shown in (again, steps["go"].click(show, asked_with, shows, **here)):
+        shown.success(None, there, there, js="has => leaderboard.answered(has)")
+    changed = [part.input for part in filters if not isinstance(part, gr.Textbox)]  # for that one see page.js
     gr.on(changed, None, filters, None, js="(...chosen) => leaderboard.choose(chosen)")
-    parts["save"].click(saved, query, file, **here).success(None, js="() => leaderboard.save()")
+    taken = gr.on([parts["save"].click, steps["take"].click], saved, query, file, **asking)
+    taken.success(None, js="() => leaderboard.save()")

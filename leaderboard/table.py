@@ -195,7 +195,8 @@ def filtered(rows: pd.DataFrame, dataset: str, protocol: str = ANY, search: str 
         rows = rows[rows["protocol"] == protocol]
     if words := search[:LONGEST_SEARCH].casefold().split():
         said = rows["said"] if "said" in rows else words_of(rows)
-        rows = rows[[all(word in line for word in words) for line in said]]
+        found = [all(word in line for word in words) for line in said]
+        rows = rows[pd.Series(found, rows.index, bool)]  # of no row, a list would choose no column
     return rows
 
 

@@ -97,10 +97,11 @@ def served(folder: Path):
 
 @dataclass(frozen=True)
 class Page:
-    """What a visitor's browser knows of the page: the numbers of two events, and the vocabulary that is chosen."""
+    """What a visitor's browser knows of the page: the numbers of three events, and the vocabulary that is chosen."""
 
     claim: int
     recognise: int
+    forget: int
     vocabulary: str
 
 
@@ -116,10 +117,10 @@ def opened(site: str) -> Page:
                 raise
             time.sleep(0.5)
     own = [one for one in config["dependencies"] if one["api_visibility"] == "private" and one["backend_fn"]]
-    (claim,) = (one["id"] for one in own if one["api_name"] == "claim")
+    claim, forget = (next(one["id"] for one in own if one["api_name"] == name) for name in ("claim", "forget_answer"))
     (recognise,) = (one["id"] for one in own if one["queue"] is not False and len(one["inputs"]) == 3)
     (choice,) = (one["props"] for one in config["components"] if one["props"].get("elem_id") == "choice")
-    return Page(claim, recognise, choice["value"])
+    return Page(claim, recognise, forget, choice["value"])
 
 
 def visit(site: str, number: int, file: Path, of: Page) -> Visit:
@@ -144,6 +145,7 @@ def visit(site: str, number: int, file: Path, of: Page) -> Visit:
             if asked.status_code != 200:
                 return end("refused", asked.text)
             said = listen(client, session)
+            client.post(f"{API}/run/predict", json=event | {"fn_index": of.forget, "data": [None]}).raise_for_status()
     except httpx.HTTPError as error:
         return end("lost", repr(error))
     if said is None or said.get("run") != run:

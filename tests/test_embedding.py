@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import NearestCentroid
 
 from dsta.checkpoint import FamiliarSigns
-from dsta.embedding import familiarity, joint_embedding, prototypes, unit
+from dsta.embedding import familiarity, joint_embedding, linear_probe, prototype_head, prototypes, taught_head, unit
 from dsta.score import Scores
 
 
@@ -16,6 +17,26 @@ def test_prototypes_are_scikit_learns_nearest_centroids():
     means = prototypes(embeddings, [np.flatnonzero(labels == g) for g in range(4)])
     centres = NearestCentroid().fit(embeddings, labels).centroids_
     assert means == pytest.approx(centres / np.linalg.norm(centres, axis=1, keepdims=True))
+
+
+def test_the_linear_probe_is_scikit_learns_logistic_regression_with_balanced_classes():
+    rng = np.random.default_rng(6)
+    labels = np.repeat(np.arange(4), [5, 6, 9, 5])
+    embeddings = unit(rng.normal(size=(25, 7)) + 2 * np.eye(7)[labels])
+    probe = linear_probe(embeddings, [np.flatnonzero(labels == g) for g in range(4)])
+    theirs = LogisticRegression(C=100, class_weight="balanced", tol=1e-8, max_iter=5000).fit(embeddings, labels)
+    asked = unit(rng.normal(size=(9, 7)))
+    expected = theirs.decision_function(asked)
+    assert probe.scores(asked) == pytest.approx(expected, abs=0.02 * np.ptp(expected))
+
+
+@pytest.mark.parametrize(("counts", "made"), [((4, 9), prototype_head), ((5, 9), linear_probe), ((9,), prototype_head)])
+def test_prototypes_up_to_four_examples_of_any_sign_and_a_linear_probe_from_five_on(counts, made):
+    labels = np.repeat(np.arange(len(counts)), counts)
+    embeddings = unit(np.random.default_rng(7).normal(size=(len(labels), 3)))
+    examples = [np.flatnonzero(labels == g) for g in range(len(counts))]
+    found, expected = taught_head(embeddings, examples), made(embeddings, examples)
+    assert (found.weights == expected.weights).all() and (found.bias == expected.bias).all()
 
 
 def test_the_joint_embeddings_cosine_is_the_weighted_mean_of_the_streams_cosines():

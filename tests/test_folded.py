@@ -282,6 +282,7 @@ def test_the_quickest_format_is_asked_once_and_only_for_wide_networks(monkeypatc
 
     import dsta.score
 
+    monkeypatch.setattr(dsta.score, "_FOLDED_FROM", 0)
     asked, used = [], []
     monkeypatch.setattr(dsta.score, "quickest_dtype", lambda device: asked.append(device) or "bf16")
     real = dsta.score.folded
@@ -290,6 +291,19 @@ def test_the_quickest_format_is_asked_once_and_only_for_wide_networks(monkeypatc
     for model, dtype in ((small, "quickest"), (wide, "fp32"), (wide, "quickest"), (small, "bf16")):
         score(model, [made_clip()], "joint", RECIPE, DeviceSettings(dtype=dtype))
     assert used == [False, False, True, True] and len(asked) == 1
+
+
+def test_a_network_is_folded_for_more_than_one_clip_and_says_the_same(monkeypatch):
+    from helpers.clips import made_clip
+
+    import dsta.score
+
+    used, real = [], dsta.score.folded
+    monkeypatch.setattr(dsta.score, "folded", lambda *a, half: used.append(half) or real(*a, half=half))
+    model = made(ModelConfig(3, inner_dim=8, depth=1), dtype=torch.float32)
+    few, many = (score(model, [made_clip()] * count, "joint", RECIPE) for count in (1, 2))
+    assert len(used) == 1
+    assert all(np.abs(a - b[0]).max() < 5e-4 for a, b in zip(many, few, strict=True))
 
 
 def test_the_probe_answers_alike_each_time():

@@ -2,20 +2,25 @@
 
 import json
 import shutil
+import xml.etree.ElementTree as ET
+from dataclasses import replace
+from html import unescape
 
 import numpy as np
 import pytest
 from helpers.benchmarks import network
 from helpers.clips import signer
 from helpers.scores import logits
+from helpers.signing import signing
 
 from dsta.checkpoint import FAMILIAR_FILE, Checkpoint, FamiliarSigns
 from dsta.common import UserError
 from dsta.embedding import joint_embedding
 from dsta.keypoints import Pose
-from dsta.recognize import Recognizer, main
+from dsta.recognize import Prediction, Recognizer, SignedSpan, main
 from dsta.score import score_streams
 from dsta.skeleton import INDEX, LEFT_HAND, RIGHT_HAND
+from dsta.spans import Span, as_vtt, find_spans
 from dsta.streams import Recipe, fuse, mirror
 
 GLOSSES = ("book", "drink", "no", "thanks", "yes", "you")
@@ -144,7 +149,7 @@ def test_poor_clips_are_answered_with_a_note(weights, keypoints, lost, fps, word
 
 
 @pytest.mark.parametrize(
-    ("frames", "fps", "words"), [(2, 1, "only 2 frames, 1 a second"), (7, 15, "only 7 frames"), (30, 15, "")]
+    ("frames", "fps", "words"), [(2, 1, "only 2 frames, 1 a second"), (4, 15, "only 4 frames"), (30, 15, "")]
 )
 def test_little_evidence_is_said(weights, keypoints, frames, fps, words):
     notes = Recognizer.load(weights).recognize(pose_of(keypoints[:frames], fps=fps)).quality["notes"]
@@ -318,3 +323,97 @@ def test_top_k_must_be_positive(capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["x.npz", "--top-k", "0"])
     assert stopped.value.code == 2
+
+
+# --- several signs in one video
+
+
+PARTS = [(0.6, 2.2), (3.0, 4.6), (5.6, 6.8)]
+
+
+def cut(pose, span):
+    start, end = (round(seconds * pose.fps) for seconds in span)
+    return Pose(pose.keypoints[start:end], pose.fps, pose.width, pose.height, pose.estimator)
+
+
+def test_each_span_is_recognised_as_a_clip_of_its_own_and_the_joints_are_looked_for_once(weights, tmp_path):
+    recognizer, pose, asked, steps = Recognizer.load(weights), signing(PARTS, 8), [], []
+
+    def find(path):
+        asked.append(path)
+        return pose
+
+    said = recognizer.recognize_spans("signs.mp4", lambda *told: steps.append(told), find)
+    assert len(asked) == 1 and [each.span for each in said] == find_spans(pose) and len(said) == 3
+    for each in said:
+        alone = recognizer.recognize(cut(pose, each.span))
+        assert each.recognition.predictions == alone.predictions
+        assert each.recognition.quality == alone.quality
+    assert steps[-1][1] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("quality", "gloss"), [({}, "book"), ({"confident": False}, "book?"), ({"known_sign": False}, "?")]
+)
+def test_a_spans_gloss_says_whether_it_is_sure(weights, quality, gloss):
+    result = Recognizer.load(weights).recognize(signing(PARTS[:1], 3))
+    sure = result.quality | {"confident": not quality, "known_sign": None} | quality
+    said = SignedSpan(Span(0.0, 1.0), replace(result, predictions=(Prediction("book", 0.9),), quality=sure))
+    assert said.gloss == gloss
+
+
+def test_spans_on_the_command_line_as_a_table_as_json_and_as_files(weights, tmp_path, capsys):
+    pose, file = signing(PARTS, 8), tmp_path / "signs.npz"
+    pose.save(file)
+    expected = Recognizer.load(weights).recognize_spans(pose)
+    assert main([str(file), "--weights", str(weights), "--spans"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == str(file) and len(lines) == 4
+    for line, each in zip(lines[1:], expected, strict=True):
+        assert f"{each.span.start:.2f}" in line and each.recognition.predictions[0].gloss in line
+    vtt, eaf = tmp_path / "signs.vtt", tmp_path / "signs.eaf"
+    assert main([str(file), "--weights", str(weights), "--json", "--vtt", str(vtt), "--eaf", str(eaf)]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert set(said) == {"file", "spans"} and said["file"] == str(file)
+    for found, each in zip(said["spans"], expected, strict=True):
+        assert set(found) == {"start", "end", "predictions", "streams", "quality", "timings"}
+        assert (found["start"], found["end"]) == each.span
+        assert found["predictions"][0]["gloss"] == each.recognition.predictions[0].gloss
+    assert vtt.read_text(encoding="utf-8") == as_vtt((each.span, each.gloss) for each in expected)
+    assert len(ET.parse(eaf).findall("TIER/ANNOTATION")) == 3
+    assert sorted(path.name for path in tmp_path.glob("signs*")) == ["signs.eaf", "signs.npz", "signs.vtt"]
+
+
+def test_a_gloss_that_is_html_is_escaped_in_both_files(tmp_path, capsys):
+    glosses = ('<img src=x onerror="a&b">', "<i>no</i>")
+    for stream in FUSION:
+        save(tmp_path / "weights" / stream, stream, glosses=glosses)
+    write_ensemble(tmp_path / "weights")
+    signing(PARTS, 8).save(tmp_path / "signs.npz")
+    vtt, eaf = tmp_path / "signs.vtt", tmp_path / "signs.eaf"
+    ask = [str(tmp_path / "signs.npz"), "--weights", str(tmp_path / "weights")]
+    assert main([*ask, "--vtt", str(vtt), "--eaf", str(eaf)]) == 0
+    values = [value.text for value in ET.parse(eaf).iter("ANNOTATION_VALUE")]
+    assert len(values) == 3 and set(values) <= set(glosses)
+    said = vtt.read_text(encoding="utf-8")
+    assert "<" not in said and [unescape(line) for line in said.splitlines() if "&" in line] == values
+
+
+def test_spans_of_what_cannot_be_used_are_one_sentence(weights, tmp_path, capsys):
+    pose = signing(PARTS, 8)
+    nobody = pose.keypoints.copy()
+    nobody[:, LEFT_HAND + RIGHT_HAND] = 0
+    good, handless, resting = (tmp_path / f"{name}.npz" for name in ("good", "handless", "resting"))
+    pose.save(good)
+    Pose(nobody, 15, 512, 512, pose.estimator).save(handless)
+    signing([], 4).save(resting)
+    ask = ["--weights", str(weights), "--spans"]
+    assert main([str(handless), str(good), str(resting), *ask]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("No hand was seen in handless.npz") and len(err.splitlines()) == 1
+    assert str(good) in out and "no sign: the hands rest" in out
+    assert main([str(good), str(resting), *ask, "--vtt", str(tmp_path / "a.vtt")]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and "one file at a time" in err and len(err.splitlines()) == 1
+    assert main([str(handless), *ask, "--eaf", str(tmp_path / "a.eaf")]) == 2
+    assert not (tmp_path / "a.vtt").exists() and not (tmp_path / "a.eaf").exists()

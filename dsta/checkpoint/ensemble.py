@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
+from dsta.checkpoint.averages import SignAverages
 from dsta.checkpoint.familiar import FAMILIAR_FILE, FamiliarSigns
 from dsta.checkpoint.folder import CONFIG_FILE, Checkpoint
 from dsta.checkpoint.manifest import check_manifest
@@ -20,8 +21,8 @@ class Ensemble:
     """Networks of one vocabulary, by stream.
 
     fusion: weight of each stream. temperature: softmax(fused / temperature) are the scores. threshold: a best score
-    below it means that the answer is not sure. familiar: by which a sign is told that is none of those known, if the
-    folder has it.
+    below it means that the answer is not sure. familiar, averages: by which a sign is told that is none of those known,
+    and how those known look, if the folder has them.
     Raises UserError for streams that do not belong together.
     """
 
@@ -30,6 +31,7 @@ class Ensemble:
     temperature: float = 1.0
     threshold: float = 0.0
     familiar: FamiliarSigns | None = None
+    averages: SignAverages | None = None
 
     def __post_init__(self) -> None:
         if set(self.fusion) != set(self.checkpoints):
@@ -67,6 +69,7 @@ class Ensemble:
         fusion, temperature, threshold = _read_fusion(folder)
         loaded = {stream: Checkpoint.load(folder / stream, device) for stream in fusion}
         ensemble = cls({str(c.stream): c for c in loaded.values()}, fusion, temperature, threshold)
+        ensemble = replace(ensemble, averages=SignAverages.load(folder, ensemble.glosses))
         if not (folder / FAMILIAR_FILE).exists():
             return ensemble
         fitted = read_json(folder / ENSEMBLE_FILE).get("familiarity", {})

@@ -36,6 +36,8 @@ def export(folder: str | Path, path: str | Path) -> dict[str, Any]:
     folder, path = Path(folder), Path(path)
     _need("onnx", "onnxscript", "onnxruntime")
     ensemble = Ensemble.load(folder)
+    if any(checkpoint.model.config.taught for checkpoint in ensemble.checkpoints.values()):
+        raise UserError(f"{folder} was taught by examples, which no file holds yet: export what it was taught from.")
     if not path.parent.is_dir() or path.is_dir():
         raise UserError(f"{path} cannot be written: give a file in a folder that exists with --onnx.")
     content = to_onnx(ensemble, metadata(ensemble, folder))

@@ -3,6 +3,8 @@ together."""
 
 from pathlib import Path
 
-STYLE = Path(__file__).with_name("style.css")
-SCRIPTS = tuple(Path(__file__).with_name(name) for name in ("page.js", "notices.js", "connection.js", "access.js"))
+_HERE = Path(__file__).parent
+STYLES = tuple(_HERE / f"{name}.css" for name in ("style", "signs", "camera", "lesson"))
+_SCRIPTS = ("page", "notices", "connection", "access", "signs", "camera", "lesson")
+SCRIPTS = tuple(_HERE / f"{name}.js" for name in _SCRIPTS)
 """They define `window.dsta`, whose functions the page's events call."""

@@ -1,42 +1,69 @@
-// Whether the program is still there. On a broken connection gradio, which reaches the server by fetch alone, would
-// reload the page by itself, and an answer with it.
+// Whether the program is still there. gradio reaches it by fetch alone; on a connection that breaks it would take no
+// more commands and reload the page by itself, and an answer with it. Here it hears of a failure, and the page lives on.
 {
   const ask = window.fetch;
   const {root, api_prefix, app_id} = window.gradio_config;
   const api = root + api_prefix;
-  let ended = "";  // the address of the heartbeat, by which the server knows that the page is open, once it has ended
-  let watching = false;
+  const rest = milliseconds => new Promise(done => setTimeout(done, milliseconds));
+  let watching = null;
 
   window.fetch = async (what, how) => {
     const address = String(what?.url ?? what), route = address.startsWith(api) ? address.slice(api.length) : "";
-    if (route === "/app_id") return new Response("", {status: 503});  // gradio wants to reload
     let response;
     try {
       response = await ask(what, how);
     } catch (error) {
+      if (!route || error.name === "AbortError") throw error;
+      watch();
       if (route.startsWith("/upload?")) dsta.notice("The upload broke off: try once more.");
-      if (route && error.name !== "AbortError") watch();
-      throw error;
+      return Response.json({detail: "The connection broke."}, {status: 502});
     }
     if (route.startsWith("/upload?") && !response.ok) dsta.notice(await response.clone().text());
     if (route.startsWith("/queue/join") && response.status === 503) {
       dsta.notice("Too many are waiting already: try again in a minute.");
     }
-    return response;
+    return route.startsWith("/queue/data") && response.body ? new Response(mended(response.body), response) : response;
   };
 
-  // A request's timing is known when it has ended; the heartbeat ends with the connection.
-  new PerformanceObserver(list => {
+  // The stream of what the server says of runs; one that breaks ends with an error for each, and as one that may be
+  // opened again.
+  function mended(body) {
+    const reader = body.getReader();
+    const end = [{msg: "unexpected_error", message: "The connection broke.", success: false}, {msg: "close_stream"}];
+    const text = end.map(message => `data: ${JSON.stringify(message)}\n\n`).join("");
+    return new ReadableStream({
+      async pull(out) {
+        try {
+          const {done, value} = await reader.read();
+          return done ? out.close() : out.enqueue(value);
+        } catch (error) {
+          if (error.name === "AbortError") return out.error(error);
+          watch();
+          if (dsta.asking) dsta.notice("The connection broke before there was an answer: press Recognise once more.");
+          out.enqueue(new TextEncoder().encode(text));
+          out.close();
+        }
+      },
+      cancel: reason => reader.cancel(reason),
+    });
+  }
+
+  // A request's timing is known when it has ended; the heartbeat, by which the server knows that the page is open, ends
+  // with the connection.
+  new PerformanceObserver(async list => {
     const heartbeat = list.getEntries().find(({name}) => name.startsWith(`${api}/heartbeat/`));
     if (!heartbeat) return;
-    ended = heartbeat.name;
-    watch();
+    await watch();
+    ask(heartbeat.name).then(response => response.text()).catch(() => {});  // it beats again, until its next end
   }).observe({type: "resource", buffered: true});
 
-  // The connection broke: waits until the program answers. One that was restarted knows nothing of this page.
-  async function watch() {
-    if (watching) return;
-    watching = true;
+  // The connection broke: waits until the program answers.
+  function watch() {
+    watching ??= wait().finally(() => watching = null);
+    return watching;
+  }
+
+  async function wait() {
     say("");
     let now = null;
     while (now === null) {
@@ -44,19 +71,15 @@
         now = (await (await ask(`${api}/app_id`)).json()).app_id;
       } catch {
         say("The program does not answer. This page waits for it, and keeps what it shows.");
-        await new Promise(done => setTimeout(done, 2000));
+        await rest(2000);
       }
     }
-    watching = false;
-    if (dsta.asking) {  // whose answer could not reach us
-      document.querySelector("#stop")?.click();
-      dsta.notice("The connection broke before there was an answer: press Recognise once more.");
-    }
-    if (now !== app_id) return say("The program was restarted: reload the page to go on.", true);
-    document.querySelectorAll("[data-testid=toast-close]").forEach(button => button.click());
-    setTimeout(say, 500, null);  // once those have faded
-    if (ended) ask(ended).then(response => response.text()).catch(() => {});  // it beats again, until its next end
-    ended = "";
+    if (now === app_id) {
+      await rest(500);  // for what gradio has to say
+      document.querySelectorAll("[data-testid=toast-close]").forEach(button => button.click());
+      await rest(500);
+      say(null);
+    } else say("The program was restarted: reload the page to go on.", true);
   }
 
   // "" while it is not yet known what to say, null where all is well; else gradio's own words are hidden.

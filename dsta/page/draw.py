@@ -26,13 +26,18 @@ BACKGROUND: Colour = (22, 28, 36)
 """RGB of the plain canvas: dark, as both side colours are bright."""
 
 _HALO = (0, 0, 0)
-_OVERSAMPLE = 3  # Pillow draws without anti-aliasing: draw larger, then shrink
+_OVERSAMPLE = 2  # Pillow draws without anti-aliasing: draw larger, then shrink
 _FAINTEST = 0.3  # opacity as the score nears 0; score 1 is opaque
 _GAP, _GAP_COLOUR = 2, (52, 61, 72)  # pixels between the frames of a filmstrip
 _MARGIN = 0.08  # of a frame of a filmstrip, on each side
 _COLOURS = [{"left": LEFT, "right": RIGHT}.get(name.partition("_")[0], MIDDLE) for name in JOINTS]
 """RGB of each joint and of the bone that leads to it, by its side."""
 _IN_BODY = np.isin(np.arange(len(JOINTS)), BODY)
+
+
+def colour(joint: int) -> Colour:
+    """RGB of a joint and of the bone that leads to it."""
+    return _COLOURS[joint]
 
 
 def drawable(joints: np.ndarray) -> np.ndarray:
@@ -55,10 +60,18 @@ def draw_skeleton(image: np.ndarray | None, joints: np.ndarray, size: tuple[int,
     if joints.shape != (len(JOINTS), 3):
         raise ValueError(f"joints must be ({len(JOINTS)}, 3), not {joints.shape}")
     base = Image.new("RGB", size, BACKGROUND) if image is None else Image.fromarray(np.asarray(image, dtype=np.uint8))
-    layer = Image.new("RGBA", (base.width * _OVERSAMPLE, base.height * _OVERSAMPLE))
-    _draw_layer(ImageDraw.Draw(layer), joints, max(base.size))
-    layer = layer.resize(base.size, Image.Resampling.BOX)
-    base.paste(layer, mask=layer)
+    there, side = drawable(joints), max(base.size)
+    if not there.any():
+        return np.array(base)
+    around = 4 + round(0.02 * side)  # half a line's width, and more
+    low = np.clip(joints[there, :2].min(0) - around, 0, base.size).astype(int)
+    high = np.clip(joints[there, :2].max(0) + around + 1, 0, base.size).astype(int)
+    if (high <= low).any():
+        return np.array(base)
+    layer = Image.new("RGBA", tuple((high - low) * _OVERSAMPLE))  # where the skeleton is, and nowhere else
+    _draw_layer(ImageDraw.Draw(layer), joints - [*low, 0], side)
+    layer = layer.resize(tuple(high - low), Image.Resampling.BOX)
+    base.paste(layer, tuple(low), mask=layer)
     return np.array(base)
 
 
@@ -121,7 +134,7 @@ class Snapshots:
     at most `most` of them, of a longer video more than half as many. seen: how many frames there were.
     """
 
-    def __init__(self, side: int = 480, most: int = 60) -> None:
+    def __init__(self, side: int = 400, most: int = 40) -> None:
         self.side, self.most = side, most
         self.kept: list[tuple[int, float, np.ndarray]] = []
         self.seen = 0
@@ -160,5 +173,5 @@ def to_webp(frames: Sequence[np.ndarray], fps: float = 1.0) -> bytes:
     first, *rest = (Image.fromarray(frame) for frame in frames)
     file = io.BytesIO()
     animation = {"save_all": bool(rest), "append_images": rest, "duration": 1000 / fps, "loop": 0}
-    first.save(file, "WEBP", quality=75, method=2, **animation)
+    first.save(file, "WEBP", quality=70, method=1, **animation)
     return file.getvalue()

@@ -5,6 +5,7 @@ What passes between the two is JSON and bytes, so that nothing a video could mak
 program.
 """
 
+import io
 import json
 import sys
 import traceback
@@ -14,23 +15,23 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from dsta.common import UserError
 from dsta.keypoints import POSE_SUFFIXES, Pose
 from dsta.page import draw
-from dsta.video import Frame, Progress, VideoInfo, extract, liveliest, probe
+from dsta.spans import Span
+from dsta.video import Follower, Frame, Progress, VideoInfo, extract, liveliest, probe
 
 LONGEST = 10.0
 """Seconds of a video in which joints are looked for; of a longer one only a part."""
 _SHORTEST = 0.5  # seconds that a part has at least
 _ROUNDING = 0.5  # seconds beyond LONGEST that are let pass: containers round durations up
 _MOST_ASKED = 10_000  # bytes of a request
+_MOST_PICTURE, _WIDEST, _NARROWEST = 2**20, 1280, 64  # bytes of a camera's picture, pixels of its sides
 
 STOP = b"stop"
 """Sent instead of a request: nobody waits any more."""
-
-Span = tuple[float, float]
-"""Where a part of a video begins and ends, in seconds."""
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,57 @@ def main(descriptor: int, memory: int) -> None:
 
     memory: bytes of addresses that may be taken beyond those of a process that is ready.
     """
-    connection = Connection(descriptor)
+    connection, camera = Connection(descriptor), Camera()
     _limit(memory)
     with suppress(EOFError, ConnectionError):  # the page has ended
         connection.send_bytes(b'{"ready": true}')
         while True:
             request = connection.recv_bytes(_MOST_ASKED)
-            if request != STOP:  # one that came too late
-                _answer(connection, json.loads(request))
+            if request == STOP:  # one that came too late
+                continue
+            asked = json.loads(request)
+            if "look" in asked:
+                _say_what_is_seen(connection, camera, asked, connection.recv_bytes(_MOST_PICTURE))
+            else:
+                _answer(connection, asked)
+
+
+class Camera:
+    """Follows the person whom a camera shows, picture by picture."""
+
+    def __init__(self) -> None:
+        self._follower: Follower | None = None
+
+    def see(self, jpeg: bytes, seconds: float, first: bool) -> tuple[np.ndarray, tuple[int, int]]:
+        """(27, 3) joints in the picture's pixels, and its width and height. first: of another camera than before.
+        Raises UserError for what is no JPEG of a camera's size."""
+        try:
+            with Image.open(io.BytesIO(jpeg), formats=["JPEG"]) as picture:
+                if max(picture.size) > _WIDEST or min(picture.size) < _NARROWEST:
+                    raise UserError(f"A camera's picture has {_NARROWEST} to {_WIDEST} pixels a side.")
+                image = np.asarray(picture.convert("RGB"))
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise UserError("This is no JPEG: send the camera's picture as one.") from error
+        if self._follower is None:
+            self._follower = Follower()
+        elif first:
+            self._follower.begin()
+        return self._follower.joints(Frame(seconds, image)), (image.shape[1], image.shape[0])
+
+
+def _say_what_is_seen(connection: Connection, camera: Camera, asked: dict, jpeg: bytes) -> None:
+    """Sends the picture's size and then its joints; or problem, bug or memory."""
+    try:
+        joints, size = camera.see(jpeg, asked["look"], asked["first"])
+    except UserError as error:
+        connection.send_bytes(json.dumps({"problem": str(error)}).encode())
+    except MemoryError:
+        connection.send_bytes(b'{"memory": true}')
+    except Exception:
+        connection.send_bytes(json.dumps({"bug": traceback.format_exc()}).encode())
+    else:
+        connection.send_bytes(json.dumps({"size": size}).encode())
+        connection.send_bytes(joints.astype(np.float32).tobytes())
 
 
 def _answer(connection: Connection, request: dict) -> None:
@@ -126,7 +170,7 @@ def _answer(connection: Connection, request: dict) -> None:
         connection.send_bytes(json.dumps(what).encode())
 
     try:
-        asked = tuple(request["part"]) if request["part"] else None
+        asked = Span(*request["part"]) if request["part"] else None
         found = found_in(Path(request["path"]), request["fps"], asked, progress)
     except Gone:
         tell(stopped=True)
@@ -134,11 +178,6 @@ def _answer(connection: Connection, request: dict) -> None:
         tell(problem=str(error))
     except MemoryError:
         tell(memory=True)
-    except RuntimeError as error:  # what MediaPipe makes of memory that it is not given
-        if "CalculatorGraph" in str(error):
-            tell(memory=True)
-        else:
-            tell(bug=traceback.format_exc())
     except Exception:
         tell(bug=traceback.format_exc())
     else:

@@ -18,12 +18,14 @@ import numpy as np
 
 from dsta.common import UserError
 from dsta.keypoints import Pose
-from dsta.page.find import STOP, Found, Part, Span
+from dsta.page.find import STOP, Found, Part
 from dsta.skeleton import NUM_JOINTS
+from dsta.spans import Span
 
 _ROOT = Path(__file__).resolve().parents[2]
 _BEGINNING = 60.0  # seconds that a process may take to be ready
 _STOPPING = 0.7  # seconds in which it has to notice that nobody waits any more
+_PICTURE = 10.0  # seconds that one picture of a camera may take
 _TICK = 0.1  # seconds between two looks at whether somebody waits
 _RUNS = 200  # after which a process is replaced, whatever it has gathered
 _LARGEST = 2**26  # bytes of one message
@@ -99,6 +101,32 @@ class Finder:
                 "shorter one."
             )
         return found
+
+    def look(self, jpeg: bytes, seconds: float, first: bool) -> tuple[np.ndarray, tuple[int, int]]:
+        """One picture of a camera -> (27, 3) joints in its pixels, and its width and height.
+
+        seconds: since the camera began. first: whether it is another camera than before. Raises UserError for what is
+        no picture, and where the process dies of it.
+        """
+        self._wait_until_ready(lambda: None)
+        try:
+            self._ask({"look": seconds, "first": first})
+            assert self._connection is not None
+            self._connection.send_bytes(jpeg)
+            until = time.monotonic() + _PICTURE
+            said = json.loads(self._next(until, lambda: None))
+            if "size" in said:
+                joints = np.frombuffer(self._next(until, lambda: None), np.float32).reshape(NUM_JOINTS, 3)
+                self._busy = False
+                return joints, tuple(said["size"])
+            self._busy = "problem" not in said
+        except (EOFError, OSError, _Late) as error:
+            self.close()
+            raise UserError("The camera's picture could not be looked at: try again.") from error
+        if self._busy:
+            logging.error("A camera's picture failed: %s", said.get("bug", "there is too little memory"))
+            self.close()
+        raise UserError(said.get("problem", "The camera's picture could not be looked at: try again."))
 
     def _wait_until_ready(self, check: Callable[[], object]) -> None:
         for _ in range(2):

@@ -25,9 +25,9 @@ API = "/gradio_api"
 _CALL = f"{API}/call/v2/"
 _OPEN = {
     "GET": r"/|/(config|theme\.css|favicon\.ico|manifest\.json|robots\.txt|card\.png|pwa_icon/(192|512))"
-    r"|/(assets|static)/.+"
+    r"|/(assets|static)/.+|/signs/[^/]+(/[0-9]+\.npz)?"
     rf"|{API}/(info|app_id|startup-events|upload_progress|queue/data|theme\.css|heartbeat/\w+|file=.+)",
-    "POST": rf"{API}/(upload|queue/join|run/predict|cancel|reset|mcp)",
+    "POST": rf"/live|{API}/(upload|queue/join|run/predict|cancel|reset|mcp)",
 }
 """The routes that the page, gradio's clients and those of MCP need, by method; gradio has many more."""
 _MOST_JSON = 100_000  # bytes
@@ -75,7 +75,7 @@ class Gate:
             answer = await self._upload(Request(scope, receive))
         elif route == f"{API}/upload_progress":  # of which gradio, without the upload, knows nothing
             answer = Response('data: {"msg": "done"}\n\n', media_type="text/event-stream")
-        elif method == "POST":
+        elif method == "POST" and route != "/live":  # which takes pictures, and bounds them itself
             answer, receive = await _checked(Request(scope, receive), receive, self.calls.get(called))
             if answer is None and (is_call or route == f"{API}/queue/join"):
                 answer, receive = await self._join(Request(scope, receive), receive, is_call)

@@ -16,7 +16,7 @@ T = TypeVar("T")
 MOST_WAITING = 20
 MOST_OF_ONE = 10
 """Places in the line that visitors of one address may hold; a class of pupils may share one."""
-_CORES_FOR_TWO = 4  # MediaPipe takes more than one core
+_CORES_FOR_TWO = 4  # looking for joints takes two
 _USUAL = 8.0  # seconds that a run takes, until it is known
 _TICK = 0.25  # seconds between two words to who waits
 _ORDINALS = ("next", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")

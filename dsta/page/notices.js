@@ -54,12 +54,12 @@ Object.assign(window.dsta, {
       + "settings, and press once more; or upload a file.",
     NotFoundError: "No camera was found. Connect one and press once more; or upload a file.",
     NotReadableError: "The camera is taken by another program. Close that and press once more; or upload a file.",
-    insecure: "Browsers give the camera only to pages at https:// or on the same computer: upload a file.",
+    insecure: "Browsers give the camera only to pages whose address is secure, or on the same computer: upload a file.",
     mute: "This browser cannot record: upload a file.",
     gone: "The camera is gone. Connect it and press once more; or upload a file.",
   },
 
-  // Opens the camera for gradio, which says nothing where that fails.
+  // Opens the camera, or says why not.
   async openCamera(open, wishes) {
     dsta.notice("");
     try {
@@ -67,7 +67,6 @@ Object.assign(window.dsta, {
       if (!window.MediaRecorder) throw {name: "mute"};
       const stream = await open(wishes);
       stream.getVideoTracks()[0].onended = () => dsta.notice(dsta.cameraTrouble.gone);
-      dsta.whenThere("#video .capture-button", button => button.focus());
       return stream;
     } catch (error) {
       const alike = {OverconstrainedError: "NotFoundError", AbortError: "NotReadableError"}[error.name] ?? error.name;
@@ -94,6 +93,7 @@ Object.assign(window.dsta, {
   const devices = navigator.mediaDevices ?? {enumerateDevices: async () => []};
   const open = devices.getUserMedia?.bind(devices);
   devices.getUserMedia = wishes => dsta.openCamera(open, wishes);
+  dsta.camera = open;  // the browser's own
   if (!navigator.mediaDevices) Object.defineProperty(navigator, "mediaDevices", {value: devices});
 
   // Before gradio hears of it: files are looked at, and players' errors caught.

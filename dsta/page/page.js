@@ -124,6 +124,21 @@ window.dsta = {
     if (seek && player) player.currentTime = Number(moved.value);
   },
 
+  // Takes away what is shown, if anything is.
+  async empty() {
+    const again = [...document.querySelectorAll("#again, #stop")].find(button => button.checkVisibility());
+    again?.click();
+    document.querySelector("#video [aria-label='Clear']")?.click();
+    await new Promise(done => dsta.whenThere("#video input[type=file]", done));
+  },
+
+  // Skeleton files that are given otherwise than by their button.
+  give(files) {
+    const field = document.querySelector("input[type=file][accept*=npz]");
+    field.files = files;
+    field.dispatchEvent(new Event("change", {bubbles: true}));
+  },
+
   // On a phone the answer lies below the video: bring it into view.
   showResult() {
     const card = document.querySelector("#result");
@@ -131,6 +146,13 @@ window.dsta = {
   },
 };
 
+// One of several signs in a video is chosen: the player goes there, and comes into view.
+document.addEventListener("click", event => {
+  const sign = event.target.closest?.("[data-seek]"), player = document.querySelector("#video video");
+  if (!sign || !player) return;
+  player.currentTime = Number(sign.dataset.seek);
+  player.scrollIntoView({behavior: "smooth", block: "nearest"});
+});
 document.addEventListener("input", event => event.target.matches("#part input") && dsta.movePart(event.target));
 // A skeleton file may be dropped where videos are, whose field takes nothing else.
 document.addEventListener("drop", event => {
@@ -138,7 +160,5 @@ document.addEventListener("drop", event => {
   if (!event.target.closest("#video") || !/\.(npz|pose)$/i.test(file?.name ?? "")) return;
   event.preventDefault();
   event.stopPropagation();
-  const field = document.querySelector("input[type=file][accept*=npz]");
-  field.files = event.dataTransfer.files;
-  field.dispatchEvent(new Event("change", {bubbles: true}));
+  dsta.give(event.dataTransfer.files);
 }, true);

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from dsta.common import UserError
 from dsta.keypoints import POSE_SUFFIXES
-from dsta.page import draw
+from dsta.page import draw, signs
 from dsta.page.find import Found, Part
 from dsta.page.vocabularies import Vocabulary
 from dsta.recognize import Recognition, as_dict
@@ -24,6 +24,13 @@ recognised from 27 joints of the body and hands, with everything the network saw
 NOTICE = '<p id="notice" class="note" role="alert"></p>'
 """Where the browser says what it could not do."""
 
+CAMERA = f"""<div id="camera" class="asks"><p class="tries"><button type="button" data-camera="record">Record with the
+camera</button><button type="button" data-camera="live">Live</button><button type="button" data-camera="close">Close the
+camera</button></p><div class="stage" data-bones="{escape(signs.bones())}"><video muted playsinline></video>
+<canvas></canvas><b class="count"></b><p class="hint" role="status"></p></div><p class="latest"></p>
+<ol class="history" reversed></ol></div>"""
+"""What camera.js moves."""
+
 PRIVACY = """<p class="quiet small">The server deletes your video as soon as it is recognised, within ten minutes in
 any case. Pictures and results exist only in your browser.</p>"""
 
@@ -32,6 +39,7 @@ _EMPTY = """<div class="card"><h3 aria-level="2">How to film a sign</h3><ul>
 <li><b>From the waist up</b>, one person, facing the camera.</li>
 <li><b>Both hands in view</b> all the time, in good light.</li></ul>
 <p class="quiet">The five closest signs then appear here, and the skeleton that the network saw.</p>{}</div>"""
+_KNOWS = """<p class="quiet">It knows {}, one at a time: no sentences, no finger-spelling. {}</p>"""
 
 _ABOUT = """## What it is
 DSTA-SLR recognises **isolated signs**{} from the movement of joints.
@@ -60,8 +68,11 @@ def empty_html(of: Vocabulary | None = None) -> str:
     """What stands where the answer will: how to film a sign and, folded, which signs it may be."""
     if of is None:
         return _EMPTY.format("")
-    title, words = _signs(of)
-    return _EMPTY.format(f"<details><summary>{title}</summary>{words}</details>")
+    ensemble = of.recognizer().ensemble
+    other = "Of another sign it says so in about half of the cases, else it takes it for one of these."
+    other = other if ensemble.familiar else "Any other sign it takes for one of these."
+    knows = _KNOWS.format(counted(len(of.recognizer().glosses), of), other)
+    return _EMPTY.format(knows + signs.grid_html(of, _signs(of)[0]))
 
 
 def about_text(of: Vocabulary | None = None) -> str:
@@ -105,12 +116,13 @@ def answer_html(result: Recognition, file: str, among: Vocabulary) -> str:
     """The ranked glosses, and how far to trust them; a link holds the whole answer as JSON. Files' text is escaped."""
     quality, sure = result.quality, result.quality["confident"]
     verdict = "Best match among" if sure else "<b>Not sure.</b> The closest of"
-    verdict = f"{verdict} {counted(len(result.predictions), among)}"
+    verdict, notes = f"{verdict} {counted(len(result.predictions), among)}", quality["notes"]
     if quality.get("known_sign") is False:
         verdict = f"<b>Probably none of the {counted(len(result.predictions), among)}.</b> The closest is"
+        notes = notes[:-1]  # which says the same
     bar = '<li><b>{}</b><span>{}</span><i style="width:{:.1f}%"></i></li>'
     bars = [bar.format(escape(p.gloss), percent_html(p.score), 100 * p.score) for p in result.predictions[:5]]
-    notes = [f'<p class="note">{escape(note)}</p>' for note in quality["notes"]]
+    notes = [f'<p class="note">{escape(note)}</p>' for note in notes]
     parts = [
         f"{part.replace('_', ' ')} seen: {percent_html(quality[part])}" for part in ("body", "left_hand", "right_hand")
     ]
@@ -129,6 +141,7 @@ def answer_html(result: Recognition, file: str, among: Vocabulary) -> str:
         skeletons += f' · <a download="{stem}{ending}" href="{content}">Skeleton as {ending}</a>'
     return f"""<div class="card{"" if sure else " unsure"}"><p class="quiet verdict">{verdict}</p>
 <h2>{escape(result.predictions[0].gloss)}</h2><ol>{"".join(bars)}</ol>
+{signs.beside_html(result, among)}
 {"".join(notes)}<p class="chips">{"".join(chips)}</p>
 <details><summary>What each of the four streams said</summary><table>{streams}</table></details>
 <p class="quiet small">Time: {time}. <a download="result.json" href="{whole}">Save as JSON</a>{skeletons}</p></div>"""

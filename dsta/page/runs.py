@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from dsta.common import UserError
 from dsta.keypoints import Pose
 from dsta.page import line, panels, vocabularies
-from dsta.page.find import Found, Span
+from dsta.page.find import Found
 from dsta.page.finder import Finder
+from dsta.page.timeline import several_signs_html
 from dsta.page.uploads import Stopped, Uploads
 from dsta.page.vocabularies import Vocabulary
 from dsta.recognize import FRAMES_PER_SECOND, Recognition
+from dsta.spans import Span
 
 if TYPE_CHECKING:
     from dsta.video import Progress
@@ -46,6 +48,7 @@ def outcome(
     def shown(of: Answered) -> dict[str, Any]:
         part = panels.part_html(of.found.part) if of.found.part else None
         answer = panels.answer_html(of.result, of.file, of.among)
+        answer += several_signs_html(of.among.recognizer(), of.result, of.found, of.file, lambda *_: uploads.check(run))
         return {"answer": answer, "pictures": panels.pictures_html(of.result, of.found), "part": part}
 
     try:
@@ -60,7 +63,7 @@ def span(text: str) -> Span | None:
         start, end = map(float, text.split())
     except ValueError:
         return None
-    return start, end
+    return Span(start, end)
 
 
 def carry_out(
@@ -78,24 +81,48 @@ def carry_out(
     deletes it, the run stops within a second. Raises UserError where there is no answer; what went wrong in the program
     itself is in the log.
     """
-    upload, found = uploads.video(run), []
+
+    def recognised(upload: Path, on_step: "Progress", find: Callable[[Path], Found]) -> T:
+        found = []
+
+        def joints(path: Path) -> Pose:
+            found.append(find(path))
+            return found[0].pose
+
+        among = vocabularies.vocabulary(name)
+        result = among.recognizer().recognize(upload, progress=on_step, find=joints)
+        uploads.check(run)
+        return said(Answered(result, upload.name, among, found[0]))
+
+    return in_turn(uploads, run, progress, recognised, part, who)
+
+
+def in_turn(
+    uploads: Uploads,
+    run: str,
+    progress: "Progress",
+    work: Callable[[Path, "Progress", Callable[[Path], Found]], T],
+    part: Span | None = None,
+    who: str = "",
+) -> T:
+    """Does work with a run's upload, when its turn has come -> what it returns; as `carry_out`.
+
+    work: is given the upload, what it tells its steps to, and what finds the joints in a file.
+    """
+    upload = uploads.video(run)
 
     def on_step(step: str, share: float) -> None:
         uploads.check(run)
         progress(step, share)
 
-    def work(finder: Finder) -> T:
-        def find(path: Path) -> Pose:
-            found.append(finder.find(path, FRAMES_PER_SECOND, part, progress, lambda: uploads.check(run)))
-            return found[0].pose
+    def begun(finder: Finder) -> T:
+        def find(path: Path) -> Found:
+            return finder.find(path, FRAMES_PER_SECOND, part, progress, lambda: uploads.check(run))
 
-        among = vocabularies.vocabulary(name)
-        result = among.recognizer().recognize(upload, progress=on_step, find=find)
-        uploads.check(run)
-        return said(Answered(result, upload.name, among, found[0]))
+        return work(upload, on_step, find)
 
     try:
-        answer = line.LINE.serve(who, work, on_step)
+        answer = line.LINE.serve(who, begun, on_step)
     except UserError as error:
         if uploads.delete(run):
             raise

@@ -96,12 +96,14 @@ def vocabulary(name: str) -> Vocabulary:
         raise UserError(f"The weights {name} are no longer there: open the page again and choose others.") from error
 
 
+KIND = LentRecognizer if LENT else Recognizer
+"""What recognises on this machine."""
 _lock = threading.Lock()
 
 
 @functools.lru_cache(maxsize=16)
 def _load(folder: Path, stamp: int) -> Recognizer:
-    return (LentRecognizer if LENT else Recognizer).load(folder)
+    return KIND.load(folder)
 
 
 def _stamp(folder: Path) -> int:

@@ -10,7 +10,7 @@ from dsta.common import UserError, replace_file
 from dsta.keypoints import Pose
 from dsta.prepare.library import KEYPOINT_ENDINGS, ListedClip
 from dsta.video import ESTIMATOR
-from dsta.video.holistic import BUNDLE_SHA256
+from dsta.video.models import BUNDLE_SHA256
 
 
 def cache_key(clip: ListedClip, fps: float) -> str:

@@ -38,7 +38,8 @@ def _read_or_find(clip: ListedClip, fps: float) -> Pose:
         return replace(pose, keypoints=kept)
     info = probe(clip.file, max_seconds=inf, start=clip.start, end=clip.end)
     start, end = _part_to_read(clip, info.duration)
-    return extract(clip.file, fps=fps, start=start, end=end, box=crop_box(clip, info), info=info)
+    box = crop_box(clip, info)
+    return extract(clip.file, fps=fps, start=start, end=end, box=box, info=info, threads=1)  # of many processes
 
 
 def _check_rate(pose: Pose, name: str) -> None:

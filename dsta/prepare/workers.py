@@ -1,7 +1,6 @@
 """One function over many items, on all cores or on the machines of a Dask cluster, through joblib.
 
-A worker process keeps to one core. MediaPipe gains next to nothing from a second one, but starts threads for all the
-cores that it sees, which then wait for one another.
+A worker process keeps to one core: as many videos at once take less time than one by several threads.
 """
 
 import os

@@ -1,7 +1,10 @@
-"""A video file → timed upright frames → `Pose`. The only wing that knows av and mediapipe."""
+"""A video file → timed upright frames → `Pose`. The only wing that knows av, LiteRT and OpenCV."""
 
+from dsta.video.follow import Follower
 from dsta.video.holistic import ESTIMATOR, Progress, extract
 from dsta.video.lively import liveliest
 from dsta.video.read import FPS, Frame, VideoInfo, probe, read_frames
 
-__all__ = ["ESTIMATOR", "FPS", "Frame", "Progress", "VideoInfo", "extract", "liveliest", "probe", "read_frames"]
+__all__ = [
+    "ESTIMATOR", "FPS", "Follower", "Frame", "Progress", "VideoInfo", "extract", "liveliest", "probe", "read_frames",
+]  # fmt: skip

@@ -58,7 +58,7 @@ def open_video(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
         if not readable:
             raise UserError(f"{path.name} uses a codec that cannot be read; convert it to mp4 with H.264.")
         stream = _main_stream(readable)
-        stream.codec_context.thread_count = 1  # each more holds frames; MediaPipe is the slow part
+        stream.codec_context.thread_count = 1  # each more holds frames; looking at them is the slow part
         stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
         try:
             yield container, stream

@@ -1,41 +1,27 @@
-"""Frames → `Pose`, with MediaPipe Holistic on the CPU. Offline: its models lie in `weights/pose`."""
+"""Frames → `Pose`, as MediaPipe Holistic finds it, on the CPU. Offline: its models lie in `weights/pose`."""
 
-import os
-import re
-import tempfile
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from math import inf
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from dsta.common import UserError, file_sha256
-from dsta.common.files import WEIGHTS
+from dsta.common import UserError
+from dsta.common.machine import cores
 from dsta.keypoints import Pose
 from dsta.skeleton import INDEX, NUM_JOINTS
+from dsta.video.body import BODY, PALMS, BodyTracker
+from dsta.video.hands import HAND, HandTracker
+from dsta.video.models import Models, lent_models
 from dsta.video.read import FPS, MAX_SECONDS, Box, Frame, VideoInfo, probe, read_frames
-
-if TYPE_CHECKING:
-    from mediapipe.tasks.python.vision import HolisticLandmarker, HolisticLandmarkerResult
+from dsta.video.regions import Region
 
 ESTIMATOR = "mediapipe-holistic"
-BUNDLE = WEIGHTS / "pose" / "holistic_landmarker.task"
-BUNDLE_SHA256 = "fff15d0bb5c27ce3c89b7fdee41f5c5851f89fb52dc9be5c5e6307ae03a4cf7e"
 
-_SIDE = 960  # longest side in pixels given to MediaPipe, which cuts 256 × 256 pieces out of it
+_SIDE = 960  # longest side in pixels of the frames that are looked at; the models see 256 × 256 pieces of them
 _HOLE = 2.5  # a gap of more than this many usual frame intervals is a hole
-
-# MediaPipe's numbers, nowhere else: joint → (landmark list, index in it). Its left is the person's left, as is ours.
-_BODY = {"nose": 0, "left_shoulder": 11, "right_shoulder": 12, "left_elbow": 13, "right_elbow": 14}
-_BODY |= {"left_wrist": 15, "right_wrist": 16}
-_HAND = {"hand_root": 0, "thumb_tip": 4, "index_base": 5, "index_tip": 8, "middle_base": 9, "middle_tip": 12}
-_HAND |= {"ring_base": 13, "ring_tip": 16, "little_base": 17, "little_tip": 20}
-_LANDMARKS = {name: ("pose_landmarks", i) for name, i in _BODY.items()} | {
-    f"{side}_{name}": (f"{side}_hand_landmarks", i) for side in ("left", "right") for name, i in _HAND.items()
-}
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the fraction of it done, 0..1."""
@@ -53,6 +39,7 @@ def extract(
     box: Box | None = None,
     info: VideoInfo | None = None,
     on_frame: OnFrame | None = None,
+    threads: int | None = None,
 ) -> Pose:
     """A video's keypoints, in pixels of the upright video.
 
@@ -60,6 +47,7 @@ def extract(
     start, end: seconds, a part of the video (as in `video.read_frames`). box: the part of the picture in which the
     signer is looked for; the keypoints are in pixels of the whole picture all the same. info: what `probe` said of the
     file, where it was asked before. on_frame: called with each frame that is looked at, scaled to at most 960 pixels.
+    threads: 1 or 2, of which two take two thirds of the time; by default two where this process may use two cores.
     Raises UserError for a file that is no readable video (see `video.read_frames`) and for one without a person.
     """
     path = Path(path)
@@ -76,7 +64,8 @@ def extract(
     with closing(
         read_frames(path, fps=fps, max_seconds=max_seconds, max_side=_SIDE, start=start, end=end, box=box, info=info)
     ) as frames:
-        pose = extract_frames(frames, right - left, bottom - top, fps=fps, name=path.name, on_frame=looked_at)
+        size = right - left, bottom - top
+        pose = extract_frames(frames, *size, fps=fps, name=path.name, on_frame=looked_at, threads=threads)
     progress("Finding joints", 1.0)
     if box is None:
         return pose
@@ -92,16 +81,20 @@ def extract_frames(
     fps: float = FPS,
     name: str = "the video",
     on_frame: OnFrame = lambda frame: None,
+    threads: int | None = None,
 ) -> Pose:
     """Keypoints of frames with rising times, in pixels of a `width` × `height` picture (the frames may be smaller).
 
     `fps` is the highest rate of the frames, `name` appears in messages, `on_frame` is called with each frame after it
-    was looked at. Raises UserError if no frame shows a person, or if there are fewer than two frames.
+    was looked at, in order; what it raises ends the work. threads: as in `extract`. Raises UserError if no frame shows
+    a person, or if there are fewer than two frames.
     """
     keypoints, times = [], []
-    with _landmarker() as find:
-        for frame in frames:
-            keypoints.append(_joints(find(frame), width, height))
+    threads = min(2, cores()) if threads is None else threads
+    with lent_models() as models, closing(_found(frames, models, threads)) as found:
+        for frame, joints in found:
+            rows, columns = frame.image.shape[:2]
+            keypoints.append((joints * [width / columns, height / rows, 1]).astype(np.float32))
             times.append(frame.time)
             on_frame(frame)
     if len(times) < 2:
@@ -114,15 +107,55 @@ def extract_frames(
     return Pose(even, rate, width, height, ESTIMATOR)
 
 
-def _joints(result: "HolisticLandmarkerResult", width: int, height: int) -> np.ndarray:
-    """(27, 3) float32. MediaPipe gives fractions of the picture, and no visibility for hands."""
-    joints = np.zeros((NUM_JOINTS, 3), dtype=np.float32)
-    for name, (part, i) in _LANDMARKS.items():
-        landmarks = getattr(result, part)
-        if landmarks:
-            mark = landmarks[i]
-            score = min(1.0, max(0.0, mark.visibility or 0.0)) if part == "pose_landmarks" else 1.0
-            joints[INDEX[name]] = mark.x * width, mark.y * height, score
+def _found(frames: Iterable[Frame], models: Models, threads: int) -> Generator[tuple[Frame, np.ndarray], None, None]:
+    """Each frame with its (27, 3) joints, in pixels of the frame.
+
+    With two threads, another one looks for the hands of a frame while this one reads the next frame and looks for its
+    body and the places of its hands, which takes as long; what is found is the same.
+    """
+    body, hands = BodyTracker(models), {side: HandTracker(models, palm) for side, palm in PALMS.items()}
+
+    def with_body() -> Iterator[tuple[Frame, np.ndarray | None, dict[str, Region | None]]]:
+        last = -1
+        for frame in frames:
+            last = max(last + 1, round(frame.time * 1000))  # milliseconds that must rise
+            marks = body.find(frame.image, last)
+            yield frame, marks, {side: hand.place(frame.image, marks) for side, hand in hands.items()}
+
+    def joints(frame: Frame, marks: np.ndarray | None, places: dict[str, Region | None]) -> np.ndarray:
+        return placed(marks, {side: hand.find(frame.image, places[side]) for side, hand in hands.items()})
+
+    if threads == 1:
+        for frame, marks, places in with_body():
+            yield frame, joints(frame, marks, places)
+        return
+    with ThreadPoolExecutor(1, "hands") as second:
+        ahead: tuple[Frame, Future[np.ndarray]] | None = None
+        for frame, marks, places in with_body():
+            done = ahead and (ahead[0], ahead[1].result())
+            ahead = frame, _started(second, joints, frame, marks, places)
+            if done:
+                yield done
+        if ahead:
+            yield ahead[0], ahead[1].result()
+
+
+def _started(pool: ThreadPoolExecutor, work: Callable[..., np.ndarray], *given: object) -> "Future[np.ndarray]":
+    try:
+        return pool.submit(work, *given)
+    except RuntimeError as error:  # what Python makes of memory for a thread that it is not given
+        raise MemoryError("There is not enough memory for a thread.") from error
+
+
+def placed(body: np.ndarray | None, hands: dict[str, np.ndarray | None]) -> np.ndarray:
+    """(27, 3) of MediaPipe's landmarks: the body's with their visibility, the hands' with 1; nought is not seen."""
+    joints = np.zeros((NUM_JOINTS, 3))
+    if body is not None:
+        joints[[INDEX[name] for name in BODY]] = body[list(BODY.values())]
+    for side, hand in hands.items():
+        if hand is not None:
+            places = [INDEX[f"{side}_{name}"] for name in HAND]
+            joints[places, :2], joints[places, 2] = hand[list(HAND.values())], 1.0
     return joints
 
 
@@ -141,103 +174,3 @@ def _evenly(keypoints: np.ndarray, times: np.ndarray, fps: float) -> tuple[np.nd
         ticks = times[0] + np.arange(round((times[-1] - times[0]) * rate) + 1) / rate
         keypoints = keypoints[np.searchsorted(times, ticks + 0.5 / rate, side="right") - 1]
     return keypoints, rate
-
-
-@contextmanager
-def _landmarker() -> "Iterator[Callable[[Frame], HolisticLandmarkerResult]]":
-    """A function that finds landmarks in one frame after another.
-
-    One landmarker a video: it follows a person from frame to frame, so it cannot be shared, and making one costs a
-    quarter of a second.
-    """
-    with _native_logs.hidden():
-        import mediapipe
-
-        landmarker = _create()
-    last = -1
-
-    def find(frame: Frame) -> "HolisticLandmarkerResult":
-        nonlocal last
-        last = max(last + 1, round(frame.time * 1000))  # milliseconds that must rise
-        image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(frame.image))
-        with _native_logs.hidden():
-            return landmarker.detect_for_video(image, last)
-
-    try:
-        yield find
-    finally:
-        with _native_logs.hidden():
-            landmarker.close()
-
-
-def _create() -> "HolisticLandmarker":
-    from mediapipe.tasks.python import BaseOptions, vision
-
-    wrong = "is damaged (its sha256 differs)" if BUNDLE.is_file() else f"is missing from {BUNDLE.parent}"
-    if not BUNDLE.is_file() or file_sha256(BUNDLE) != BUNDLE_SHA256:
-        raise UserError(f"The pose model {BUNDLE.name} {wrong}; restore it, see its README.")
-    options = vision.HolisticLandmarkerOptions(
-        base_options=BaseOptions(model_asset_path=str(BUNDLE)),
-        running_mode=vision.RunningMode.VIDEO,
-        min_face_detection_confidence=1.0,  # no joint lies in the face: never look for its landmarks
-    )
-    return vision.HolisticLandmarker.create_from_options(options)
-
-
-class _NativeLogs:
-    """Keeps lines that MediaPipe's native code writes to file descriptor 2 off stderr.
-
-    No setting of MediaPipe's Tasks silences them. Descriptor 2 belongs to the whole process, so it is swapped for a
-    temporary file only while native code runs, once for all threads, and what others wrote meanwhile is passed on.
-    """
-
-    _LINE = re.compile(
-        rb"[IWEF]\d{4} [\d:. ]+\S+:\d+\] |(INFO|WARNING): .*(TensorFlow|XNNPACK|absl::)|Matplotlib is building the font"
-    )
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._users = 0
-        self._stderr = -1
-        self._caught: IO[bytes] | None = None
-
-    @contextmanager
-    def hidden(self) -> Iterator[None]:
-        with self._lock:
-            if self._users == 0:
-                self._begin()
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._users -= 1
-                if self._users == 0:
-                    self._end()
-
-    def _begin(self) -> None:
-        try:
-            self._stderr = os.dup(2)
-        except OSError:  # a process without stderr has nothing to keep clean
-            return
-        try:
-            self._caught = tempfile.TemporaryFile()  # noqa: SIM115 (closed in _end)
-        except OSError:  # of a full disk: better a line too many than no answer
-            os.close(self._stderr)
-            return
-        os.dup2(self._caught.fileno(), 2)
-
-    def _end(self) -> None:
-        if self._caught is None:
-            return
-        os.dup2(self._stderr, 2)
-        os.close(self._stderr)
-        with self._caught as file:
-            file.seek(0)
-            others = b"".join(line for line in file if not self._LINE.match(line))
-        self._caught = None
-        if others:
-            os.write(2, others)
-
-
-_native_logs = _NativeLogs()

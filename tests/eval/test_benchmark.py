@@ -61,6 +61,7 @@ def test_all_sections_run_and_ratios_are_those_of_the_figures(tmp_path, ensemble
     report = report_of(tmp_path, "--weights", str(ensemble))
     assert {name: s["status"] for name, s in report["sections"].items()} == {
         "machine": "ok", "infer": "ok", "network": "ok", "train": "ok", "pose": "skipped",
+        "clip": "skipped",
     }  # fmt: skip
     figures = {figure["name"]: figure for figure in report["figures"]}
     for name in (

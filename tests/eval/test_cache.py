@@ -127,12 +127,12 @@ def test_kept_logits_keep_the_commit_and_date_of_their_scoring(tmp_path, folder,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
-def test_memory_is_that_of_the_work_and_not_of_those_before_it(tmp_path, folder, pool, workers):
+def test_memory_is_that_of_the_work_and_not_of_those_before_it(tmp_path, folder, monkeypatch):
+    monkeypatch.setattr("dsta.score._FOLDED_FROM", 1000)  # folded, many take no more than a few
     recipe = replace(SMALL, window=128)  # many clips at once take much more than one
     weights = network(tmp_path / "long" / "joint", GLOSSES, "joint", recipe, "mediapipe-holistic")
     settings = replace(CPU, batch=64)
-    engine = pooled(pool, settings, tmp_path / "cache") if workers else ScoringEngine(settings, tmp_path / "cache")
+    engine = ScoringEngine(settings, tmp_path / "cache")
     peaks = [engine.score(work(folder, weights, range(count))).peak_memory_mb for count in (30, 1, 29, 2)]
     assert max(peaks[1::2]) < min(peaks[::2]) - 20
 
@@ -214,6 +214,7 @@ def test_a_gpu_without_memory_gets_smaller_batches(folder, weights, capsys, monk
         return real(networks, inputs)
 
     monkeypatch.setattr(FoldedNetworks, "__call__", small)
+    monkeypatch.setattr("dsta.score._FOLDED_FROM", 0)
     assert score(*given).logits == pytest.approx(expected, rel=1e-4, abs=1e-4)
     assert "batches of 2 clips" in capsys.readouterr().err
 

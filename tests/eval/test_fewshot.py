@@ -10,9 +10,9 @@ from helpers.examples import KNOWN, NEW, five_glosses, trained_without
 
 from dsta.checkpoint import Seen
 from dsta.data.overlap import Fingerprints
-from dsta.embedding import unit
+from dsta.embedding import prototype_head, unit
 from eval import fewshot
-from eval.episodes import answers, by_prototype, by_time_warping, read_questions, time_warped
+from eval.episodes import answers, by_head, by_time_warping, read_questions, time_warped
 
 
 @pytest.fixture
@@ -35,12 +35,12 @@ def test_examples_are_training_clips_of_other_signers_or_of_the_signer(data, sam
 def test_perfect_embeddings_are_always_right_and_random_ones_by_chance(data):
     questions = read_questions(data, KNOWN, False)
     perfect = unit(np.eye(3)[questions.clips.labels])
-    found = answers(questions, by_prototype(perfect), 1, 3)
+    found = answers(questions, by_head(prototype_head, perfect), 1, 3)
     asked = np.concatenate(list(questions.asked.values()))
     assert (found.hits1[asked] == 1).all() and found.ways == 3
     assert np.isnan(np.delete(found.hits1, asked)).all()
     noise = np.random.default_rng(1).normal(size=(len(questions.clips), 8))
-    by_chance = answers(questions, by_prototype(unit(noise)), 1, 400).hits1[asked]
+    by_chance = answers(questions, by_head(prototype_head, unit(noise)), 1, 400).hits1[asked]
     assert by_chance.mean() == pytest.approx(1 / 3, abs=0.06)
 
 

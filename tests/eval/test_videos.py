@@ -67,7 +67,7 @@ def test_what_was_recognised_is_kept_and_the_row_is_written(place, monkeypatch):
     class Fake:
         glosses = GLOSSES
 
-        def recognize(self, path):
+        def recognize(self, path, find):
             asked.append(Path(path).name)
             raise UserError("c5 shows no hand.")
 

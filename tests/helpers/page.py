@@ -1,17 +1,22 @@
-"""Stand-ins for the page's vocabularies and their recognisers."""
+"""The page, served, and stand-ins for its vocabularies and their recognisers."""
 
+import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+from helpers.clips import signer
 
+import app
 from dsta.common import UserError
 from dsta.keypoints import POSE_SUFFIXES, Pose
 from dsta.page import draw
 from dsta.page.find import Found, found_in
 from dsta.recognize import Prediction, Recognition
-from dsta.skeleton import NUM_JOINTS
+from dsta.skeleton import LEFT_HAND, NUM_JOINTS, RIGHT_HAND
 from dsta.video import read_frames
 
 GLOSSES = ("book", "<b>drink</b>", "no", "yes", "help", "later")
@@ -21,7 +26,7 @@ def recognition(confident: bool = True) -> Recognition:
     keypoints = np.random.default_rng(0).uniform(1, 100, (12, NUM_JOINTS, 3)).astype(np.float32)
     keypoints[..., 2] = 1
     ranked = tuple(map(Prediction, GLOSSES, (0.9, 0.05, 0.03, 0.01, 0.005, 0.005)))
-    quality = {"frames": 12, "seconds": 0.48, "body": 1.0, "left_hand": 0.25, "right_hand": 0.999}
+    quality = {"frames": 12, "seconds": 0.48, "body": 1.0, "left_hand": 0.25, "right_hand": 0.999, "known_sign": None}
     quality |= {"confident": confident, "notes": [] if confident else ["No hand was seen in 3 < 4 frames."]}
     pose = Pose(keypoints, 25.0, 160, 120, "mediapipe-holistic")
     streams = dict.fromkeys(("joint", "bone", "joint_motion", "bone_motion"), ranked)
@@ -33,10 +38,13 @@ class FakeRecognizer:
 
     def __init__(self, answer: Recognition | Exception, glosses: tuple[str, ...] = GLOSSES) -> None:
         self.answer, self.glosses = answer, glosses
+        self.ensemble = SimpleNamespace(averages=None, familiar=None, threshold=0.5)
 
     def recognize(self, source, progress=None, find=None) -> Recognition:
-        find(source)
-        progress("Running the network", 0.5)
+        if find:
+            find(source)
+        if progress:
+            progress("Running the network", 0.5)
         if isinstance(self.answer, Exception):
             raise self.answer
         return self.answer
@@ -82,6 +90,26 @@ class HereFinder(FakeFinder):
         return found_in(path, fps, asked, told)
 
 
+class FakeEye:
+    """In place of a process that looks at a camera's pictures: sees hands that go up for a second and rest for two."""
+
+    closed = 0
+
+    def __init__(self) -> None:
+        self.asked = []
+
+    def look(self, jpeg, seconds, first):
+        if jpeg == b"bad":
+            raise UserError("This is no JPEG.")
+        self.asked.append(first)
+        joints = signer(1)[0]
+        joints[[*LEFT_HAND, *RIGHT_HAND], 1] -= 150 * min(seconds % 3, 1.0)
+        return joints.astype(np.float32), (512, 512)
+
+    def close(self) -> None:
+        FakeEye.closed += 1
+
+
 def offered(name: str, kind: str, recognizer: FakeRecognizer | UserError, card: str = "") -> SimpleNamespace:
     def loaded():
         if isinstance(recognizer, Exception):
@@ -90,3 +118,25 @@ def offered(name: str, kind: str, recognizer: FakeRecognizer | UserError, card: 
 
     label = f"{kind or name} (6 signs)"
     return SimpleNamespace(folder=Path("weights") / name, kind=kind, label=label, card=card, recognizer=loaded)
+
+
+@contextmanager
+def on_the_loopback() -> Iterator[str]:
+    """The address of a page of this process, while it is served.
+
+    gradio gives a server five seconds to begin, which are short while other tests run; its own further tries fail.
+    """
+    for last in (False, False, True):
+        blocks = app.build()
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        try:
+            address = app.launch(blocks, server_port=port, prevent_thread_lock=True, quiet=True)
+        except OSError:
+            if last:
+                raise
+        else:
+            break
+    yield address
+    blocks.close()

@@ -9,9 +9,7 @@ SETS = ["WLASL100", "zoo"]
     "filters",
     [
         Filters(),
-        Filters(
-            "WLASL100", "test", "bone & ü=1", "every", ("ece", "date"), "parameters", "-n", "a:b+c:d:e", "f:g", "whole"
-        ),
+        Filters("WLASL100", "test", "bone & ü=1", "every", ("ece", "date"), "parameters", "-n", "a:b+c:d:e", "f:g", 7),
     ],
 )
 def test_an_address_says_all_that_is_looked_at(filters):
@@ -31,11 +29,14 @@ def test_what_is_as_by_default_is_left_out():
         ("?dataset=WLASL7&protocol=test", Filters(protocol="test"), ["dataset=WLASL7"]),
         ("?protocol=%3Cimg%3E&rows=&sort=--n&axis=fun", Filters(), ["protocol=<img>", "axis=fun", "sort=--n"]),
         (
-            "?columns=ece,fun,__class__&length=9",
-            Filters(columns=("ece",)),
-            ["length=9", "columns=fun", "columns=__class__"],
+            "?columns=ece,fun,__class__&page=9",
+            Filters(columns=("ece",), page=9),
+            ["columns=fun", "columns=__class__"],
         ),
         ("?dataset=zoo&dataset=WLASL100", Filters("WLASL100"), []),
+        ("?page=0&row=x", Filters(row="x"), ["page=0"]),
+        ("?page=-1", Filters(), ["page=-1"]),
+        ("?page=" + "9" * 5000, Filters(), ["page=" + "9" * 100]),
         ("?%ff=%zz&&=&search=" + "x" * 5000, Filters(search="x" * 100), []),
     ],
 )

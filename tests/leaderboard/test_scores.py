@@ -1,5 +1,6 @@
 """What rows said of each clip, from the scores that ship: confusions, and two rows clip by clip."""
 
+import csv
 import re
 
 import numpy as np
@@ -8,6 +9,8 @@ from helpers.results import row, sent, write
 
 from dsta.common import UserError, write_npz
 from leaderboard import scores, tab
+from leaderboard.address import Filters
+from leaderboard.download import csv_of
 
 BOOK = "&lt;b&gt;book"
 GLOSSES = np.array(["<b>book", "deaf", "hello"])
@@ -19,6 +22,18 @@ SENT = [0, 1, 0, 1, 1, 2]
 
 def logits(answers):
     return np.eye(3, dtype=np.float16)[answers] * 4
+
+
+def test_the_answers_of_a_row_can_be_downloaded(folder):
+    every = tab.all_entries(folder)
+    ask = Filters("WLASL100", row="WLASL100:test:joint:none")
+    lines = list(csv.DictReader(csv_of(folder, "answers", ask, every).splitlines()))
+    assert [(line["clip"], line["answer"], line["place_of_gloss"]) for line in lines[:3]] == [
+        ("c0", "<b>book", "1"), ("c1", "<b>book", "1"), ("c2", "deaf", "2"),
+    ]  # fmt: skip
+    assert [line["gloss"] for line in lines] == GLOSSES[LABELS].tolist()
+    with pytest.raises(UserError, match="open one"):
+        csv_of(folder, "answers", Filters("WLASL100"), every)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 import csv
 import json
 import re
+from html import escape
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -24,7 +25,7 @@ def lines(shown):
     found = []
     for line in re.findall(r"<tr[^>]*><td.*?</tr>", shown["sheet"]):
         cells = [re.sub("<[^>]*>", "", cell) for cell in re.findall(r"<td[^>]*>(.*?)</td>", line)]
-        found.append(tuple(cells[len(cells) > 11 :][place] for place in (0, 1, 2)))
+        found.append(tuple(cells[len(cells) > 11 :][place] for place in (1, 0, 2)))
     return found
 
 
@@ -57,6 +58,7 @@ def test_a_results_file_that_cannot_be_read_is_a_sentence_on_the_page(folder):
     (folder / "results.csv").write_text(f"a,{HOSTILE}\n1\n")
     shown = view(folder)
     assert "lacks the column dataset" in shown["status"] and not ours(shown) and len(lines(shown)) > 50
+    assert panels.NO_ROW in view(folder, search="joint equal")["sheet"]  # which no published row has
     write(folder, [row()])
     (folder / "submitted.csv").write_text(f"a,{HOSTILE}\n1\n")
     shown = view(folder, dataset="WLASL100", row="WLASL100:test:joint:none")
@@ -88,7 +90,7 @@ def test_what_a_dataset_is_its_best_rows_and_whether_they_can_be_compared(folder
         assert text in about
     assert "<b>70.0 %</b> (65.0 – 75.0)" in about and "<b>92.64 %</b> – NLA-SLR (2023), rgb+pose" in about
     assert "Nothing was measured here on these clips" in about  # ours are 200
-    assert "DSLNet" in about and "this figure cannot be one" in about
+    assert "DSLNet" in about and "no number of hits among so many clips gives it" in about
     write(folder, [row("WLASL100", top1=0.8, n=258)])
     about = view(folder, dataset="WLASL100")["about"]
     assert "MASA (2024), pose" in about and "ours is 80.0 % (75.0 – 85.0), an interval that holds this figure" in about
@@ -106,6 +108,7 @@ def test_what_was_not_measured_is_shown_with_its_sentence(folder):
     shown = view(folder, dataset="SLR500")
     assert "<details open>" in shown["missing"] and not ours(shown)
     assert view(folder, dataset="asl_everyday")["missing"] == ""
+    assert view(folder, dataset="asl_everyday")["plotted"].visible and not shown["plotted"].visible
 
 
 def test_an_address_that_names_nothing_is_harmless_and_told(folder):
@@ -143,20 +146,43 @@ def test_glosses_and_robustness_of_a_row_of_which_no_scores_are_kept(folder):
 
 
 def test_few_shot_and_unknown_signs(folder):
-    assert view(folder, dataset="WLASL100")["examples"] == ""
+    assert view(folder, dataset="WLASL100")["studies"] == ""
     few = dict.fromkeys(FEWSHOT_COLUMNS, "") | dict(
         dataset="WLASL100", protocol="new signs", examples="other sources", shots=3, system="prototype", ways=20,
-        streams="joint", n=51, top1=0.71, top1_lo=0.61, top1_hi=0.81, top5=0.9, draws=20,
+        streams="joint", n=51, top1=0.71, top1_lo=0.61, top1_hi=0.81, top5=0.9, draws=20, command="python few.py",
     )  # fmt: skip
     far = dict.fromkeys(UNKNOWN_COLUMNS, "") | dict(
         dataset="WLASL100", protocol="test", score="familiarity", streams="joint", known=200, unknown=58, auroc=0.912,
         auroc_lo=0.9, auroc_hi=0.93, passed=0.89, flagged=0.7, flagged_lo=0.6, flagged_hi=0.8,
     )  # fmt: skip
     write(write(folder, [few], "fewshot.csv"), [far], "unknown.csv")
-    shown = view(folder, dataset="WLASL100")["examples"]
+    shown = view(folder, dataset="WLASL100")["studies"]
     for text in ("new signs", "prototype", "71.0", "61.0 – 81.0", "familiarity", "0.912", "60.0 – 80.0"):
         assert text in shown
-    assert view(folder, dataset="asl_everyday")["examples"] == ""
+    assert shown.count("<pre>") == 1 and "<pre>python few.py</pre>" in shown
+    assert view(folder, dataset="asl_everyday")["studies"] == ""
+
+
+def test_disturbed_clips_are_a_line_for_each_system_and_a_column_for_each_disturbance(folder):
+    def disturbed(streams, kind, level, top1):
+        key = dict(dataset="WLASL100", protocol="test", streams=streams, fusion="none", n=200)
+        rates = dict(zip(table.SHARES[:3], (top1, top1 - 0.1, top1 + 0.1), strict=True))
+        return key | dict(disturbance=kind, level=level) | rates
+
+    rows = [disturbed("joint", "none", "0.000000", 0.6), disturbed("joint", "joints missing", "0.100000", 0.45)]
+    rows += [disturbed("bone", "none", "0.000000", 0.7), disturbed("bone", HOSTILE, "5.000000", 0.35)]
+    write(folder, rows, "robustness.csv")
+    shown = view(folder, dataset="WLASL100", rows="every")["studies"]
+    lines = [re.findall("<t[dh][^>]*>(.*?)</t[dh]>", line) for line in re.findall("<tr>(.*?)</tr>", shown)]
+    assert lines == [
+        ["Protocol", "Streams", "Weights", "Clips", "Undisturbed", "joints missing 10%", f"{escape(HOSTILE)} 5"],
+        ["test", "bone", "none", "200", "70.0", "", "35.0"],
+        ["test", "joint", "none", "200", "60.0", "45.0", ""],
+    ]
+    assert "python eval/run_all.py --datasets WLASL100 --robustness" in shown
+    best = view(folder, dataset="WLASL100")["studies"]
+    assert ">bone<" in best and ">joint<" not in best
+    assert view(folder, dataset="WLASL100", protocol="val", rows="every")["studies"] == ""
 
 
 def test_all_text_from_files_is_escaped(tmp_path):
@@ -171,19 +197,33 @@ def test_all_text_from_files_is_escaped(tmp_path):
         assert not any("<img" in text for text in texts)
 
 
-def test_the_download_holds_what_the_filters_leave(folder):
-    path = Path(tab.save(folder, "?dataset=WLASL100&protocol=test&search=python"))
+def saved(folder, query):
+    """The name and the lines of a download."""
+    path = Path(tab.save(folder, query))
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            found = list(csv.DictReader(file))
-        assert [(line["kind"], line["streams"], float(line["top1_instance"])) for line in found] == [
-            ("measured", "joint+bone", 0.7), ("measured", "joint", 0.6),
-        ]  # fmt: skip
-        assert path.name == "leaderboard-WLASL100.csv"
         assert path.is_relative_to(gr.HTML(render=False).GRADIO_CACHE)  # where gradio deletes it in time
+        with path.open(encoding="utf-8", newline="") as file:
+            return path.name, list(csv.DictReader(file))
     finally:
         path.unlink()
         path.parent.rmdir()
+
+
+def test_the_download_holds_what_the_filters_leave(folder):
+    name, found = saved(folder, "?dataset=WLASL100&protocol=test&search=python&file=")
+    assert [(line["kind"], line["streams"], float(line["top1_instance"])) for line in found] == [
+        ("measured", "joint+bone", 0.7), ("measured", "joint", 0.6),
+    ]  # fmt: skip
+    assert name == "leaderboard-WLASL100.csv"
+    assert saved(folder, f"?dataset=WLASL100&protocol=test&search=python&file={HOSTILE}") == (name, found)
+
+
+def test_each_further_table_can_be_downloaded(folder):
+    few = dict.fromkeys(FEWSHOT_COLUMNS, "") | dict(dataset="WLASL100", streams="joint", shots=3, n=5, ways=2, top1=0.7)
+    write(folder, [few, few | dict(dataset="zoo", shots=1)], "fewshot.csv")
+    assert 'data-lb-file="fewshot"' in view(folder, dataset="WLASL100")["studies"]
+    name, found = saved(folder, "?dataset=WLASL100&search=nothing&file=fewshot")
+    assert name == "fewshot-WLASL100.csv" and [(line["shots"], line["top1"]) for line in found] == [("3.0", "0.7")]
 
 
 def test_the_plot_draws_each_interval_where_it_lies(folder):
@@ -197,6 +237,28 @@ def test_the_plot_draws_each_interval_where_it_lies(folder):
 
 
 @pytest.mark.parametrize(
+    ("low", "high", "most", "expected"),
+    [
+        (4, 90, 9, [5, 10, 20, 50]),
+        (4, 2900, 9, [5, 10, 20, 50, 100, 200, 500, 1000, 2000]),
+        (4, 2900, 6, [10, 30, 100, 300, 1000]),
+        (0.004, 2900, 6, [0.01, 0.1, 1, 10, 100, 1000]),
+        (0.13, 0.17, 9, [0.14, 0.16]),
+    ],
+)
+def test_ticks_of_an_axis_of_ratios(low, high, most, expected):
+    assert chart.log_ticks(low, high, most) == pytest.approx(expected)
+
+
+def test_one_very_slow_row_does_not_squeeze_the_others(tmp_path):
+    rows = [row(streams=name, latency_ms=ms) for name, ms in (("joint", 5), ("bone", 20), ("joint+bone", 2800))]
+    plot = view(write(tmp_path, rows), dataset="WLASL100", rows="every")["plot"]
+    wide = plot[plot.index("<svg") : plot.index("</svg>")]
+    fast, slower, _ = sorted(float(x) for x in re.findall(r'<circle cx="([\d.]+)"', wide))
+    assert slower - fast > 100  # of 900 pixels
+
+
+@pytest.mark.parametrize(
     ("low", "high", "expected"),
     [(0, 100, [0, 20, 40, 60, 80, 100]), (45.2, 54.9, [44, 46, 48, 50, 52, 54, 56]), (3, 3, [3, 3 + 2e-10])],
 )
@@ -204,21 +266,47 @@ def test_ticks_are_round_and_enclose_the_data(low, high, expected):
     assert chart.ticks(low, high) == pytest.approx(expected)
 
 
-def test_of_two_thousand_rows_the_first_are_shown_and_all_when_asked_for(tmp_path):
+def test_of_two_thousand_rows_a_page_is_shown_with_the_way_to_the_others(tmp_path):
     streams = ["joint", "bone", "joint_motion", "bone_motion"]
     rows = [row(f"set{n // 4}", streams=streams[n % 4], top1=0.1 + n / 4000, latency_ms=n + 1) for n in range(2000)]
     write(tmp_path, rows)
     shown = view(tmp_path, rows="every", sort="-latency_ms")
-    assert len(lines(shown)) == sheet.FIRST_ROWS and lines(shown)[0][2] == "60.0" and "Show all" in shown["sheet"]
-    whole = lines(view(tmp_path, rows="every", sort="-top1_instance", search="run_all", length="whole"))
-    values = [float(top1) for *_, top1 in whole]
+    assert len(lines(shown)) == sheet.PAGE_ROWS and lines(shown)[0][2] == "60.0"
+    ask = dict(rows="every", sort="-top1_instance", search="run_all")
+    pages = [view(tmp_path, **ask, page=page) for page in range(1, 21)]
+    values = [float(top1) for shown in pages for *_, top1 in lines(shown)]
     assert len(values) == 2000 and values == sorted(values, reverse=True)
+    ways = [re.findall(r'data-page="(\w+)"', shown["sheet"]) for shown in pages]
+    assert ways[0] == ["next", "last"] and ways[-1] == ["first", "previous"] and len(ways[5]) == 4
+    assert "Rows 1\u202f901 – 2\u202f000 of 2\u202f000" in pages[-1]["sheet"] and not pages[-1]["status"].count("note")
+    beyond = view(tmp_path, **ask, page=21)
+    assert lines(beyond) == lines(pages[-1]) and "names nothing by page=21" in beyond["status"]
+
+
+def test_what_the_browser_has_is_not_sent_again(folder):
+    closed = view(folder, dataset="WLASL100")
+    sent_now, has = tab.unlike(closed, "")
+    assert sent_now == closed
+    opened = view(folder, dataset="WLASL100", row="WLASL100:test:joint:none")
+    changed, has = tab.unlike(opened, has)
+    assert set(changed) == {"detail", "save", "plotted"} and changed["detail"] == opened["detail"]
+    assert set(tab.unlike(closed, has)[0]) == {"detail", "save", "plotted"}  # what was emptied is sent too
+
+
+def test_the_sheet_is_the_same_whichever_row_is_open(folder):
+    opened = view(folder, dataset="WLASL100", row="WLASL100:test:joint:none", other="WLASL100:test:joint+bone:equal")
+    assert opened["sheet"] == view(folder, dataset="WLASL100")["sheet"]
+    assert "tab=leaderboard&amp;dataset=WLASL100" in re.search("<a class=.close.*?>", opened["detail"]).group()
+    assert "row=" not in re.search("<a class=.close.*?>", opened["detail"]).group()
+    lost = view(folder, row="WLASL100:test:joint:none", other="no:such")["detail"]
+    assert "not, or no longer," in lost and "60.0" in lost
 
 
 def test_it_fits_into_a_page_and_names_nothing_foreign(tmp_path):
     with gr.Blocks(analytics_enabled=False) as page:
         tab.build_tab(tmp_path)
     said = json.dumps(page.get_config_file()["components"], default=str)
-    style, script = (path.read_text(encoding="utf-8") for path in (tab.STYLE, tab.SCRIPT))
+    style = "".join(path.read_text(encoding="utf-8") for path in tab.STYLES)
+    script = tab.SCRIPT.read_text(encoding="utf-8")
     assert "Leaderboard" in said and style and "url(" not in style
     assert "http" not in style + script + panels.NOTHING + panels.SHEET_TEXT

@@ -4,10 +4,9 @@ import pytest
 from helpers.benchmarks import network
 from helpers.browser import CHROMIUM, OPTIONS
 from helpers.media import numbered, write_video
-from helpers.page import FakeFinder, FakeRecognizer, offered
+from helpers.page import FakeEye, FakeFinder, FakeRecognizer, offered, on_the_loopback
 
-import app
-from dsta.page import line, vocabularies
+from dsta.page import line, live, vocabularies
 from dsta.page.line import Line
 
 
@@ -38,6 +37,7 @@ def answers(monkeypatch):
         there = {"a": offered("a", "American", FakeRecognizer(answer))} | others
         monkeypatch.setattr(vocabularies, "found", lambda: there)
         monkeypatch.setattr(line, "LINE", Line([FakeFinder()]))
+        monkeypatch.setattr(live, "Finder", FakeEye)
 
     return set_answers
 
@@ -46,9 +46,8 @@ def answers(monkeypatch):
 def site(tmp_path, monkeypatch):
     """The page's address, while it runs; its uploads lie in tmp_path / "uploads"."""
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
-    blocks = app.build()
-    yield app.launch(blocks, prevent_thread_lock=True, quiet=True)
-    blocks.close()
+    with on_the_loopback() as address:
+        yield address
 
 
 @pytest.fixture

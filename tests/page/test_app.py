@@ -5,7 +5,7 @@ import io
 import json
 import re
 import shutil
-from contextlib import contextmanager
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,9 +53,9 @@ def test_the_page_is_built_private_and_without_analytics():
     assert app.demo.api_open is False  # nobody passes the queue
     assert not app.demo.is_running
     assert all(path.is_absolute() and path.is_file() for path in app.LAUNCH["css_paths"])  # started from any folder
-    webcam = next(block for block in app.demo.blocks.values() if isinstance(block, gr.Video))
-    assert (webcam.webcam_options.mirror, sorted(webcam.sources)) == (False, ["upload", "webcam"])
-    assert len([block for block in app.demo.blocks.values() if isinstance(block, gr.Tab)]) == 3
+    videos = [block for block in app.demo.blocks.values() if isinstance(block, gr.Video)]
+    assert all(video.sources == ["upload"] for video in videos)  # the camera is camera.js's: gradio's would be mirrored
+    assert len([block for block in app.demo.blocks.values() if isinstance(block, gr.Tab)]) == 4
 
 
 def test_nothing_is_loaded_from_elsewhere():
@@ -69,7 +69,10 @@ def test_nothing_is_loaded_from_elsewhere():
 def test_each_event_calls_a_function_that_the_scripts_define():
     events = [event.js for event in app.demo.fns.values() if event.js]
     called = {name for code in events for name in re.findall(r"\b(?:dsta|leaderboard)\.(\w+)\(", code)}
-    assert called == {"buttons", "ask", "choose", "show", "failed", "stop", "query", "shown", "save"}
+    assert called == {
+        "buttons", "ask", "choose", "show", "failed", "stop", "query", "asking", "answered", "save",
+        "lessonRequest", "lessonAnswered", "lessonFailed",
+    }  # fmt: skip
     for name in called:
         assert re.search(rf"^  (async )?{name}\(", app.LAUNCH["js"], re.MULTILINE)
 
@@ -98,22 +101,30 @@ def found_by_brightness(monkeypatch):
     """Instead of MediaPipe's: frame n of helpers.media.numbered has its left hand at (0.1 + 0.05 n, 0.5), below the
     nose."""
 
-    def find(frame):
-        mark = SimpleNamespace(x=0.1 + 0.05 * number_of(frame.image), y=0.5, visibility=1.0)
-        away = SimpleNamespace(x=0.0, y=0.0, visibility=0.0)
-        above = SimpleNamespace(x=mark.x, y=0.1, visibility=1.0)
-        body = [{15: mark, 0: above}.get(i, away) for i in range(33)]  # MediaPipe's numbers of left wrist and nose
-        return SimpleNamespace(pose_landmarks=body, left_hand_landmarks=[mark] * 21, right_hand_landmarks=[])
+    def hand(image):
+        return np.array([0.1 + 0.05 * number_of(image), 0.5]) * image.shape[1::-1]
 
-    @contextmanager
-    def landmarker():
-        yield find
+    def body(image, milliseconds):
+        marks = np.zeros((33, 3))
+        marks[15, :2] = hand(image)  # MediaPipe's numbers of left wrist and nose
+        marks[0, :2] = hand(image)[0], 0.1 * image.shape[0]
+        marks[[0, 15], 2] = 1.0
+        return marks
 
-    monkeypatch.setattr(holistic, "_landmarker", landmarker)
+    def hands(side, image):
+        return np.tile(hand(image), (21, 1)) if side == "left" else None
+
+    def trackers(models, palm):
+        side = next(side for side, theirs in holistic.PALMS.items() if theirs == palm)
+        return SimpleNamespace(place=lambda image, marks: None, find=lambda image, place: hands(side, image))
+
+    monkeypatch.setattr(holistic, "lent_models", nullcontext)
+    monkeypatch.setattr(holistic, "BodyTracker", lambda models: SimpleNamespace(find=body))
+    monkeypatch.setattr(holistic, "HandTracker", trackers)
 
 
 @pytest.mark.parametrize(
-    "times", [[67 * i for i in range(14)], [0, 67, 133, 200, 1200, 1267, 1333]], ids=["even", "standing still"]
+    "times", [[100 * i for i in range(14)], [0, 100, 200, 300, 1300, 1400, 1500]], ids=["even", "standing still"]
 )
 def test_the_video_is_decoded_once_and_each_picture_has_its_own_joints(
     times, write, answers, run, found_by_brightness, tmp_path, monkeypatch
@@ -128,13 +139,13 @@ def test_the_video_is_decoded_once_and_each_picture_has_its_own_joints(
     assert len(opened) == 2  # for a look at its head, and to decode it
     encoded = re.search(r'<img src="data:image/webp;base64,([^"]+)', pictures)
     moving = Image.open(io.BytesIO(base64.b64decode(encoded[1])))
-    assert (moving.n_frames, moving.size) == (len(times), (480, 360))
+    assert (moving.n_frames, moving.size) == (len(times), (400, 300))
     for number in range(len(times)):
         moving.seek(number)
         picture = np.array(moving.convert("RGB")).astype(int)
         assert number_of(picture[:40]) == number
         y, x = np.nonzero(picture[..., 2] - picture[..., 0] > 60)  # as blue as the signer's left is drawn
-        assert (x.mean(), y.mean()) == pytest.approx(((0.1 + 0.05 * number) * 480, 180), abs=3)
+        assert (x.mean(), y.mean()) == pytest.approx(((0.1 + 0.05 * number) * 400, 150), abs=3)
 
 
 def test_not_sure(video, answers, run):
@@ -143,6 +154,15 @@ def test_not_sure(video, answers, run):
     assert "Not sure.</b> The closest of 6 American signs" in answer and "card unsure" in answer
     assert "Best match" not in answer
     assert "No hand was seen in 3 &lt; 4 frames." in answer
+
+
+def test_a_sign_that_is_not_known_is_said_once(video, answers, run):
+    unknown = recognition(confident=False)
+    unknown.quality.update(known_sign=False, notes=["Few frames.", "This is probably none of the 6 known signs."])
+    answers(unknown)
+    answer = run(video)["answer"].split("<details")[0]
+    assert "Probably none of the 6 American signs.</b> The closest is" in answer and "Few frames." in answer
+    assert answer.lower().count("probably none") == 1
 
 
 def test_unusable_video_becomes_the_same_sentence(tmp_path, answers, run):

@@ -8,14 +8,16 @@ import numpy as np
 from helpers.browser import MARKS, button, upload, visit
 from helpers.clips import signer
 from helpers.media import numbered, write_video
-from helpers.page import FakeFinder, FakeRecognizer, offered, recognition
+from helpers.page import GLOSSES, FakeFinder, FakeRecognizer, offered, recognition
 
+from dsta.checkpoint import SignAverages
 from dsta.common import UserError
 from dsta.keypoints import Pose
 from dsta.page import line
 from dsta.page.find import Part
 from dsta.page.line import Line
 from dsta.page.vocabularies import Vocabulary
+from dsta.reference import on_shoulders
 
 pytestmark = MARKS
 
@@ -223,3 +225,61 @@ def test_a_skeleton_file_takes_the_place_of_a_video(video, answers, write, site,
         answer(page, "6 American signs").wait_for()
         button(page, "Another video").wait_for()
     assert not kept(tmp_path)
+
+
+def test_signs_are_seen_and_an_example_is_answered_on_a_click_beside_its_average(answers, site, browser, write):
+    known = FakeRecognizer(recognition())
+    joints = np.stack([on_shoulders(signer(32))] * len(GLOSSES))
+    known.ensemble.averages = SignAverages(joints, np.full(len(GLOSSES), 7))
+    there = offered("a", "American", known)
+    there.folder = write("a")
+    answers(None, a=there)
+    drawn = """canvas => { const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+        return pixels.filter((value, i) => i % 4 === 0 && value > 200).length }"""
+    with visit(browser, site) as page:
+        page.get_by_text("The 6 American signs it knows").click()
+        page.locator(".tile canvas").nth(5).wait_for()
+        assert page.locator(".tile canvas").first.evaluate(drawn) > 50
+        page.get_by_placeholder("Search 6 signs").fill("drin")
+        assert page.locator(".tile:visible").all_text_contents() == ["<b>drink</b>"]
+        page.locator("[data-try='1']").click()
+        answer(page, "6 American signs").wait_for()
+        page.get_by_text("book, the average of 7 signers").wait_for()
+        assert all(canvas.evaluate(drawn) > 50 for canvas in page.locator(".beside canvas").all())
+        page.locator(".beside").get_by_role("button", name="<b>drink</b>").click()
+        page.get_by_text("<b>drink</b>, the average of 7 signers").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_live_signs_are_told_one_after_another_until_the_camera_is_closed(answers, site, chromium):
+    answers(recognition())
+    browser = chromium("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with visit(browser, site) as page:
+        button(page, "Live").click()
+        page.locator("#camera .history li").get_by_text("book 90 %").wait_for()
+        assert page.inner_text("#camera .latest") == "book" and not page.is_visible("#video")
+        with visit(browser, site) as other:
+            button(other, "Live").click()
+            other.get_by_text("Somebody else is using the camera mode just now").wait_for()
+            assert other.is_visible("#video") and not other.is_visible("#camera .stage")
+        button(page, "Close the camera").click()
+        assert not page.is_visible("#camera .stage") and page.is_visible("#video")
+        with visit(browser, site) as other:  # the seat is free at once
+            button(other, "Live").click()
+            other.locator("#camera .history li").first.wait_for()
+            other.keyboard.press("Escape")
+            other.locator("#camera .stage").wait_for(state="hidden")
+
+
+def test_a_camera_that_stops_in_the_middle_ends_the_recording_with_what_there_is(answers, site, chromium):
+    answers(recognition())
+    browser = chromium("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with visit(browser, site) as page:
+        button(page, "Record with the camera").click()
+        page.locator("#camera .recording").wait_for()
+        page.wait_for_timeout(800)
+        page.evaluate(
+            "document.querySelector('#camera video').srcObject.getVideoTracks()[0].dispatchEvent(new Event('ended'))"
+        )
+        answer(page, "6 American signs").wait_for()
+        assert page.get_by_role("button", name="Record again").is_visible()

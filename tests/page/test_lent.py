@@ -35,8 +35,7 @@ def spaces(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "spaces", there)
         module = importlib.reload(lent)
-        patch.setattr(vocabularies, "LENT", module.LENT)
-        patch.setattr(vocabularies, "LentRecognizer", module.LentRecognizer)
+        patch.setattr(vocabularies, "KIND", module.LentRecognizer if module.LENT else Recognizer)
         yield seen
     importlib.reload(lent)
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
         ("absent", "No camera was found. Connect one"),
         ("denied", "The camera was not allowed. Allow it"),
         ("taken", "The camera is taken by another program. Close that"),
-        ("insecure", "Browsers give the camera only to pages at https"),
+        ("insecure", "Browsers give the camera only to pages whose address is secure"),
     ],
 )
 def test_a_camera_that_cannot_be_had_is_told(trouble, sentence, video, answers, site, chromium):
@@ -36,11 +36,9 @@ def test_a_camera_that_cannot_be_had_is_told(trouble, sentence, video, answers, 
         if trouble == "denied":
             denied = {"permission": {"name": "camera"}, "setting": "denied"}
             page.context.new_cdp_session(page).send("Browser.setPermission", denied)
-        button(page, "Capture from camera").click()
-        page.get_by_text("Click to Access Webcam").click()
+        button(page, "Record with the camera").click()
         page.get_by_role("alert").filter(has_text=sentence).wait_for()
         assert "upload a file" in page.inner_text("#notice") and own_words(page)
-        button(page, "Upload file").click()
         upload(page, video)
         page.wait_for_selector("#result h2")
         assert page.text_content("#notice") == ""
@@ -135,7 +133,9 @@ def program(tmp_path, monkeypatch):
 def test_a_restart_is_told_and_takes_no_answer_away(video, program, browser, tmp_path):
     """First with an answer on show, then in the middle of a run."""
     running, site = program()
+    beats = []
     with visit(browser, site) as page:
+        page.on("request", lambda request: beats.append(request.url) if "/heartbeat/" in request.url else None)
         upload(page, video)
         page.wait_for_selector("#result h2")
         running.kill()
@@ -155,6 +155,7 @@ def test_a_restart_is_told_and_takes_no_answer_away(video, program, browser, tmp
         page.get_by_text("The connection broke before there was an answer").wait_for()
         button(page, "Reload").wait_for()
         assert own_words(page)
+        assert len(beats) == 3  # of the page that was reloaded, and of each program that came instead of another
         (tmp_path / "go").touch()
         button(page, "Recognise").click()  # even without a reload
         page.wait_for_selector("#result h2")

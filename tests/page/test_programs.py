@@ -16,9 +16,8 @@ import pytest
 from gradio_client import Client, handle_file
 from gradio_client.exceptions import AppError
 from helpers.clips import signer
-from helpers.page import GLOSSES, FakeRecognizer, offered, recognition
+from helpers.page import GLOSSES, FakeRecognizer, offered, on_the_loopback, recognition
 
-import app
 from dsta.common import UserError
 from dsta.keypoints import Pose
 from dsta.page import panels, programs
@@ -40,9 +39,8 @@ def site(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("uploads")
         patch.setenv("GRADIO_TEMP_DIR", str(folder))
-        blocks = app.build()
-        yield app.launch(blocks, prevent_thread_lock=True, quiet=True).rstrip("/"), folder
-        blocks.close()
+        with on_the_loopback() as address:
+            yield address.rstrip("/"), folder
 
 
 @pytest.fixture
@@ -234,6 +232,5 @@ def test_zeros_and_a_hundred_calls_in_a_row(address):
 
 
 def test_a_second_page_is_served_after_the_first(site):
-    blocks = app.build()
-    assert httpx.get(f"{app.launch(blocks, prevent_thread_lock=True, quiet=True)}config").status_code == 200
-    blocks.close()
+    with on_the_loopback() as second:
+        assert httpx.get(f"{second}config").status_code == 200

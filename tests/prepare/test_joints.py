@@ -83,7 +83,7 @@ def test_the_part_of_a_video_is_asked_for(tmp_path, monkeypatch):
     video = write_video(tmp_path / "a.mp4", numbered(50))
     find_joints(listed(video, start=0.4, end=1.2, box=(0.0, 0.0, 0.4, 1.0)), 12)
     assert asked.pop("info").width == 96
-    assert asked == {"fps": 12, "start": 0.4, "end": 1.2, "box": (0, 0, 46, 64)}
+    assert asked == {"fps": 12, "start": 0.4, "end": 1.2, "box": (0, 0, 46, 64), "threads": 1}
     find_joints(listed(video, start=9.0, end=10.0), 12)
     assert asked["start"] == 9.0
     find_joints(listed(video, start=9.0, end=11.0), 12)

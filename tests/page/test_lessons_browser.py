@@ -1,0 +1,148 @@
+"""The tab Teach in Chromium, by files, by keyboard and by camera."""
+
+import itertools
+
+import pytest
+from helpers.browser import DESK, MARKS, PHONE, button, own_words, serious, visit
+from helpers.page import FakeFinder
+from helpers.teaching import ESTIMATOR, base_weights, take
+
+from dsta.keypoints import Pose
+from dsta.page import line, vocabularies
+from dsta.page.find import Found
+from dsta.page.line import Line
+from dsta.page.vocabularies import Vocabulary
+
+pytestmark = MARKS
+HTML = "<img src=x onerror=document.title=1>"
+
+
+class TakesFinder(FakeFinder):
+    """Finds in each video another take of the same sign; skeleton files are read."""
+
+    def __init__(self) -> None:
+        self.number = itertools.count()
+
+    def find(self, path, fps, asked, progress, check) -> Found:
+        found = super().find(path, fps, asked, progress, check)
+        if path.suffix == ".npz":
+            return found
+        return Found(Pose(take(0, next(self.number)), 15, 512, 512, ESTIMATOR), found.still, found.moving)
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    folder = base_weights(tmp_path / "base")
+    monkeypatch.setattr(vocabularies, "found", lambda: {"base": Vocabulary(folder, "Made", "Made (3 signs)")})
+    monkeypatch.setattr(line, "LINE", Line([TakesFinder()]))
+    return folder
+
+
+@pytest.fixture
+def clips(tmp_path):
+    """Skeleton files of two signs, three takes each, and one more of each to try."""
+    files = [tmp_path / f"{name}-{seed}.npz" for name in ("tea", "milk") for seed in range(4)]
+    for i, file in enumerate(files):
+        Pose(take(i // 4, i % 4), 15, 512, 512, ESTIMATOR).save(file)
+    return [str(file) for file in files]
+
+
+def signs(page):
+    return [part.inner_text() for part in page.locator("#lesson-list b").all()]
+
+
+def settled(page):
+    page.wait_for_function("!dsta.lesson.looking && !dsta.lesson.clips.length")
+
+
+def test_signs_are_taught_tried_saved_removed_and_loaded(weights, clips, site, browser, tmp_path):
+    with visit(browser, site, DESK) as page, visit(browser, site, PHONE) as other:
+        page.get_by_role("tab", name="Teach").click()
+        assert button(page, "Record one").is_disabled() and button(page, "Save file").is_disabled()
+        page.set_input_files("#lesson-files", [*clips[:3], *clips[4:7]])  # named by their files
+        page.get_by_text("milk", exact=True).wait_for()
+        page.fill("#lesson-name", HTML)
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Choose clips"
+        with page.expect_file_chooser() as chooser:
+            page.keyboard.press("Enter")
+        Pose(take(5), 15, 512, 512, ESTIMATOR).save(tmp_path / "five.npz")
+        chooser.value.set_files(str(tmp_path / "five.npz"))
+        page.get_by_text(HTML).first.wait_for()
+        settled(page)
+        assert signs(page) == ["tea", "milk", HTML] and page.locator("#lesson-list .tiles img").count() == 7
+        assert page.input_value("#lesson-name") == ""
+
+        page.set_input_files("#lesson-try", clips[7])
+        page.locator("#lesson-answer h2").get_by_text("milk").wait_for()
+        page.wait_for_function("document.activeElement.matches('#lesson-answer h2')")
+        assert "3 own signs. milk." in page.text_content("#said")
+        page.get_by_label("my signs and the 3 Made signs").check()
+        page.set_input_files("#lesson-try", clips[3])
+        page.locator("#lesson-answer .verdict").get_by_text("6 own and Made signs").wait_for()
+        assert serious(page) == []
+
+        with page.expect_download() as download:
+            button(page, "Save file").click()
+        button(page, "Remove tea").click()
+        page.wait_for_function("document.querySelectorAll('#lesson-list li').length === 2")
+        assert signs(page) == ["milk", HTML]
+
+        other.get_by_role("tab", name="Teach").click()
+        assert signs(other) == []
+        other.set_input_files("#lesson-load", str(download.value.path()))
+        other.get_by_text("milk", exact=True).wait_for()
+        assert signs(other) == ["tea", "milk", HTML]
+        assert other.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        other.set_input_files("#lesson-load", clips[0])
+        other.locator("#lesson-notes").get_by_text("no file of signs").wait_for()
+        for each in (page, other):
+            assert own_words(each) and each.title() != "1"
+
+
+def test_what_cannot_be_taught_is_said_and_the_rest_goes_on(weights, clips, site, browser, tmp_path):
+    handless = take(0)
+    handless[:, 7:] = 0
+    Pose(handless, 15, 512, 512, ESTIMATOR).save(tmp_path / "handless.npz")
+    (tmp_path / "IMG_2034.npz").write_bytes(b"junk")
+    (tmp_path / "empty.npz").touch()
+    odd = [str(tmp_path / name) for name in ("handless.npz", "IMG_2034.npz", "empty.npz")]
+    with visit(browser, site, DESK, color_scheme="dark") as page:
+        page.get_by_role("tab", name="Teach").click()
+        page.set_input_files("#lesson-files", [*odd, clips[0]])
+        page.get_by_text("tea", exact=True).first.wait_for()
+        settled(page)
+        for words in (
+            "handless: No hand was seen",
+            "Type the sign’s name first, then give IMG_2034",
+            "empty.npz: it is",
+        ):
+            page.locator("#lesson-notes").get_by_text(words).wait_for()
+        assert signs(page) == ["tea"] and serious(page) == []
+        page.set_input_files("#lesson-try", clips[0])
+        page.locator("#lesson-notes").get_by_text("only one sign").wait_for()
+
+
+def test_three_takes_are_recorded_by_keyboard(weights, site, chromium):
+    browser = chromium("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+    with visit(browser, site, PHONE) as page:
+        page.get_by_role("tab", name="Teach").click()
+        button(page, "Record 3 takes").click()
+        page.get_by_text("Type the sign’s name first.").wait_for()
+        page.keyboard.type("tea")
+        button(page, "Record 3 takes").press("Enter")
+        page.get_by_text("1 of 3: hands down").wait_for()
+        page.get_by_text("Sign now").wait_for()
+        assert page.locator("#lesson-camera").get_attribute("data-live") == "true"
+        page.get_by_text("3 clips").wait_for()
+        settled(page)
+        page.wait_for_function("document.activeElement.matches('#lesson-name')")  # the next name is typed over it
+        page.keyboard.type("milk")
+        assert page.input_value("#lesson-name") == "milk" and signs(page) == ["tea"]
+        page.keyboard.press("Enter")
+        button(page, "Stop recording").first.click()
+        button(page, "Record 3 takes").wait_for()
+        button(page, "Camera off").click()
+        assert not page.evaluate("dsta.lesson.stream.active") and not page.is_visible("#lesson-camera")
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth") and own_words(page)
