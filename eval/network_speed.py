@@ -49,12 +49,14 @@ class Setting:
 
 def settings_of(sizes: Mapping[str, tuple[ModelConfig, int]], quick: bool) -> list[Setting]:
     """Of each size, which has its own number of frames: four streams of one input; batches; numbers of frames."""
-    batches, lengths = ((2,), (9,)) if quick else ((1, 4, 16, 64, 256), (30, 60, 120, 240, 480))
     found = []
     for size, (config, own) in sizes.items():
+        if quick:
+            found += [Setting(size, config, 4, 1, own), Setting(size, config, 1, 2, own - 1)]
+            continue
         found += [Setting(size, config, 4, batch, own) for batch in (1, 4)]
-        found += [Setting(size, config, 1, batch, own) for batch in batches]
-        found += [Setting(size, config, 1, 1, frames) for frames in lengths if frames != own]
+        found += [Setting(size, config, 1, batch, own) for batch in (1, 4, 16, 64, 256)]
+        found += [Setting(size, config, 1, 1, frames) for frames in (30, 60, 120, 240, 480) if frames != own]
     return found
 
 
@@ -99,22 +101,27 @@ def measure_forms(setting: Setting, settings: DeviceSettings, seconds: float, si
     return rows
 
 
-def in_turns(
-    works: Mapping[Any, Callable[[], Any]], settings: DeviceSettings, seconds: float
-) -> dict[Any, list[float]]:
-    """Seconds of each call, of each at least three, one after the other until the time is up; a first round is not
-    counted."""
+def in_turns(works: Mapping[Any, Work], settings: DeviceSettings, seconds: float) -> dict[Any, list[float]]:
+    """Seconds of each call of each work, in rounds until the time is up, three at least. The first round warms up and
+    does not count, unless it alone takes several times as long as there is time."""
     times: dict[Any, list[float]] = {name: [] for name in works}
-    ends, counted = 0.0, False
-    while not counted or len(next(iter(times.values()))) < 3 or time.perf_counter() < ends:
+
+    def one_round() -> float:
+        began = time.perf_counter()
         for name, work in works.items():
             started = time.perf_counter()
             work()
             wait_for_gpu(settings)
-            if counted:
-                times[name].append(time.perf_counter() - started)
-        if not counted:
-            counted, ends = True, time.perf_counter() + seconds
+            times[name].append(time.perf_counter() - started)
+        return time.perf_counter() - began
+
+    if one_round() > 5 * seconds > 1:
+        return times
+    times = {name: [] for name in works}
+    ends, rounds = time.perf_counter() + seconds, 0
+    while rounds < 3 or time.perf_counter() < ends:
+        one_round()
+        rounds += 1
     return times
 
 
@@ -132,9 +139,9 @@ def speed_key(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _order(row: Mapping[str, Any]) -> tuple[Any, ...]:
     numbers = [int(row.get(column) or 0) for column in ("streams", "batch", "frames")]
-    words = {name: str(row.get(name, "")) for name in ("device", "threads", "what", "size", "form", "dtype")}
-    first, last = (words[name] for name in ("device", "threads", "what", "size")), (words["form"], words["dtype"])
-    return *first, *numbers, *last
+    names = {column: str(row.get(column, "")) for column in SPEED_KEY}
+    place = [names[column] for column in ("device", "threads", "what", "size")]
+    return *place, *numbers, names["form"], names["dtype"]
 
 
 def _row(

@@ -1,6 +1,7 @@
 """The folded network: against the network itself at every length, the reference's numbers; and never a stale one."""
 
 import gc
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -85,6 +86,27 @@ def test_networks_side_by_side_are_each_their_own(way, monkeypatch, frames):
 def test_many_inputs_are_done_in_parts(monkeypatch):
     monkeypatch.setattr(dsta.folded.network, "_AT_ONCE", 1)
     assert_same([made(SMALL), made(SMALL, 1)], given(SMALL, 7, 2, count=9), 1e-12)
+
+
+def test_threads_that_share_the_work_change_nothing(monkeypatch):
+    monkeypatch.setattr(dsta.folded.network, "_SIDE_BY_SIDE", 0)
+    models, x = [made(SMALL, seed) for seed in range(3)], given(SMALL, 7, 3, count=9)
+    networks, before = FoldedNetworks(models, 7), torch.get_num_threads()
+    found = []
+    try:
+        for cores in (1, 2, 5):
+            torch.set_num_threads(cores)
+            found.append(networks(x)[0])
+            assert torch.get_num_threads() == cores
+            began = []
+            thread = threading.Thread(target=lambda began=began: began.append(torch.get_num_threads()))
+            thread.start()
+            thread.join()
+            assert began == [cores]  # those that begin later are not held back
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
+    assert (found[0] - plain(models, x)[0]).abs().max() < 1e-12 * found[0].abs().max()
 
 
 @pytest.mark.parametrize(

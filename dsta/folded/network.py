@@ -1,7 +1,12 @@
 """The folded network. Tensors run channels first and frames last, (S, C, N, V, T), with S networks side by side: so
 each linear map is a matrix product of tensors as they lie, and nothing is permuted."""
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
+from threading import Barrier
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +16,7 @@ from dsta.folded.maps import Numbers, add_product, after_norm, exact, scale_and_
 from dsta.model import DSTA, EPS, Block, Gates, Residual, SpatialAttention
 from dsta.skeleton import NUM_JOINTS
 
+Result = TypeVar("Result")
 _SIDE_BY_SIDE = 2**18  # bytes of a network's largest tensor, one input, up to which several are one stack
 _AT_ONCE = 2**21  # bytes of the largest tensor on a CPU, that its cache may hold it; but four inputs at least
 
@@ -31,21 +37,39 @@ class FoldedNetworks:
         with torch.no_grad():
             self.stacks = [_Stack(part, frames, half) for part in together]
 
-    @torch.inference_mode()
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (S, N, K) and embeddings (S, N, D) of inputs (S, N, C, T, 27), of which each network has its own."""
         s, n, *rest = inputs.shape
         if (s, *rest) != self.shape:
             wanted = ", N, ".join(", ".join(map(str, part)) for part in (self.shape[:1], self.shape[1:]))
             raise ValueError(f"expected ({wanted}), got {tuple(inputs.shape)}")
-        each = len(inputs) // len(self.stacks)
+        each = s // len(self.stacks)
         few = n if inputs.is_cuda else max(4, _AT_ONCE // (each * self.bytes_each))
-        parts = [
-            [stack(some) for some in own.split(few, 1)]
-            for stack, own in zip(self.stacks, inputs.split(each), strict=True)
-        ]
-        logits, embeddings = (torch.cat([torch.cat([each[i] for each in own], 1) for own in parts]) for i in (0, 1))
+        pieces = [own.split(few, 1) for own in inputs.split(each)]
+        tasks = [partial(stack, piece) for stack, own in zip(self.stacks, pieces, strict=True) for piece in own]
+        done = [task() for task in tasks] if inputs.is_cuda else _done_by_threads(tasks)
+        rows = [done[i : i + len(pieces[0])] for i in range(0, len(done), len(pieces[0]))]
+        logits, embeddings = (torch.cat([torch.cat([each[i] for each in row], 1) for row in rows]) for i in (0, 1))
         return logits, embeddings
+
+
+def _done_by_threads(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
+    """The tasks' results. Each task has some of the cores for itself, which small operations share badly."""
+    cores = torch.get_num_threads()
+    workers = min(cores, len(tasks))
+    if workers < 2:
+        return [task() for task in tasks]
+    return list(_threads(os.getpid(), workers, cores // workers).map(lambda task: task(), tasks))
+
+
+@cache
+def _threads(process: int, count: int, cores: int) -> ThreadPoolExecutor:
+    """Threads that use so many cores each. process: its number, for a fork has none of its parent's threads."""
+    before, all_here = torch.get_num_threads(), Barrier(count)
+    pool = ThreadPoolExecutor(count, "folded", torch.set_num_threads, (cores,))
+    list(pool.map(lambda _: all_here.wait(), range(count)))
+    torch.set_num_threads(before)  # what the next new thread begins with
+    return pool
 
 
 class _Stack:
@@ -64,6 +88,7 @@ class _Stack:
         classifiers = [m.classifier for m in models]
         self.classifier = as_.stack(c.weight.T for c in classifiers), as_.stack(c.bias[None] for c in classifiers)
 
+    @torch.inference_mode()
     def __call__(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         s, n, c, t, v = inputs.shape
         x = with_ones(self.scale, s, c, n, v, t)
