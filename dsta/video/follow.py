@@ -22,12 +22,11 @@ class Follower:
     def begin(self) -> None:
         """Another camera's pictures follow."""
         self._body = BodyTracker(self._models)
-        self._hands = {side: HandTracker(self._models, palm) for side, palm in PALMS.items()}
+        self._hands = {side: HandTracker(self._models.hands[side], palm) for side, palm in PALMS.items()}
         self._last = -1
 
     def joints(self, frame: Frame) -> np.ndarray:
         """(27, 3): the joints in the picture's pixels, and scores; (0, 0, 0) where one is not seen."""
         self._last = max(self._last + 1, round(frame.time * 1000))
         marks = self._body.find(frame.image, self._last)
-        places = {side: hand.place(frame.image, marks) for side, hand in self._hands.items()}
-        return placed(marks, {side: hand.find(frame.image, places[side]) for side, hand in self._hands.items()})
+        return placed(marks, {side: hand.find(frame.image, marks) for side, hand in self._hands.items()})

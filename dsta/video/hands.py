@@ -4,8 +4,8 @@ from math import cos, degrees, pi, sin
 
 import numpy as np
 
-from dsta.video.models import Models
-from dsta.video.regions import Region, around, cut, in_region, squared, turn
+from dsta.video.models import HandModels
+from dsta.video.regions import Region, around, cut, in_region, share_inside, squared, turn
 
 HAND = {"hand_root": 0, "thumb_tip": 4, "index_base": 5, "index_tip": 8, "middle_base": 9, "middle_tip": 12}
 HAND |= {"ring_base": 13, "ring_tip": 16, "little_base": 17, "little_tip": 20}
@@ -15,6 +15,7 @@ _KNUCKLES = (5, 9, 13)  # of index, middle and ring finger
 _STEADY = [0, 1, 2, 3, 5, 6, 9, 10, 13, 14, 17, 18]  # landmarks that move little: no finger tips
 
 _LEAST_WRIST = 0.1  # visibility of a wrist near which a hand is looked for
+_LEAST_INSIDE = 0.3  # of the place near a wrist; of hands that MediaPipe found, none had less (docs/log.md)
 _LEAST = 0.5  # certainty of a hand in the region
 _DOWN = -0.1  # of the region's height: it lies nearer to the finger tips than its points
 _MOST_TURN, _MOST_MOVE, _MOST_GROWTH = 40.0, 0.2, 0.4  # degrees and fractions, from one picture to the next
@@ -25,26 +26,14 @@ class HandTracker:
     """Follows one hand through a video. As
     mediapipe/tasks/cc/vision/holistic_landmarker/holistic_hand_tracking.cc."""
 
-    def __init__(self, models: Models, palm: tuple[int, int, int]) -> None:
+    def __init__(self, models: HandModels, palm: tuple[int, int, int]) -> None:
         """palm: MediaPipe's numbers of wrist, little finger and index finger of the body."""
         self._models, self._palm = models, list(palm)
         self._last: np.ndarray | None = None
 
-    def place(self, picture: np.ndarray, body: np.ndarray | None) -> Region | None:
-        """Where the hand may be; it depends on this picture alone. body: (33, 3) as BodyTracker finds it.
-
-        As mediapipe/tasks/cc/vision/hand_landmarker/hand_roi_refinement_graph.cc.
-        """
-        if body is None or not body[self._palm[0], 2] > _LEAST_WRIST:
-            return None
-        region, model = near_palm(*body[self._palm, :2]), self._models.palm
-        model.look(cut(picture, region, model.side))
-        points = model.output(0).astype(float).reshape(2, 2) / model.side
-        return squared(around(in_region(region, points), -pi / 2), 1.0, _DOWN)
-
-    def find(self, picture: np.ndarray, region: Region | None) -> np.ndarray | None:
-        """(21, 2): x and y in pixels; None where the hand is not seen. region: its place in this picture."""
-        last, self._last = self._last, None
+    def find(self, picture: np.ndarray, body: np.ndarray | None) -> np.ndarray | None:
+        """(21, 2): x and y in pixels; None where the hand is not seen. body: (33, 3) as BodyTracker finds it."""
+        region, last, self._last = self._place(picture, body), self._last, None
         if region is None:
             return None
         if last is not None and goes_on(around_hand(last), region, last):
@@ -54,6 +43,21 @@ class HandTracker:
         if model.output(1)[0] > _LEAST:
             self._last = in_region(region, model.output(0).astype(float).reshape(-1, 3)[:, :2] / model.side)
         return self._last
+
+    def _place(self, picture: np.ndarray, body: np.ndarray | None) -> Region | None:
+        """Where the hand may be, by this picture alone; None where too little of it is in the picture, which MediaPipe
+        looks at in vain.
+
+        As mediapipe/tasks/cc/vision/hand_landmarker/hand_roi_refinement_graph.cc.
+        """
+        if body is None or not body[self._palm[0], 2] > _LEAST_WRIST:
+            return None
+        region, model = near_palm(*body[self._palm, :2]), self._models.palm
+        if share_inside(region, picture) < _LEAST_INSIDE:
+            return None
+        model.look(cut(picture, region, model.side))
+        points = model.output(0).astype(float).reshape(2, 2) / model.side
+        return squared(around(in_region(region, points), -pi / 2), 1.0, _DOWN)
 
 
 def near_palm(wrist: np.ndarray, little: np.ndarray, index: np.ndarray) -> Region:

@@ -1,10 +1,12 @@
 """Frames → `Pose`, as MediaPipe Holistic finds it, on the CPU. Offline: its models lie in `weights/pose`."""
 
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from math import inf
 from pathlib import Path
+from typing import Self, TypeVar
 
 import numpy as np
 
@@ -16,13 +18,14 @@ from dsta.video.body import BODY, PALMS, BodyTracker
 from dsta.video.hands import HAND, HandTracker
 from dsta.video.models import Models, lent_models
 from dsta.video.read import FPS, MAX_SECONDS, Box, Frame, VideoInfo, probe, read_frames
-from dsta.video.regions import Region
 
 ESTIMATOR = "mediapipe-holistic"
 
 _SIDE = 960  # longest side in pixels of the frames that are looked at; the models see 256 × 256 pieces of them
+_AHEAD = 4  # frames whose bodies are found before their hands are waited for
 _HOLE = 2.5  # a gap of more than this many usual frame intervals is a hole
 
+Result = TypeVar("Result")
 Progress = Callable[[str, float], None]
 """Called with what is being done and the fraction of it done, 0..1."""
 OnFrame = Callable[[Frame], object]
@@ -47,7 +50,8 @@ def extract(
     start, end: seconds, a part of the video (as in `video.read_frames`). box: the part of the picture in which the
     signer is looked for; the keypoints are in pixels of the whole picture all the same. info: what `probe` said of the
     file, where it was asked before. on_frame: called with each frame that is looked at, scaled to at most 960 pixels.
-    threads: 1 or 2, of which two take two thirds of the time; by default two where this process may use two cores.
+    threads: 1, or more for one that reads, one for the body and one for each hand, which together keep two cores busy;
+    by default as many as this process may use cores.
     Raises UserError for a file that is no readable video (see `video.read_frames`) and for one without a person.
     """
     path = Path(path)
@@ -90,7 +94,7 @@ def extract_frames(
     a person, or if there are fewer than two frames.
     """
     keypoints, times = [], []
-    threads = min(2, cores()) if threads is None else threads
+    threads = threads or cores()
     with lent_models() as models, closing(_found(frames, models, threads)) as found:
         for frame, joints in found:
             rows, columns = frame.image.shape[:2]
@@ -107,44 +111,57 @@ def extract_frames(
     return Pose(even, rate, width, height, ESTIMATOR)
 
 
-def _found(frames: Iterable[Frame], models: Models, threads: int) -> Generator[tuple[Frame, np.ndarray], None, None]:
+def _found(frames: Iterable[Frame], models: Models, threads: int) -> Generator[tuple[Frame, np.ndarray]]:
     """Each frame with its (27, 3) joints, in pixels of the frame.
 
-    With two threads, another one looks for the hands of a frame while this one reads the next frame and looks for its
-    body and the places of its hands, which takes as long; what is found is the same.
+    With several threads the next frame is read in one, and each hand looked for in one of its own, while this one goes
+    on to the bodies of the next frames; what is found is the same.
     """
-    body, hands = BodyTracker(models), {side: HandTracker(models, palm) for side, palm in PALMS.items()}
+    body, last = BodyTracker(models), -1
+    hands = {side: HandTracker(models.hands[side], palm) for side, palm in PALMS.items()}
+    ahead: deque[tuple[Frame, np.ndarray | None, dict[str, Future[np.ndarray | None]]]] = deque()
 
-    def with_body() -> Iterator[tuple[Frame, np.ndarray | None, dict[str, Region | None]]]:
-        last = -1
-        for frame in frames:
+    def first() -> tuple[Frame, np.ndarray]:
+        frame, marks, found = ahead.popleft()
+        return frame, placed(marks, {side: hand.result() for side, hand in found.items()})
+
+    with _Workers(("frames", *hands) if threads > 1 else ()) as workers:
+        every = iter(frames)
+        coming = workers.start("frames", next, every, None)
+        while frame := coming.result():
+            coming = workers.start("frames", next, every, None)
             last = max(last + 1, round(frame.time * 1000))  # milliseconds that must rise
             marks = body.find(frame.image, last)
-            yield frame, marks, {side: hand.place(frame.image, marks) for side, hand in hands.items()}
-
-    def joints(frame: Frame, marks: np.ndarray | None, places: dict[str, Region | None]) -> np.ndarray:
-        return placed(marks, {side: hand.find(frame.image, places[side]) for side, hand in hands.items()})
-
-    if threads == 1:
-        for frame, marks, places in with_body():
-            yield frame, joints(frame, marks, places)
-        return
-    with ThreadPoolExecutor(1, "hands") as second:
-        ahead: tuple[Frame, Future[np.ndarray]] | None = None
-        for frame, marks, places in with_body():
-            done = ahead and (ahead[0], ahead[1].result())
-            ahead = frame, _started(second, joints, frame, marks, places)
-            if done:
-                yield done
-        if ahead:
-            yield ahead[0], ahead[1].result()
+            found = {side: workers.start(side, hand.find, frame.image, marks) for side, hand in hands.items()}
+            ahead.append((frame, marks, found))
+            if threads == 1 or len(ahead) > _AHEAD:
+                yield first()
+        while ahead:
+            yield first()
 
 
-def _started(pool: ThreadPoolExecutor, work: Callable[..., np.ndarray], *given: object) -> "Future[np.ndarray]":
-    try:
-        return pool.submit(work, *given)
-    except RuntimeError as error:  # what Python makes of memory for a thread that it is not given
-        raise MemoryError("There is not enough memory for a thread.") from error
+class _Workers:
+    """A thread for each name, which does its works one after the other; a name without a thread does them at once."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._pools = {name: ThreadPoolExecutor(1, name) for name in names}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pool in self._pools.values():
+            pool.shutdown(cancel_futures=True)
+
+    def start(self, name: str, work: Callable[..., Result], *given: object) -> "Future[Result]":
+        if name not in self._pools:
+            done: Future[Result] = Future()
+            done.set_result(work(*given))
+            return done
+        try:
+            return self._pools[name].submit(work, *given)
+        except RuntimeError as error:  # what Python makes of memory for a thread that it is not given
+            raise MemoryError("There is not enough memory for a thread.") from error
 
 
 def placed(body: np.ndarray | None, hands: dict[str, np.ndarray | None]) -> np.ndarray:

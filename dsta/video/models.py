@@ -52,8 +52,16 @@ class Model:
         return self._exits[number]()[0].copy()
 
 
+class HandModels:
+    """palm: output 0, two points that say where the hand lies. hand: outputs 0 landmarks, 1 certainty."""
+
+    def __init__(self, parts: dict[str, bytes]) -> None:
+        self.palm = Model(parts["hand_roi_refinement"], 0.0, 1.0)
+        self.hand = Model(parts["hand_landmarks_detector"], 0.0, 1.0)
+
+
 class Models:
-    """A set of models for one video at a time.
+    """A set of models for one video at a time; each hand has its own, so that both are looked for at once.
 
     body: outputs 0 landmarks, 1 certainty, 2 heat maps. The mask of the person, which nobody reads and which takes 40 %
     of its time, is cut off.
@@ -62,8 +70,7 @@ class Models:
     def __init__(self, parts: dict[str, bytes]) -> None:
         self.person = Model(parts["pose_detector"], -1.0, 1.0)
         self.body = Model(pruned(parts["pose_landmarks_detector"], (0, 1, 3)), 0.0, 1.0)
-        self.palm = Model(parts["hand_roi_refinement"], 0.0, 1.0)
-        self.hand = Model(parts["hand_landmarks_detector"], 0.0, 1.0)
+        self.hands = {side: HandModels(parts) for side in ("left", "right")}
 
 
 def _parts() -> dict[str, bytes]:

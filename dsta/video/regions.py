@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+_GRID = np.stack(np.meshgrid(*[(np.arange(16) + 0.5) / 16] * 2), -1).reshape(-1, 2)  # places in a region
+
 
 class Region(NamedTuple):
     """A rectangle: its centre, its sides, and the angle by which it is turned clockwise, in radians."""
@@ -54,6 +56,13 @@ def in_region(region: Region, points: np.ndarray) -> np.ndarray:
     As mediapipe/calculators/util/landmark_projection_calculator.cc.
     """
     return points @ _axes(region).T + _corner(region)
+
+
+def share_inside(region: Region, picture: np.ndarray) -> float:
+    """How much of a region lies in the picture, 0..1, by 256 points of it."""
+    x, y = in_region(region, _GRID).T
+    height, width = picture.shape[:2]
+    return float(((x >= 0) & (x < width) & (y >= 0) & (y < height)).mean())
 
 
 def cut(picture: np.ndarray, region: Region, side: int, beyond_black: bool = False) -> np.ndarray:

@@ -1,11 +1,12 @@
 """Where a hand is looked for, against values worked out by hand."""
 
 from math import pi
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from dsta.video.hands import around_hand, goes_on, near_palm
+from dsta.video.hands import HandTracker, around_hand, goes_on, near_palm
 from dsta.video.regions import Region
 
 
@@ -64,3 +65,28 @@ def test_a_hand_that_leaves_the_new_region_is_not_followed():
     assert goes_on(new, new, np.array([[100.0, 100.0 + 44 * 2**0.5]]))  # along the diagonal, within 45 on each side
     assert not goes_on(new, new, np.array([[100.0, 100.0 + 46 * 2**0.5]]))
     assert not goes_on(new, new, np.array([[132.5, 132.5]])), "straight to the side, 45.96 away"
+
+
+@pytest.mark.parametrize(("wrist", "looks"), [(60.0, 1), (130.0, 0)])
+def test_a_hand_that_cannot_be_in_the_picture_is_not_looked_for(wrist, looks):
+    """Fingers straight down, 20 long: the region is 108 wide, its middle 24 below the wrist."""
+    asked = []
+
+    class Palm:
+        side = 4
+
+        def look(self, picture):
+            asked.append(picture.shape)
+
+        def output(self, number):
+            return np.array([2.0, 2.0, 2.0, 3.0])
+
+    class Hand(Palm):
+        def output(self, number):
+            return np.zeros(63)  # no hand is there
+
+    models = SimpleNamespace(palm=Palm(), hand=Hand())
+    body = np.zeros((33, 3))
+    body[[15, 17, 19]] = [[50, wrist, 1], [45, wrist + 20, 1], [55, wrist + 20, 1]]
+    tracker = HandTracker(models, (15, 17, 19))
+    assert tracker.find(np.zeros((120, 100, 3), np.uint8), body) is None and len(asked) == 2 * looks

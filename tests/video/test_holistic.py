@@ -16,7 +16,7 @@ from dsta.common import UserError
 from dsta.skeleton import INDEX, LEFT_HAND, RIGHT_HAND
 from dsta.video import ESTIMATOR, Frame, extract, read_frames
 from dsta.video import models as models_module
-from dsta.video.holistic import _evenly, extract_frames
+from dsta.video.holistic import _AHEAD, _evenly, extract_frames
 
 ROOT = Path(__file__).parents[2]
 CLIPS = ROOT.parent / "shared" / "data" / "wlasl_clips"
@@ -147,7 +147,7 @@ def test_a_signer_is_where_mediapipe_finds_him(name, fps):
     assert np.percentile(apart(ours, truth), 90) < 0.02
 
 
-def test_one_thread_finds_what_two_find(astronaut, found):
+def test_one_thread_finds_what_several_find(astronaut, found):
     assert (extract(astronaut, threads=1).keypoints == extract(astronaut, threads=2).keypoints).all()
 
 
@@ -183,7 +183,8 @@ def test_each_frame_is_told_in_order_and_what_that_raises_ends_the_work_at_once(
 
     with pytest.raises(ZeroDivisionError):
         extract_frames(frames(), 640, 512, on_frame=enough, threads=threads)
-    assert told == read[:3] and len(read) == 2 + threads
+    ahead = 1 if threads == 1 else _AHEAD + 2
+    assert told == read[:3] and len(read) <= 3 + ahead
     assert threading.active_count() == before
 
 

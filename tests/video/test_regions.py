@@ -5,7 +5,7 @@ from math import cos, pi, sin
 import numpy as np
 import pytest
 
-from dsta.video.regions import Region, around, cut, in_region, squared, turn
+from dsta.video.regions import Region, around, cut, in_region, share_inside, squared, turn
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,17 @@ def test_half_a_pixel_is_the_mean_of_two():
     picture = np.zeros((4, 4, 3), np.uint8)
     picture[:, 2:] = 100
     assert cut(picture, Region(2.5, 2, 4, 4, 0.0), 4)[0, :, 0].tolist() == [0, 50, 100, 100]
+
+
+@pytest.mark.parametrize(
+    ("region", "share"),
+    [
+        (Region(50, 20, 40, 40, 0.0), 1.0),
+        (Region(100, 20, 40, 40, 0.0), 0.5),  # its right half is outside
+        (Region(100, 40, 40, 40, pi / 2), 0.25),  # a corner is left
+        (Region(50, 40, 40, 40, pi / 4), 0.5),  # on a corner, cut in half by the picture's edge
+        (Region(50, 70, 40, 40, 0.0), 0.0),
+    ],
+)
+def test_how_much_of_a_region_is_in_the_picture(region, share):
+    assert share_inside(region, np.zeros((40, 100, 3), np.uint8)) == pytest.approx(share, abs=0.04)
