@@ -21,7 +21,6 @@ from dsta.streams import Recipe, Stream, prepare, views
 
 Advance = Callable[[int], Any]
 """Called with a number of clips that have just been scored."""
-_FOLDED_FROM = 2  # clips of one call: for a single one folding takes longer than what it gains
 _WIDE = 64  # channels from which a network gains by bfloat16 on a CPU that has it
 
 
@@ -46,7 +45,7 @@ def score(
     """Scores clips (T, 27, 3) in canvas pixels with a network in evaluation mode, on the network's device.
 
     settings: number format, batch and workers; by default float32 in this process. Without enough memory on the GPU
-    the batch is halved until it fits. For more than one clip the network is folded, as it is now (`dsta.folded`).
+    the batch is halved until it fits. The network is folded as it is now, once until it changes (`dsta.folded`).
     """
     return _side_by_side([model], [stream], clips, recipe, settings or DeviceSettings(), advance)[0]
 
@@ -93,8 +92,7 @@ def _side_by_side(
     dtype = settings.dtype
     if dtype == "quickest":
         dtype = quickest_dtype(device) if models[0].config.inner_dim >= _WIDE else "fp32"
-    pays = dtype == "bf16" or len(clips) >= _FOLDED_FROM
-    networks = folded(models, recipe.window, half=dtype == "bf16") if pays else None
+    networks = folded(models, recipe.window, half=dtype == "bf16")
     batch, done = clips_per_batch(recipe, settings), 0
     parts: list[tuple[Tensor, Tensor]] = []
     while done < len(clips):
@@ -102,7 +100,7 @@ def _side_by_side(
         try:
             for inputs in _batches(rest, settings, min(batch, len(rest)), device.type == "cuda"):
                 inputs = inputs.to(device, non_blocking=True)
-                parts.append(_by_clip(models, networks, inputs) if networks else _unfolded(models, inputs))
+                parts.append(_by_clip(models, networks, inputs))
                 done += len(inputs)
                 advance(len(inputs))
         except torch.cuda.OutOfMemoryError:
@@ -113,13 +111,6 @@ def _side_by_side(
             print(f"The GPU's memory is too small: going on with batches of {batch} clips.", file=sys.stderr)
     logits, embeddings = (torch.cat(part, 1).cpu().numpy() for part in zip(*parts, strict=True))
     return [Scores(*of_stream) for of_stream in zip(logits, embeddings, strict=True)]
-
-
-def _unfolded(models: Sequence[DSTA], inputs: Tensor) -> tuple[Tensor, Tensor]:
-    """As `_by_clip`, by the networks as they train."""
-    parts = [score_inputs(model, inputs[:, i]) for i, model in enumerate(models)]
-    logits, embeddings = (torch.stack(part) for part in zip(*parts, strict=True))
-    return logits, embeddings
 
 
 @torch.inference_mode()

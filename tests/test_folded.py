@@ -16,7 +16,7 @@ from dsta.common.device import DeviceSettings, quickest_dtype
 from dsta.folded import FoldedNetworks, folded
 from dsta.folded.kept import _KEPT
 from dsta.model import DSTA, ModelConfig
-from dsta.score import score
+from dsta.score import NetworkInputs, score, score_inputs
 from dsta.streams import Recipe
 
 SMALL = ModelConfig(5, inner_dim=8, depth=3)
@@ -282,7 +282,6 @@ def test_the_quickest_format_is_asked_once_and_only_for_wide_networks(monkeypatc
 
     import dsta.score
 
-    monkeypatch.setattr(dsta.score, "_FOLDED_FROM", 0)
     asked, used = [], []
     monkeypatch.setattr(dsta.score, "quickest_dtype", lambda device: asked.append(device) or "bf16")
     real = dsta.score.folded
@@ -293,17 +292,15 @@ def test_the_quickest_format_is_asked_once_and_only_for_wide_networks(monkeypatc
     assert used == [False, False, True, True] and len(asked) == 1
 
 
-def test_a_network_is_folded_for_more_than_one_clip_and_says_the_same(monkeypatch):
+def test_score_says_what_the_network_itself_says(monkeypatch):
     from helpers.clips import made_clip
 
-    import dsta.score
-
-    used, real = [], dsta.score.folded
-    monkeypatch.setattr(dsta.score, "folded", lambda *a, half: used.append(half) or real(*a, half=half))
-    model = made(ModelConfig(3, inner_dim=8, depth=1), dtype=torch.float32)
-    few, many = (score(model, [made_clip()] * count, "joint", RECIPE) for count in (1, 2))
-    assert len(used) == 1
-    assert all(np.abs(a - b[0]).max() < 5e-4 for a, b in zip(many, few, strict=True))
+    model, clips = made(ModelConfig(3, inner_dim=8, depth=1), dtype=torch.float32), [made_clip()] * 2
+    found = score(model, clips, "joint", RECIPE)
+    inputs = torch.stack([NetworkInputs("joint", RECIPE, clips)[i] for i in range(2)])
+    logits, embeddings = score_inputs(model, inputs)
+    assert np.abs(found.logits - logits.numpy()).max() < 5e-4
+    assert np.abs(found.embeddings - embeddings.numpy()).max() < 5e-4
 
 
 def test_the_probe_answers_alike_each_time():

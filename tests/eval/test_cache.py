@@ -128,7 +128,14 @@ def test_kept_logits_keep_the_commit_and_date_of_their_scoring(tmp_path, folder,
 
 @pytest.mark.slow
 def test_memory_is_that_of_the_work_and_not_of_those_before_it(tmp_path, folder, monkeypatch):
-    monkeypatch.setattr("dsta.score._FOLDED_FROM", 1000)  # folded, many take no more than a few
+    def plain(models, frames, half):  # folded, many take no more than a few
+        return lambda inputs: tuple(torch.stack(part) for part in zip(*map(said, models, inputs), strict=True))
+
+    def said(model, inputs):
+        embeddings = model.embed(inputs)
+        return model.classifier(embeddings), embeddings
+
+    monkeypatch.setattr("dsta.score.folded", plain)
     recipe = replace(SMALL, window=128)  # many clips at once take much more than one
     weights = network(tmp_path / "long" / "joint", GLOSSES, "joint", recipe, "mediapipe-holistic")
     settings = replace(CPU, batch=64)
@@ -214,7 +221,6 @@ def test_a_gpu_without_memory_gets_smaller_batches(folder, weights, capsys, monk
         return real(networks, inputs)
 
     monkeypatch.setattr(FoldedNetworks, "__call__", small)
-    monkeypatch.setattr("dsta.score._FOLDED_FROM", 0)
     assert score(*given).logits == pytest.approx(expected, rel=1e-4, abs=1e-4)
     assert "batches of 2 clips" in capsys.readouterr().err
 
