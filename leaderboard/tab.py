@@ -8,6 +8,7 @@ opened, and again when they have changed. Everything is drawn here, nothing is l
 
 import functools
 import hashlib
+import re
 import tempfile
 from dataclasses import replace
 from html import escape
@@ -31,13 +32,14 @@ from leaderboard.results import (
     PROTOCOLS,
     RESULTS_FILE,
     ROBUSTNESS_FILE,
+    SPEED_FILE,
     SUBMITTED_FILE,
     UNKNOWN_FILE,
 )
-from leaderboard.studies import studies_html
+from leaderboard.studies import speed_html, studies_html
 
 STYLES = tuple(Path(__file__).with_name(name) for name in ("style.css", "sheet.css"))
-FILES = (RESULTS_FILE, SUBMITTED_FILE, FEWSHOT_FILE, UNKNOWN_FILE, ROBUSTNESS_FILE)
+FILES = (RESULTS_FILE, SUBMITTED_FILE, FEWSHOT_FILE, UNKNOWN_FILE, ROBUSTNESS_FILE, SPEED_FILE)
 SCRIPT = Path(__file__).with_name("page.js")
 """Defines `window.leaderboard`, whose functions the tab's events call."""
 
@@ -80,7 +82,9 @@ def view(folder: Path, query: str) -> dict[str, Any]:
         around = _around(folder, stamps(folder), replace(filters, sort="", row="", other="", columns=(), page=1))
     except UserError as error:
         bad = f'<div class="card"><h3>The results cannot be shown</h3><p>{escape(str(error))}</p></div>'
-        return dict.fromkeys(("about", "sheet", "note", "detail", "studies", "plot", "missing"), "") | {"status": bad}
+        return dict.fromkeys(("about", "sheet", "note", "detail", "studies", "plot", "speed", "missing"), "") | {
+            "status": bad
+        }
     rows = table.filtered(every, filters.dataset, filters.protocol, filters.search)
     shown = rows if filters.rows == address.EVERY else sheet.shortened(rows)
     if filters.page > (last := sheet.pages(len(shown))):
@@ -108,6 +112,7 @@ def _around(folder: Path, stamps: tuple[tuple[int, int], ...], filters: Filters)
         "note": (panels.BEST if best else "") + panels.SHEET_TEXT,
         "studies": "" if whole else studies_html(folder, filters.dataset, filters.protocol, best),
         "plot": panels.plot_html(good, filters.axis, whole) if len(good) else "",
+        "speed": speed_html(folder),
         "missing": panels.missing_html(table.filtered(measured, filters.dataset, filters.protocol, filters.search)),
     }
 
@@ -152,10 +157,10 @@ def save(folder: Path, query: str) -> str:
     said = dict(parse_qsl(query.lstrip("?"))).get("file", "")
     kind = said if said in download.KINDS else download.ROWS
     text = download.csv_of(folder, kind, filters, all_entries(folder))
-    name = "".join(letter if letter.isalnum() else "-" for letter in filters.dataset)
+    of = "" if kind == "speed" else "-" + re.sub(r"\W", "-", filters.dataset)
     cache = Path(get_upload_folder())  # what lies there, gradio serves and, after a while, deletes
     cache.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(dir=cache)) / f"{kind}-{name}.csv"
+    path = Path(tempfile.mkdtemp(dir=cache)) / f"{kind}{of}.csv"
     path.write_text(text, encoding="utf-8", newline="")
     return str(path)
 
@@ -200,7 +205,7 @@ def build_tab(folder: Path = OUT) -> None:
         with gr.Column() as parts["plotted"]:
             axis = gr.Radio(axes, value=axes[0][1], label="Plot accuracy against", elem_classes="lb-controls")
             parts["plot"] = gr.HTML()
-        parts["missing"] = gr.HTML()
+        parts["speed"], parts["missing"] = gr.HTML(), gr.HTML()
         query, there = gr.Textbox(visible=False), gr.Textbox("", visible=False)
         steps = {name: gr.Button(visible="hidden", elem_id=f"lb-{name}") for name in ("go", "back", "take")}
     _react(folder, tab, [dataset, protocol, search, rows, chosen, axis], parts, (query, there), file, steps)
