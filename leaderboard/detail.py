@@ -58,10 +58,10 @@ def detail_html(folder: Path, row: Any, other: Any | None, rows: pd.DataFrame, w
     note = f'<p class="note">{escape(row.note)}</p>' if row.note else ""
     title = f"{row.dataset} · {row.system} · {row.protocol}"
     clips = f"{table.number(row.n)} clips, {table.number(row.num_classes)} glosses"
-    glosses = table.find(table.glosses(folder), row.id.split(":")) if row.kind == MEASURED else pd.DataFrame()
     try:
         told = confusion_html(scores_of(folder, row))
-    except UserError as error:
+    except UserError as error:  # the large file of glosses is read then alone
+        glosses = table.find(table.glosses(folder), row.id.split(":")) if row.kind == MEASURED else pd.DataFrame()
         told = glosses_html(glosses, str(error))
     return f"""<div class="card lb"><a class="close" data-lb data-close href="{escape(without)}">Close</a>
 <h3 tabindex="-1">{escape(title)}</h3>

@@ -169,6 +169,22 @@ def plot_html(rows: pd.DataFrame, axis: str, overview: bool) -> str:
 <p class="legend">{"".join(legend)}<span>bars: 95 %</span><span>{which}</span></p></div>"""
 
 
+def changes_html(rows: pd.DataFrame) -> str:
+    """When rows were measured and submitted, newest first, folded; empty where none was. rows: of the sheet."""
+    made = rows[rows["kind"].isin([sheet.MEASURED, sheet.SUBMITTED]) & (rows["date"] != "")]
+    if made.empty:
+        return ""
+    dirty = made["dirty"].str.lower().map({"true": "+"}).fillna("")
+    of = {"day": made["date"].str[:10], "at": made["commit"].str[:12] + dirty}
+    counted = made.assign(**of).groupby(["day", "dataset", "kind", "at"]).size().reset_index(name="rows")
+    newest = counted.sort_values(["day", "dataset"], ascending=[False, True], kind="stable")
+    lines = [(row.day, row.dataset, table.number(row.rows), row.kind, row.at) for row in newest.itertuples()]
+    body = html_table(("Date", "Dataset", "Rows", "Origin", "Commit"), lines, (2,))
+    return f"""<div class="card lb"><details><summary>What changed, by date</summary>{body}
+<p class="quiet small">The dates of the rows that are here now; a + says that the code had uncommitted changes.</p>
+</details></div>"""
+
+
 def missing_html(rows: pd.DataFrame) -> str:
     """What was not measured and why, folded; empty where nothing is missing."""
     summed = table.missing(rows)

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import re
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -46,6 +47,12 @@ SCRIPT = Path(__file__).with_name("page.js")
 
 def names(folder: Path) -> list[str]:
     """The datasets that were measured, submitted or published, or were to be."""
+    return list(_names(folder, stamps(folder)))
+
+
+@functools.lru_cache(maxsize=4)
+def _names(folder: Path, stamps: tuple[tuple[int, int], ...]) -> list[str]:
+    """They are put together anew once a file has changed."""
     found = panels.status_html(folder)[1]
     measured = [] if found is None else [found.rows["dataset"]]
     return table.dataset_names(*measured, published()["benchmark"])
@@ -113,7 +120,8 @@ def _around(folder: Path, stamps: tuple[tuple[int, int], ...], filters: Filters)
         "studies": "" if whole else studies_html(folder, filters.dataset, filters.protocol, best),
         "plot": panels.plot_html(good, filters.axis, whole) if len(good) else "",
         "speed": speed_html(folder),
-        "missing": panels.missing_html(table.filtered(measured, filters.dataset, filters.protocol, filters.search)),
+        "missing": panels.missing_html(table.filtered(measured, filters.dataset, filters.protocol, filters.search))
+        + panels.changes_html(rows),
     }
 
 
@@ -147,7 +155,7 @@ def _opened(folder: Path, filters: Filters, every: pd.DataFrame) -> str:
     if row is None:
         return lost
     told = lost if filters.other and other is None else ""
-    return told + detail_html(folder, row, other, every, address.link(filters, row="", other=""))
+    return told + detail_html(folder, row, other, every, address.link(Filters(filters.dataset)))
 
 
 def save(folder: Path, query: str) -> str:
@@ -174,7 +182,12 @@ def controls(folder: Path, query: str) -> list[Any]:
 
 
 def build_tab(folder: Path = OUT) -> None:
-    """The leaderboard as a tab of the page being built, over the files of `folder`."""
+    """The leaderboard as a tab of the page being built, over the files of `folder`.
+
+    All of them are read at once, as for a visitor of the first data set: else the first clicks would wait for it.
+    """
+    with suppress(UserError):  # who opens the tab is told
+        _around(folder, stamps(folder), Filters(dataset=names(folder)[0]))
     with gr.Tab("Leaderboard", render_children=True) as tab:  # so that it opens at once
         parts: dict[str, Any] = {"status": gr.HTML(panels.WAITING)}
         with gr.Row(elem_classes="lb-controls"):

@@ -106,8 +106,26 @@ def test_what_was_not_measured_is_shown_with_its_sentence(folder):
     assert "There is no folder data/SLR500." in view(folder)["missing"]
     shown = view(folder, dataset="SLR500")
     assert "<details open>" in shown["missing"] and not ours(shown)
-    assert view(folder, dataset="asl_everyday")["missing"] == ""
+    assert "Not measured" not in view(folder, dataset="asl_everyday")["missing"]
     assert view(folder, dataset="asl_everyday")["plotted"].visible and not shown["plotted"].visible
+
+
+def test_what_changed_is_told_by_date_and_commit(tmp_path):
+    old, new = (
+        dict(date="2026-01-02T03:04:05Z"),
+        dict(date="2026-03-04T05:06:07Z", commit="fedcba9876543210", dirty="true"),
+    )
+    rows = [row(**old), row(streams="bone", **old), row("zoo", **new), row("zoo", streams="bone", date="", commit="")]
+    write(tmp_path, [*rows, absent("SLR500", "no data", "There is no folder data/SLR500.")])
+    write(tmp_path, [sent(date="2026-02-01T00:00:00Z", commit="aa")], "submitted.csv")
+    told = view(tmp_path)["missing"].split("What changed")[1]
+    assert [re.findall("<td[^>]*>(.*?)</td>", line) for line in re.findall("<tr><td.*?</tr>", told)] == [
+        ["2026-03-04", "zoo", "1", "measured", "fedcba987654+"],
+        ["2026-02-01", "WLASL100", "1", "submitted", "aa"],
+        ["2026-01-02", "WLASL100", "2", "measured", "0123456789ab"],
+    ]
+    assert view(tmp_path, dataset="zoo")["missing"].count("<tr><td") == 1
+    assert "What changed" not in view(tmp_path / "absent")["missing"]
 
 
 def test_an_address_that_names_nothing_is_harmless_and_told(folder):
