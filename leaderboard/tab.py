@@ -86,20 +86,18 @@ def view(folder: Path, query: str) -> dict[str, Any]:
     try:
         every = all_entries(folder)
         detail = _opened(folder, filters, every)
+        listed, count, page = _listed(folder, stamps(folder), replace(filters, row="", other=""))
         around = _around(folder, stamps(folder), replace(filters, sort="", row="", other="", columns=(), page=1))
     except UserError as error:
         bad = f'<div class="card"><h3>The results cannot be shown</h3><p>{escape(str(error))}</p></div>'
         return dict.fromkeys(("about", "sheet", "note", "detail", "studies", "plot", "speed", "missing"), "") | {
             "status": bad
         }
-    rows = table.filtered(every, filters.dataset, filters.protocol, filters.search)
-    shown = rows if filters.rows == address.EVERY else sheet.shortened(rows)
-    if filters.page > (last := sheet.pages(len(shown))):
+    if filters.page != page:
         strange.append(f"page={filters.page}")
-        filters = replace(filters, page=last)
     told = f'<p class="note">The address names nothing by {escape(", ".join(strange))}.</p>' if strange else ""
-    save = gr.Button(f"Download {table.number(len(rows))} rows (CSV)", interactive=len(rows) > 0)
-    own = {"status": around["status"] + told, "sheet": _sheet(shown, filters), "detail": detail, "save": save}
+    save = gr.Button(f"Download {table.number(count)} rows (CSV)", interactive=count > 0)
+    own = {"status": around["status"] + told, "sheet": listed, "detail": detail, "save": save}
     return around | own | {"plotted": gr.Column(visible=around["plot"] != "")}
 
 
@@ -127,16 +125,26 @@ def _around(folder: Path, stamps: tuple[tuple[int, int], ...], filters: Filters)
 
 def unlike(content: dict[str, Any], has: str) -> tuple[dict[str, Any], str]:
     """Of the panels those that the browser does not have, and what it has then. has: a line `panel hash` for each."""
-    texts = {name: text for name, text in content.items() if isinstance(text, str)}
+    texts = {name: part if isinstance(part, str) else str(part.constructor_args) for name, part in content.items()}
     lines = {name: f"{name} {hashlib.sha256(text.encode()).hexdigest()}" for name, text in texts.items()}
     known = has.splitlines()
-    return {name: part for name, part in content.items() if lines.get(name) not in known}, "\n".join(lines.values())
+    return {name: part for name, part in content.items() if lines[name] not in known}, "\n".join(lines.values())
+
+
+@functools.lru_cache(maxsize=32)
+def _listed(folder: Path, stamps: tuple[tuple[int, int], ...], filters: Filters) -> tuple[str, int, int]:
+    """A page of the sheet, how many rows fit the filters, and which page that is: the last where there are fewer.
+    Raises UserError."""
+    rows = table.filtered(all_entries(folder), filters.dataset, filters.protocol, filters.search)
+    shown = rows if filters.rows == address.EVERY else sheet.shortened(rows)
+    page = min(filters.page, sheet.pages(len(shown)))
+    return _sheet(shown, replace(filters, page=page)), len(rows), page
 
 
 def _sheet(rows: pd.DataFrame, filters: Filters) -> str:
     if rows.empty:
         return panels.NO_ROW
-    to = functools.partial(address.link, replace(filters, row="", other=""))
+    to = functools.partial(address.link, filters)
     shape = sheet.columns(filters.columns, filters.dataset == table.ALL)
     ordered = sheet.sort(rows, filters.sort)
     page = ordered.iloc[sheet.PAGE_ROWS * (filters.page - 1) : sheet.PAGE_ROWS * filters.page]
