@@ -29,8 +29,7 @@ undisturbed ones. As in the sheet, the best of each protocol or every combinatio
 SPEED = """Milliseconds a clip, from prepared input to logits, in the median; <b>×</b>: how many times as fast as plain
 fp32, measured in turns with it. <b>Plain</b>: the network as it trains; <b>folded</b>: the same function put together
 for inference, in which rows are scored. <b>Reference</b>: the size of the paper's networks; <b>compact</b>: of the
-weights that come along. <b>Networks</b>: four are all streams of a clip. Another machine has other milliseconds; the
-ratios carry further."""
+weights that come along. A network scores a stream. Another machine has other milliseconds; the ratios carry further."""
 FORMS = {"Plain fp32": ("plain", "fp32"), "Folded fp32": ("folded", "fp32"), "Folded bf16": ("folded", "bf16"),
          "Plain bf16": ("plain", "bf16")}  # fmt: skip
 SIZES = {"full": "reference"}
@@ -151,20 +150,24 @@ def _machine_html(where: tuple[str, str], rows: pd.DataFrame) -> str:
     load = rows["load"].max()
     busy = f". Other work ran beside it (load {load:.1f})" if load > 0.5 else ""
     networks = rows[(rows["milliseconds"] > 0) & (rows["batch"] > 0)]
-    networks = networks.sort_values(["size", "streams", "batch", "frames"], ascending=[True, False, True, True])
-    settings = networks.groupby(["size", "streams", "batch", "frames"], sort=False)
-    lines = [_speed_line(*each) for each in settings]
-    heads = ["Size", "Networks", "Clips at once", "Frames", "Plain fp32"]
-    heads += [head for form in list(FORMS)[1:] for head in (form, "×")] + ["Most clips/s", "Folding ms, once"]
-    told = f'<div class="long">{html_table(heads, lines, range(1, len(heads)))}</div>' if lines else ""
+    told = "".join(_size_html(*each) for each in networks.groupby("size"))
     return (
         f'<h4>{escape(title)}</h4>{_clips_html(rows)}{told}<p class="quiet small">{escape("; ".join(made) + busy)}.</p>'
     )
 
 
+def _size_html(size: str, rows: pd.DataFrame) -> str:
+    """The networks of a size: a line for so many of them, clips at once and frames."""
+    ordered = rows.sort_values(["streams", "batch", "frames"], ascending=[False, True, True])
+    lines = [_speed_line(*each) for each in ordered.groupby(["streams", "batch", "frames"], sort=False)]
+    heads = [SIZES.get(size, size).capitalize(), "Clips at once", "Frames", "Plain fp32"]
+    heads += [head for form in list(FORMS)[1:] for head in (form, "×")] + ["Most clips/s", "Folding ms, once"]
+    return f'<div class="speeds">{html_table(heads, lines, range(1, len(heads)))}</div>'
+
+
 def _speed_line(setting: tuple[Any, ...], rows: pd.DataFrame) -> list[str]:
-    """The forms of a network side by side. setting: size, streams, batch, frames."""
-    size, streams, batch, frames = setting
+    """The forms of a network side by side. setting: streams, batch, frames."""
+    streams, batch, frames = setting
     found = {(row.what, row.form, row.dtype): row for row in rows.itertuples()}
     cells = []
     for form in FORMS.values():
@@ -173,8 +176,15 @@ def _speed_line(setting: tuple[Any, ...], rows: pd.DataFrame) -> list[str]:
     del cells[1]  # plain fp32 is as fast as itself
     quickest = min((row.milliseconds for (what, *_), row in found.items() if what == "network"), default=math.nan)
     once = found.get(("fold", "folded", "fp32"))
-    settings = [SIZES.get(size, size), *(f"{value:.0f}" for value in (streams, batch, frames))]
-    return [*settings, *cells, _short(1e3 * batch / quickest), _short(once.milliseconds) if once else ""]
+    inputs = "1 stream" if streams == 1 else f"{streams:.0f} streams"
+    return [
+        inputs,
+        f"{batch:.0f}",
+        f"{frames:.0f}",
+        *cells,
+        _short(1e3 * batch / quickest),
+        _short(once.milliseconds) if once else "",
+    ]
 
 
 def _clips_html(rows: pd.DataFrame) -> str:

@@ -88,11 +88,18 @@ def test_speed_sets_the_forms_side_by_side_machine_by_machine(folder):
     shown = view(write(folder, rows, "speed.csv"))["speed"]
     lines = [re.findall("<td[^>]*>(.*?)</td>", line) for line in re.findall("<tr>(.*?)</tr>", shown)]
     assert [line for line in lines if line] == [
-        ["compact", "4", "1", "16", "25.0", "", "", "", "", "", "", "40.0", ""],
-        ["reference", "1", "64", "120", "100", "50.0", "2.00", "20.0", "5.00", "", "", "50.0", "250"],
-        ["reference", "1", "64", "120", "0.08", "", "", "", "", "", "", "12\u202f800", ""],
+        ["4 streams", "1", "16", "25.0", "", "", "", "", "", "", "40.0", ""],
+        ["1 stream", "64", "120", "100", "50.0", "2.00", "20.0", "5.00", "", "", "50.0", "250"],
+        ["1 stream", "64", "120", "0.08", "", "", "", "", "", "", "12\u202f800", ""],
     ]
-    for text in ("A &lt;processor&gt;, 2 threads", "<h4>A GPU</h4>", "commit 0123456789ab+, 2026-11-28", "load 3.0"):
+    for text in (
+        "A &lt;processor&gt;, 2 threads",
+        "<h4>A GPU</h4>",
+        "<th>Compact</th>",
+        "<th>Reference</th>",
+        "commit 0123456789ab+, 2026-11-28",
+        "load 3.0",
+    ):
         assert text in shown
     assert "<b>0.40</b> of the clip's duration in the median of 158 videos, with weights/asl118 (joints" in shown
     assert shown.count("<pre>") == 1 and view(folder, dataset="WLASL100")["speed"] == shown
