@@ -104,7 +104,7 @@ def _best_published(name: str, published: pd.DataFrame, measured: pd.DataFrame) 
     scored = published[published["top1_instance"].notna()].sort_values("top1_instance", ascending=False, kind="stable")
     if scored.empty:
         return "<h4>Published</h4><p>No figure of others is known.</p>"
-    fits = [comparable(name, row.protocol, row.n) for row in scored.itertuples()]
+    fits = [comparable(name, *clips) for clips in zip(scored["protocol"], scored["n"], strict=True)]
     lines, same = [], scored[fits]
     if len(same):
         best = list(same.drop_duplicates("input").itertuples())
@@ -185,13 +185,13 @@ def changes_html(rows: pd.DataFrame) -> str:
 </details></div>"""
 
 
-def missing_html(rows: pd.DataFrame) -> str:
-    """What was not measured and why, folded; empty where nothing is missing."""
+def missing_html(rows: pd.DataFrame, measured: int) -> str:
+    """What was not measured and why, folded; empty where nothing is missing. measured: how many rows are."""
     summed = table.missing(rows)
     if summed.empty:
         return ""
-    is_open = "" if len(table.measured(rows)) else " open"
+    is_open = "" if measured else " open"
     lines = [(row.dataset, row.status, str(row.rows), row.reason) for row in summed.itertuples()]
     body = html_table(("Dataset", "Status", "Rows", "Why"), lines, (2,))
     return f"""<div class="card lb"><details{is_open}><summary>Not measured: {table.number(summed["rows"].sum())}
-of {table.number(len(rows))} rows, and why</summary>{body}</details></div>"""
+of {table.number(len(rows) + measured)} rows, and why</summary>{body}</details></div>"""

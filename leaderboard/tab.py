@@ -107,7 +107,8 @@ def _around(folder: Path, stamps: tuple[tuple[int, int], ...], filters: Filters)
     status, found = panels.status_html(folder)
     every = all_entries(folder)
     rows = table.filtered(every, filters.dataset, filters.protocol, filters.search)
-    measured = found.rows if found else every.iloc[:0].assign(status="", reason="")
+    absent = found.rows[found.rows["status"] != "ok"] if found else every.iloc[:0].assign(status="", reason="")
+    absent = table.filtered(absent, filters.dataset, filters.protocol, filters.search)
     good = rows[rows["kind"] == sheet.MEASURED]
     whole, best = filters.dataset == table.ALL, filters.rows == address.BEST
     own = every[every["dataset"] == filters.dataset]
@@ -117,10 +118,15 @@ def _around(folder: Path, stamps: tuple[tuple[int, int], ...], filters: Filters)
         "note": (panels.BEST if best else "") + panels.SHEET_TEXT,
         "studies": "" if whole else studies_html(folder, filters.dataset, filters.protocol, best),
         "plot": panels.plot_html(good, filters.axis, whole) if len(good) else "",
-        "speed": speed_html(folder),
-        "missing": panels.missing_html(table.filtered(measured, filters.dataset, filters.protocol, filters.search))
-        + panels.changes_html(rows),
+        "speed": _speed(folder, stamps),
+        "missing": panels.missing_html(absent, len(good)) + panels.changes_html(rows),
     }
+
+
+@functools.lru_cache(maxsize=4)
+def _speed(folder: Path, stamps: tuple[tuple[int, int], ...]) -> str:
+    """It is the same whatever the filters are."""
+    return speed_html(folder)
 
 
 def unlike(content: dict[str, Any], has: str) -> tuple[dict[str, Any], str]:
