@@ -5,8 +5,8 @@
 
 What is slow on one machine is fast on another: shares of the measured matrix-product rate, bf16 against fp32, ONNX
 against torch, all cores against one are what can be compared. A section whose files or libraries are not here is
-skipped with a sentence. The JSON holds figures, ratios and where they come from; what compares the forms of the network
-goes into leaderboard/results/speed.csv too (not of --quick).
+skipped with a sentence. The JSON holds figures, ratios and where they come from; what `network` and `clip` measure goes
+into leaderboard/results/speed.csv too (not of --quick).
 """
 
 import argparse
@@ -29,9 +29,9 @@ from dsta.checkpoint import git_commit
 from dsta.common import UserError, exit_code, replace_file
 from dsta.common.device import DeviceSettings
 from eval.clock import Measurements, NotMeasurable
-from eval.network_speed import SPEED_FILE, write_speed
+from eval.network_speed import write_speed
 from eval.speed import SECTIONS, Bench, Sizes
-from leaderboard.results import OUT, check_writable, made_by, now
+from leaderboard.results import OUT, SPEED_FILE, check_writable, made_by, now
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARIES = ("numpy", "onnxruntime", "ai-edge-litert")

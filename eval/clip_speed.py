@@ -4,9 +4,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import torch
 
 from dsta.common import UserError
+from dsta.common.device import DeviceSettings
 
 
 class ClipShare(NamedTuple):
@@ -43,3 +46,15 @@ def measure_clips(videos: Sequence[Path], weights: Path) -> list[ClipShare]:
 def medians(shares: Sequence[ClipShare]) -> ClipShare:
     """Of each part over the clips."""
     return ClipShare(*(median(part) for part in zip(*shares, strict=True)))
+
+
+def clip_rows(shares: Sequence[ClipShare], weights: str, settings: DeviceSettings) -> list[dict[str, Any]]:
+    """The rows of speed.csv, without provenance, one for each part, which is the row's `form`.
+
+    weights: the folder's name, the row's `size`. ratio: how many times as fast as the clip plays, the median of the
+    clips, of which there are `repeats`.
+    """
+    threads = "" if settings.on_gpu else torch.get_num_threads()
+    where = {"what": "clip", "size": weights, "device": settings.device_name, "threads": threads}
+    each = medians(shares)._asdict()
+    return [where | {"form": part, "ratio": 1 / share, "repeats": len(shares)} for part, share in each.items()]

@@ -5,7 +5,7 @@ what: `network` (prepared inputs to logits) or `fold` (once for a network). size
 score an input each. batch: inputs of each network. form: `plain` or `folded`. milliseconds: median of a call. ratio:
 how many times as fast as plain fp32 in the same run. times_floor: milliseconds in those that the folded form's
 multiply-adds take (`multiply_adds`, whose convolutions are direct ones) at the machine's rate of large matrix products
-in that number format, measured in between.
+in that number format, measured in between. Rows of `clip` are those of eval/clip_speed.py.
 """
 
 import statistics
@@ -23,14 +23,8 @@ from dsta.folded import FoldedNetworks
 from dsta.model import DSTA, ModelConfig
 from dsta.skeleton import NUM_JOINTS
 from eval.clock import wait_for_gpu
-from leaderboard.results import read_rows, write_rows
+from leaderboard.results import SPEED_COLUMNS, SPEED_FILE, SPEED_KEY, read_rows, write_rows
 
-SPEED_FILE = "speed.csv"
-SPEED_KEY = ("what", "size", "streams", "batch", "frames", "form", "dtype", "device", "threads")
-SPEED_COLUMNS = (
-    *SPEED_KEY, "milliseconds", "ratio", "times_floor", "repeats", "load", "torch", "commit", "dirty", "date",
-    "command",
-)  # fmt: skip
 Work = Callable[[], Any]
 _TAPS = 19  # frames that the three convolutions of a block see as one
 _BASE = ("plain", "fp32")

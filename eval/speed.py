@@ -29,7 +29,7 @@ from dsta.train import Compute, ReferenceConfig
 from dsta.train.batches import ReferenceBatches, Workers
 from dsta.train.loop import Loop
 from dsta.train.state import RunFiles
-from eval.clip_speed import measure_clips, medians
+from eval.clip_speed import clip_rows, measure_clips, medians
 from eval.clock import Measurements, NotMeasurable, Peak, seconds_each
 from eval.network_speed import measure_forms, settings_of
 from leaderboard.results import write_rows
@@ -288,6 +288,7 @@ def clip(bench: Bench) -> None:
     bench.measured.add("clip/videos", len(shares), "videos")
     for part, share in medians(shares)._asdict().items():
         bench.measured.add(f"clip/{part}", share, "of the clip's duration")
+    bench.rows.extend(clip_rows(shares, bench.weights.name, bench.settings))
 
 
 def _videos(bench: Bench) -> list[Path]:

@@ -3,6 +3,7 @@
 Text from files is escaped.
 """
 
+import functools
 import json
 from collections.abc import Sequence
 from html import escape
@@ -17,9 +18,12 @@ from leaderboard import table
 from leaderboard.chart import Point, chart, grid
 from leaderboard.pairs import compare, sentence
 from leaderboard.panels import html_table, save_html
-from leaderboard.scores import RowScores, measured_scores, submitted_scores
+from leaderboard.results import SCORES_FOLDER
+from leaderboard.scores import RowScores, measured_scores, submitted_file, submitted_scores
 from leaderboard.sheet import CHOICES, MEASURED
 
+SCORED = ("dataset", "protocol", "streams", "fusion", "weights_sha256", "system", "predictions_sha256")
+"""The columns by which a row's scores are found, and known to be its own."""
 COSTS = ("latency_ms", "parameters", "clips_per_second", "peak_memory_mb")
 
 
@@ -43,7 +47,19 @@ def row_origin(row: Any) -> dict[str, str]:
 
 def scores_of(folder: Path, row: Any) -> RowScores:
     """What the row said of each clip. Raises UserError."""
-    return (measured_scores if row.kind == MEASURED else submitted_scores)(folder, row._asdict())
+    named = row._asdict()
+    files = [folder / SCORES_FOLDER / row.dataset / name for name in ("scores.npz", "chosen.json")]
+    if row.kind != MEASURED:
+        files = [submitted_file(folder, named)]
+    return _scores(folder, row.kind, tuple((name, named[name]) for name in SCORED), tuple(map(table.stamp, files)))
+
+
+@functools.lru_cache(maxsize=4)  # of a large data set they take tens of megabytes
+def _scores(
+    folder: Path, kind: str, named: tuple[tuple[str, str], ...], stamps: tuple[tuple[int, int], ...]
+) -> RowScores:
+    """They are fused, and the weights of the streams fitted, anew once a file has changed."""
+    return (measured_scores if kind == MEASURED else submitted_scores)(folder, dict(named))
 
 
 def detail_html(folder: Path, row: Any, other: Any | None, rows: pd.DataFrame, without: str) -> str:
@@ -58,10 +74,10 @@ def detail_html(folder: Path, row: Any, other: Any | None, rows: pd.DataFrame, w
     note = f'<p class="note">{escape(row.note)}</p>' if row.note else ""
     title = f"{row.dataset} · {row.system} · {row.protocol}"
     clips = f"{table.number(row.n)} clips, {table.number(row.num_classes)} glosses"
-    glosses = table.find(table.glosses(folder), row.id.split(":")) if row.kind == MEASURED else pd.DataFrame()
     try:
         told = confusion_html(scores_of(folder, row))
-    except UserError as error:
+    except UserError as error:  # the large file of glosses is read then alone
+        glosses = table.find(table.glosses(folder), row.id.split(":")) if row.kind == MEASURED else pd.DataFrame()
         told = glosses_html(glosses, str(error))
     return f"""<div class="card lb"><a class="close" data-lb data-close href="{escape(without)}">Close</a>
 <h3 tabindex="-1">{escape(title)}</h3>

@@ -1,4 +1,4 @@
-"""What the tab offers as a CSV: the rows of the sheet, a further table of a data set, a row's answers clip by clip."""
+"""What the tab offers as a CSV: the rows of the sheet, a further table, a row's answers clip by clip."""
 
 import csv
 import io
@@ -11,7 +11,8 @@ from leaderboard import sheet, table
 from leaderboard.address import Filters
 from leaderboard.detail import scores_of
 
-TABLES = {"fewshot": table.fewshot, "unknown": table.unknown, "robustness": table.robustness}
+TABLES = {"fewshot": table.fewshot, "unknown": table.unknown, "robustness": table.robustness,
+          "speed": table.speed}  # fmt: skip
 ROWS, ANSWERS = "leaderboard", "answers"
 KINDS = (ROWS, ANSWERS, *TABLES)
 
@@ -19,7 +20,9 @@ KINDS = (ROWS, ANSWERS, *TABLES)
 def csv_of(folder: Path, kind: str, filters: Filters, every: pd.DataFrame) -> str:
     """The text of a file of one of KINDS. every: all rows of the sheet. Raises UserError."""
     if kind in TABLES:
-        return str(table.filtered(TABLES[kind](folder), filters.dataset).to_csv(index=False, lineterminator="\n"))
+        found = TABLES[kind](folder)
+        chosen = table.filtered(found, filters.dataset) if "dataset" in found else found
+        return str(chosen.to_csv(index=False, lineterminator="\n"))
     if kind == ANSWERS:
         return _answers(folder, filters.row, every)
     return sheet.csv_text(table.filtered(every, filters.dataset, filters.protocol, filters.search))

@@ -45,11 +45,12 @@ window.leaderboard = {
     return parts;
   },
 
-  // Where a link leads. Heads and pages leave the row open that is: their own addresses, the same whichever that is, do
-  // not name it.
+  // Where a link leads. Heads and pages leave the row open that is, and Close the sheet as it is: their own addresses, the
+  // same whichever that is, do not name it.
   keeping(link) {
     const parts = new URLSearchParams(link.getAttribute("href")), here = new URLSearchParams(location.search);
-    if ("close" in link.dataset || "dataset" in link.dataset) return parts;
+    if ("close" in link.dataset) return this.opened("");
+    if ("dataset" in link.dataset) return parts;
     for (const name of ["row", "other"]) if (here.has(name)) parts.set(name, here.get(name));
     return parts;
   },

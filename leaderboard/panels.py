@@ -104,7 +104,7 @@ def _best_published(name: str, published: pd.DataFrame, measured: pd.DataFrame) 
     scored = published[published["top1_instance"].notna()].sort_values("top1_instance", ascending=False, kind="stable")
     if scored.empty:
         return "<h4>Published</h4><p>No figure of others is known.</p>"
-    fits = [comparable(name, row.protocol, row.n) for row in scored.itertuples()]
+    fits = [comparable(name, *clips) for clips in zip(scored["protocol"], scored["n"], strict=True)]
     lines, same = [], scored[fits]
     if len(same):
         best = list(same.drop_duplicates("input").itertuples())
@@ -169,13 +169,29 @@ def plot_html(rows: pd.DataFrame, axis: str, overview: bool) -> str:
 <p class="legend">{"".join(legend)}<span>bars: 95 %</span><span>{which}</span></p></div>"""
 
 
-def missing_html(rows: pd.DataFrame) -> str:
-    """What was not measured and why, folded; empty where nothing is missing."""
+def changes_html(rows: pd.DataFrame) -> str:
+    """When rows were measured and submitted, newest first, folded; empty where none was. rows: of the sheet."""
+    made = rows[rows["kind"].isin([sheet.MEASURED, sheet.SUBMITTED]) & (rows["date"] != "")]
+    if made.empty:
+        return ""
+    dirty = made["dirty"].str.lower().map({"true": "+"}).fillna("")
+    of = {"day": made["date"].str[:10], "at": made["commit"].str[:12] + dirty}
+    counted = made.assign(**of).groupby(["day", "dataset", "kind", "at"]).size().reset_index(name="rows")
+    newest = counted.sort_values(["day", "dataset"], ascending=[False, True], kind="stable")
+    lines = [(row.day, row.dataset, table.number(row.rows), row.kind, row.at) for row in newest.itertuples()]
+    body = html_table(("Date", "Dataset", "Rows", "Origin", "Commit"), lines, (2,))
+    return f"""<div class="card lb"><details><summary>What changed, by date</summary>{body}
+<p class="quiet small">The dates of the rows that are here now; a + says that the code had uncommitted changes.</p>
+</details></div>"""
+
+
+def missing_html(rows: pd.DataFrame, measured: int) -> str:
+    """What was not measured and why, folded; empty where nothing is missing. measured: how many rows are."""
     summed = table.missing(rows)
     if summed.empty:
         return ""
-    is_open = "" if len(table.measured(rows)) else " open"
+    is_open = "" if measured else " open"
     lines = [(row.dataset, row.status, str(row.rows), row.reason) for row in summed.itertuples()]
     body = html_table(("Dataset", "Status", "Rows", "Why"), lines, (2,))
     return f"""<div class="card lb"><details{is_open}><summary>Not measured: {table.number(summed["rows"].sum())}
-of {table.number(len(rows))} rows, and why</summary>{body}</details></div>"""
+of {table.number(len(rows) + measured)} rows, and why</summary>{body}</details></div>"""

@@ -2,7 +2,8 @@
 
 `results.csv` has one row per dataset x protocol x streams x fusion; `glosses.csv` the counts of each gloss in each row
 that is ok; `robustness.csv` one row per disturbance; `fewshot.csv` signs known by examples; `unknown.csv` how signs
-outside the vocabulary are told; `submitted.csv` predictions that others made, scored here. Shares are fractions.
+outside the vocabulary are told; `submitted.csv` predictions that others made, scored here; `speed.csv` how long things
+take (eval/network_speed.py says what its columns hold). Shares are fractions.
 
 interval: how the 95 % intervals were found. selection: by which clips epoch, recipe and fusion were chosen. run: the
 cross-validation whose networks scored, empty for a benchmark.
@@ -64,8 +65,14 @@ SUBMITTED_COLUMNS = (
     *(rate + end for rate in RATES for end in ("", "_lo", "_hi")), "interval", "log_loss", "ece", "note",
     "predictions_sha256", "commit", "dirty", "date", "command",
 )  # fmt: skip
+SPEED_KEY = ("what", "size", "streams", "batch", "frames", "form", "dtype", "device", "threads")
+SPEED_COLUMNS = (
+    *SPEED_KEY, "milliseconds", "ratio", "times_floor", "repeats", "load", "torch", "commit", "dirty", "date",
+    "command",
+)  # fmt: skip
 RESULTS_FILE, GLOSSES_FILE, ROBUSTNESS_FILE = "results.csv", "glosses.csv", "robustness.csv"
 FEWSHOT_FILE, UNKNOWN_FILE, SUBMITTED_FILE = "fewshot.csv", "unknown.csv", "submitted.csv"
+SPEED_FILE = "speed.csv"
 SCORES_FOLDER = "scores"
 FITTED_ON_VALIDATION = ("test", "test-clean")
 """The protocols without validation clips, by which their fusion may therefore be fitted."""

@@ -182,6 +182,8 @@ CHOICES: dict[str, Column] = {
 }
 DATASET = _text("Dataset", "dataset")
 COLUMNS = (DATASET, *FIXED, *CHOICES.values(), LAST)
+WORDS = {"system": "who", "protocol": "how"}
+"""Columns of words that have a width of their own in the sheet's style."""
 NUMBERS = {*table.NUMBERS, "year", "struck"}
 NEEDED = [*(column.name for column in COLUMNS), *table.COLUMNS, *SUBMITTED_COLUMNS, "struck", "reading", "url", "id"]
 
@@ -227,7 +229,7 @@ def _line(row: Any, shape: Sequence[Column], address: Callable[..., str]) -> str
             text = f'<span class="theirs">{_linked(row.system, row.url)}</span>'
         if column.name == "dataset":
             text = f'<a data-lb data-dataset href="{escape(address(dataset=row.dataset, page=1))}">{text}</a>'
-        kind = " class=num" if column.numeric else " class=who" if column.name == "system" else ""
+        kind = " class=num" if column.numeric else f" class={WORDS[column.name]}" if column.name in WORDS else ""
         cells.append(f"<td{kind}>{text}</td>")
     return f"<tr>{''.join(cells)}</tr>"
 

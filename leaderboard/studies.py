@@ -1,19 +1,22 @@
-"""Further tables of a data set, each of its own file: a few examples, unknown signs, disturbed clips.
+"""Further tables, each of its own file: a few examples, unknown signs and disturbed clips of a data set; speed.
 
 Text from files is escaped.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from dsta.common import UserError
 from leaderboard import table
 from leaderboard.panels import html_table, save_html
 
-TITLES = {"fewshot": "A few examples", "unknown": "Unknown signs", "robustness": "Disturbed clips"}
+TITLES = {"fewshot": "A few examples", "unknown": "Unknown signs", "robustness": "Disturbed clips",
+          "speed": "Speed"}  # fmt: skip
 FEW = """Signs that the network never learned, told apart by a few examples of each. <b>By</b>: the nearest mean of
 the examples (prototype), a linear probe, or, as a baseline without a network, dynamic time warping. <b>Shots</b>:
 examples of each gloss. <b>Glosses</b>: among how many is chosen. Means of 20 draws; intervals resample signers."""
@@ -23,30 +26,52 @@ validation clips reach."""
 DISTURBED = """Top-1 in percent on the same clips, disturbed: single joints missing, both hands missing in a share of
 frames, noise on each joint (on a canvas of 512 pixels), fewer frames. The weights of the streams stay those for
 undisturbed ones. As in the sheet, the best of each protocol or every combination. An opened row has the intervals."""
+SPEED = """Milliseconds a clip, from prepared input to logits, in the median; <b>×</b>: how many times as fast as plain
+fp32, measured in turns with it. <b>Plain</b>: the network as it trains; <b>folded</b>: the same function put together
+for inference, in which rows are scored. <b>Reference</b>: the size of the paper's networks; <b>compact</b>: of the
+weights that come along. A network scores a stream. Another machine has other milliseconds; the ratios carry further."""
+FORMS = {"Plain fp32": ("plain", "fp32"), "Folded fp32": ("folded", "fp32"), "Folded bf16": ("folded", "bf16"),
+         "Plain bf16": ("plain", "bf16")}  # fmt: skip
+SIZES = {"full": "reference"}
+PARTS = {"decode": "reading its frames alone", "joints": "joints, frames included", "network": "networks"}
 
 
 def studies_html(folder: Path, dataset: str, protocol: str = table.ANY, best: bool = False) -> str:
-    """All tables that there are of a data set. best: of disturbed clips, the best system of each protocol alone.
+    """All tables that there are of a data set. best: of disturbed clips, the best system of each protocol alone."""
 
-    Raises UserError where a file cannot be read.
-    """
-    few, far, hard = (
-        table.filtered(read(folder), dataset, protocol) for read in (table.fewshot, table.unknown, table.robustness)
+    def chosen(read: Callable[[Path], pd.DataFrame]) -> pd.DataFrame:
+        return table.filtered(read(folder), dataset, protocol)
+
+    return (
+        _or_why("fewshot", lambda: fewshot_html(chosen(table.fewshot)))
+        + _or_why("unknown", lambda: unknown_html(chosen(table.unknown)))
+        + _or_why("robustness", lambda: disturbed_html(chosen(table.robustness), best))
     )
-    return fewshot_html(few) + unknown_html(far) + disturbed_html(hard, best)
+
+
+def _or_why(file: str, write: Callable[[], str]) -> str:
+    """A table, or why its file cannot be read, which leaves the others alone."""
+    try:
+        return write()
+    except UserError as error:
+        return f'<div class="card lb"><h3>{TITLES[file]}</h3><p class="note">{escape(str(error))}</p></div>'
 
 
 def _card(file: str, about: str, commands: Iterable[str], heads: Sequence[str], rows: Iterable[Sequence[str]],
           numeric: Iterable[int]) -> str:  # fmt: skip
     """A table with what it says and how it is made. file: of TITLES, and of the download; about: HTML; everything else
     is escaped."""
-    lines, made = list(rows), [text for text in dict.fromkeys(commands) if text]
+    lines = list(rows)
     if not lines:
         return ""
-    how = "".join(f"<pre>{escape(text)}</pre>" for text in made)
     told = html_table(heads, lines, list(numeric))
+    return _framed(file, about, f'<div class="long">{told}</div>', commands)
+
+
+def _framed(file: str, about: str, body: str, commands: Iterable[str]) -> str:
+    how = "".join(f"<pre>{escape(text)}</pre>" for text in dict.fromkeys(commands) if text)
     return f"""<div class="card lb"><h3>{TITLES[file]}</h3><p class="quiet small">{about}</p>
-<div class="long">{told}</div>{how}{save_html(file)}</div>"""
+{body}{how}{save_html(file)}</div>"""
 
 
 def fewshot_html(rows: pd.DataFrame) -> str:
@@ -99,3 +124,83 @@ def disturbed_html(rows: pd.DataFrame, best: bool = False) -> str:
 
 def _top1(row: Any) -> float:
     return float("nan") if row is None else float(row.top1_instance)
+
+
+def speed_html(folder: Path) -> str:
+    """How long networks and whole clips take, machine by machine; empty where nothing was measured."""
+
+    def write() -> str:
+        rows = table.speed(folder)
+        if rows.empty:
+            return ""
+        machines = rows.groupby(["device", "threads"], sort=False)
+        return _framed("speed", SPEED, "".join(_machine_html(*each) for each in machines), rows["command"])
+
+    return _or_why("speed", write)
+
+
+def _machine_html(where: tuple[str, str], rows: pd.DataFrame) -> str:
+    """What was measured on a device by so many threads, and when."""
+    device, threads = where
+    title = device + (f", {threads} thread{'s' * (threads != '1')}" if threads else "")
+    made = [
+        f"torch {row.torch}, commit {row.commit[:12]}{'+' * (row.dirty.lower() == 'true')}, {row.date[:10]}"
+        for row in rows.drop_duplicates(["torch", "commit", "dirty", "date"]).itertuples()
+    ]
+    load = rows["load"].max()
+    busy = f". Other work ran beside it (load {load:.1f})" if load > 0.5 else ""
+    networks = rows[(rows["milliseconds"] > 0) & (rows["batch"] > 0)]
+    told = "".join(_size_html(*each) for each in networks.groupby("size"))
+    return (
+        f'<h4>{escape(title)}</h4>{_clips_html(rows)}{told}<p class="quiet small">{escape("; ".join(made) + busy)}.</p>'
+    )
+
+
+def _size_html(size: str, rows: pd.DataFrame) -> str:
+    """The networks of a size: a line for so many of them, clips at once and frames."""
+    ordered = rows.sort_values(["streams", "batch", "frames"], ascending=[False, True, True])
+    lines = [_speed_line(*each) for each in ordered.groupby(["streams", "batch", "frames"], sort=False)]
+    heads = [SIZES.get(size, size).capitalize(), "Clips at once", "Frames", "Plain fp32"]
+    heads += [head for form in list(FORMS)[1:] for head in (form, "×")] + ["Most clips/s", "Folding ms, once"]
+    return f'<div class="speeds">{html_table(heads, lines, range(1, len(heads)))}</div>'
+
+
+def _speed_line(setting: tuple[Any, ...], rows: pd.DataFrame) -> list[str]:
+    """The forms of a network side by side. setting: streams, batch, frames."""
+    streams, batch, frames = setting
+    found = {(row.what, row.form, row.dtype): row for row in rows.itertuples()}
+    cells = []
+    for form in FORMS.values():
+        row = found.get(("network", *form))
+        cells += [_short(row.milliseconds / batch), _short(row.ratio)] if row else ["", ""]
+    del cells[1]  # plain fp32 is as fast as itself
+    quickest = min((row.milliseconds for (what, *_), row in found.items() if what == "network"), default=math.nan)
+    once = found.get(("fold", "folded", "fp32"))
+    inputs = "1 stream" if streams == 1 else f"{streams:.0f} streams"
+    return [
+        inputs,
+        f"{batch:.0f}",
+        f"{frames:.0f}",
+        *cells,
+        _short(1e3 * batch / quickest),
+        _short(once.milliseconds) if once else "",
+    ]
+
+
+def _clips_html(rows: pd.DataFrame) -> str:
+    """From the video file to the gloss, in the clip's own durations."""
+    said = []
+    for weights, parts in rows[(rows["what"] == "clip") & (rows["ratio"] > 0)].groupby("size", sort=False):
+        share = {row.form: _short(1 / row.ratio) for row in parts.itertuples()}
+        told = "; ".join(f"{words} {share[part]}" for part, words in PARTS.items() if part in share)
+        many, whole = table.number(parts["repeats"].max()), share.get("whole", "?")
+        said.append(
+            f"From the video file to the gloss: <b>{whole}</b> of the clip's duration in the median of {many} videos, "
+            f"with weights/{escape(str(weights))} ({told})."
+        )
+    return "".join(f"<p>{text}</p>" for text in said)
+
+
+def _short(value: float) -> str:
+    """With three digits or so."""
+    return table.number(value, 0 if value >= 100 else 1 if value >= 10 else 2)

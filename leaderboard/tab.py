@@ -8,7 +8,9 @@ opened, and again when they have changed. Everything is drawn here, nothing is l
 
 import functools
 import hashlib
+import re
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from html import escape
 from pathlib import Path
@@ -31,19 +33,26 @@ from leaderboard.results import (
     PROTOCOLS,
     RESULTS_FILE,
     ROBUSTNESS_FILE,
+    SPEED_FILE,
     SUBMITTED_FILE,
     UNKNOWN_FILE,
 )
-from leaderboard.studies import studies_html
+from leaderboard.studies import speed_html, studies_html
 
 STYLES = tuple(Path(__file__).with_name(name) for name in ("style.css", "sheet.css"))
-FILES = (RESULTS_FILE, SUBMITTED_FILE, FEWSHOT_FILE, UNKNOWN_FILE, ROBUSTNESS_FILE)
+FILES = (RESULTS_FILE, SUBMITTED_FILE, FEWSHOT_FILE, UNKNOWN_FILE, ROBUSTNESS_FILE, SPEED_FILE)
 SCRIPT = Path(__file__).with_name("page.js")
 """Defines `window.leaderboard`, whose functions the tab's events call."""
 
 
 def names(folder: Path) -> list[str]:
     """The datasets that were measured, submitted or published, or were to be."""
+    return list(_names(folder, stamps(folder)))
+
+
+@functools.lru_cache(maxsize=4)
+def _names(folder: Path, stamps: tuple[tuple[int, int], ...]) -> list[str]:
+    """They are put together anew once a file has changed."""
     found = panels.status_html(folder)[1]
     measured = [] if found is None else [found.rows["dataset"]]
     return table.dataset_names(*measured, published()["benchmark"])
@@ -77,18 +86,18 @@ def view(folder: Path, query: str) -> dict[str, Any]:
     try:
         every = all_entries(folder)
         detail = _opened(folder, filters, every)
+        listed, count, page = _listed(folder, stamps(folder), replace(filters, row="", other=""))
         around = _around(folder, stamps(folder), replace(filters, sort="", row="", other="", columns=(), page=1))
     except UserError as error:
         bad = f'<div class="card"><h3>The results cannot be shown</h3><p>{escape(str(error))}</p></div>'
-        return dict.fromkeys(("about", "sheet", "note", "detail", "studies", "plot", "missing"), "") | {"status": bad}
-    rows = table.filtered(every, filters.dataset, filters.protocol, filters.search)
-    shown = rows if filters.rows == address.EVERY else sheet.shortened(rows)
-    if filters.page > (last := sheet.pages(len(shown))):
+        return dict.fromkeys(("about", "sheet", "note", "detail", "studies", "plot", "speed", "missing"), "") | {
+            "status": bad
+        }
+    if filters.page != page:
         strange.append(f"page={filters.page}")
-        filters = replace(filters, page=last)
     told = f'<p class="note">The address names nothing by {escape(", ".join(strange))}.</p>' if strange else ""
-    save = gr.Button(f"Download {table.number(len(rows))} rows (CSV)", interactive=len(rows) > 0)
-    own = {"status": around["status"] + told, "sheet": _sheet(shown, filters), "detail": detail, "save": save}
+    save = gr.Button(f"Download {table.number(count)} rows (CSV)", interactive=count > 0)
+    own = {"status": around["status"] + told, "sheet": listed, "detail": detail, "save": save}
     return around | own | {"plotted": gr.Column(visible=around["plot"] != "")}
 
 
@@ -98,7 +107,8 @@ def _around(folder: Path, stamps: tuple[tuple[int, int], ...], filters: Filters)
     status, found = panels.status_html(folder)
     every = all_entries(folder)
     rows = table.filtered(every, filters.dataset, filters.protocol, filters.search)
-    measured = found.rows if found else every.iloc[:0].assign(status="", reason="")
+    absent = found.rows[found.rows["status"] != "ok"] if found else every.iloc[:0].assign(status="", reason="")
+    absent = table.filtered(absent, filters.dataset, filters.protocol, filters.search)
     good = rows[rows["kind"] == sheet.MEASURED]
     whole, best = filters.dataset == table.ALL, filters.rows == address.BEST
     own = every[every["dataset"] == filters.dataset]
@@ -108,22 +118,39 @@ def _around(folder: Path, stamps: tuple[tuple[int, int], ...], filters: Filters)
         "note": (panels.BEST if best else "") + panels.SHEET_TEXT,
         "studies": "" if whole else studies_html(folder, filters.dataset, filters.protocol, best),
         "plot": panels.plot_html(good, filters.axis, whole) if len(good) else "",
-        "missing": panels.missing_html(table.filtered(measured, filters.dataset, filters.protocol, filters.search)),
+        "speed": _speed(folder, stamps),
+        "missing": panels.missing_html(absent, len(good)) + panels.changes_html(rows),
     }
+
+
+@functools.lru_cache(maxsize=4)
+def _speed(folder: Path, stamps: tuple[tuple[int, int], ...]) -> str:
+    """It is the same whatever the filters are."""
+    return speed_html(folder)
 
 
 def unlike(content: dict[str, Any], has: str) -> tuple[dict[str, Any], str]:
     """Of the panels those that the browser does not have, and what it has then. has: a line `panel hash` for each."""
-    texts = {name: text for name, text in content.items() if isinstance(text, str)}
+    texts = {name: part if isinstance(part, str) else str(part.constructor_args) for name, part in content.items()}
     lines = {name: f"{name} {hashlib.sha256(text.encode()).hexdigest()}" for name, text in texts.items()}
     known = has.splitlines()
-    return {name: part for name, part in content.items() if lines.get(name) not in known}, "\n".join(lines.values())
+    return {name: part for name, part in content.items() if lines[name] not in known}, "\n".join(lines.values())
+
+
+@functools.lru_cache(maxsize=32)
+def _listed(folder: Path, stamps: tuple[tuple[int, int], ...], filters: Filters) -> tuple[str, int, int]:
+    """A page of the sheet, how many rows fit the filters, and which page that is: the last where there are fewer.
+    Raises UserError."""
+    rows = table.filtered(all_entries(folder), filters.dataset, filters.protocol, filters.search)
+    shown = rows if filters.rows == address.EVERY else sheet.shortened(rows)
+    page = min(filters.page, sheet.pages(len(shown)))
+    return _sheet(shown, replace(filters, page=page)), len(rows), page
 
 
 def _sheet(rows: pd.DataFrame, filters: Filters) -> str:
     if rows.empty:
         return panels.NO_ROW
-    to = functools.partial(address.link, replace(filters, row="", other=""))
+    to = functools.partial(address.link, filters)
     shape = sheet.columns(filters.columns, filters.dataset == table.ALL)
     ordered = sheet.sort(rows, filters.sort)
     page = ordered.iloc[sheet.PAGE_ROWS * (filters.page - 1) : sheet.PAGE_ROWS * filters.page]
@@ -142,7 +169,7 @@ def _opened(folder: Path, filters: Filters, every: pd.DataFrame) -> str:
     if row is None:
         return lost
     told = lost if filters.other and other is None else ""
-    return told + detail_html(folder, row, other, every, address.link(filters, row="", other=""))
+    return told + detail_html(folder, row, other, every, address.link(Filters(filters.dataset)))
 
 
 def save(folder: Path, query: str) -> str:
@@ -152,10 +179,10 @@ def save(folder: Path, query: str) -> str:
     said = dict(parse_qsl(query.lstrip("?"))).get("file", "")
     kind = said if said in download.KINDS else download.ROWS
     text = download.csv_of(folder, kind, filters, all_entries(folder))
-    name = "".join(letter if letter.isalnum() else "-" for letter in filters.dataset)
+    of = "" if kind == "speed" else "-" + re.sub(r"\W", "-", filters.dataset)
     cache = Path(get_upload_folder())  # what lies there, gradio serves and, after a while, deletes
     cache.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(dir=cache)) / f"{kind}-{name}.csv"
+    path = Path(tempfile.mkdtemp(dir=cache)) / f"{kind}{of}.csv"
     path.write_text(text, encoding="utf-8", newline="")
     return str(path)
 
@@ -169,7 +196,12 @@ def controls(folder: Path, query: str) -> list[Any]:
 
 
 def build_tab(folder: Path = OUT) -> None:
-    """The leaderboard as a tab of the page being built, over the files of `folder`."""
+    """The leaderboard as a tab of the page being built, over the files of `folder`.
+
+    All of them are read at once, as for a visitor of the first data set: else the first clicks would wait for it.
+    """
+    with suppress(UserError):  # who opens the tab is told
+        _around(folder, stamps(folder), Filters(dataset=names(folder)[0]))
     with gr.Tab("Leaderboard", render_children=True) as tab:  # so that it opens at once
         parts: dict[str, Any] = {"status": gr.HTML(panels.WAITING)}
         with gr.Row(elem_classes="lb-controls"):
@@ -200,7 +232,7 @@ def build_tab(folder: Path = OUT) -> None:
         with gr.Column() as parts["plotted"]:
             axis = gr.Radio(axes, value=axes[0][1], label="Plot accuracy against", elem_classes="lb-controls")
             parts["plot"] = gr.HTML()
-        parts["missing"] = gr.HTML()
+        parts["speed"], parts["missing"] = gr.HTML(), gr.HTML()
         query, there = gr.Textbox(visible=False), gr.Textbox("", visible=False)
         steps = {name: gr.Button(visible="hidden", elem_id=f"lb-{name}") for name in ("go", "back", "take")}
     _react(folder, tab, [dataset, protocol, search, rows, chosen, axis], parts, (query, there), file, steps)

@@ -23,6 +23,8 @@ from leaderboard.results import (
     RATES,
     RESULTS_FILE,
     ROBUSTNESS_FILE,
+    SPEED_COLUMNS,
+    SPEED_FILE,
     SUBMITTED_COLUMNS,
     SUBMITTED_FILE,
     UNKNOWN_COLUMNS,
@@ -41,6 +43,7 @@ FEWSHOT_NUMBERS = ("shots", "draws", "n", "ways", "top1", "top1_lo", "top1_hi", 
 UNKNOWN_NUMBERS = (
     "known", "unknown", "auroc", "auroc_lo", "auroc_hi", "passed", "flagged", "flagged_lo", "flagged_hi",
 )  # fmt: skip
+SPEED_NUMBERS = ("streams", "batch", "frames", "milliseconds", "ratio", "times_floor", "repeats", "load")
 SUBMITTED_NUMBERS = tuple(name for name in SUBMITTED_COLUMNS if name in NUMBERS)
 
 INITIALS = "J joint, B bone, JM and BM their motion"
@@ -148,6 +151,11 @@ def unknown(folder: Path) -> pd.DataFrame:
 def submitted(folder: Path) -> pd.DataFrame:
     """Predictions that others made, scored here. Raises UserError."""
     return _whole(folder / SUBMITTED_FILE, SUBMITTED_COLUMNS, SUBMITTED_NUMBERS)
+
+
+def speed(folder: Path) -> pd.DataFrame:
+    """How long networks and whole clips take. Raises UserError."""
+    return _whole(folder / SPEED_FILE, SPEED_COLUMNS, SPEED_NUMBERS)
 
 
 def _whole(path: Path, columns: Sequence[str], numbers: Sequence[str]) -> pd.DataFrame:

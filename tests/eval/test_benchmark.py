@@ -15,9 +15,10 @@ from dsta.common.device import DeviceSettings
 from dsta.model import ModelConfig
 from eval import benchmark, clock, speed
 from eval.benchmark import main, report_text
+from eval.clip_speed import ClipShare, clip_rows
 from eval.clock import Measurements, Peak, seconds_each
-from eval.network_speed import SPEED_COLUMNS, SPEED_FILE, in_turns, multiply_adds, write_speed
-from leaderboard.results import read_rows
+from eval.network_speed import in_turns, multiply_adds, write_speed
+from leaderboard.results import SPEED_COLUMNS, SPEED_FILE, read_rows
 
 CPU = DeviceSettings("cpu")
 
@@ -193,6 +194,16 @@ def test_new_rows_take_the_place_of_the_old_ones_of_their_key(tmp_path):
     rows = read_rows(tmp_path / SPEED_FILE, SPEED_COLUMNS)
     found = {(row["what"], row["frames"], float(row["milliseconds"])) for row in rows}
     assert found == {("network", "30", 5.0), ("network", "120", 4.0), ("pose", "", 7.0)}
+
+
+def test_a_whole_clip_is_a_row_for_each_part_as_many_times_as_fast_as_it_plays():
+    shares = [ClipShare(0.02, 0.2, 0.1, 0.5), ClipShare(0.04, 0.25, 0.2, 0.8), ClipShare(0.05, 0.5, 0.3, 0.6)]
+    rows = clip_rows(shares, "asl118", CPU)
+    assert {row["form"]: row["ratio"] for row in rows} == pytest.approx(
+        {"decode": 25, "joints": 4, "network": 5, "whole": 1 / 0.6}
+    )
+    assert {(row["what"], row["size"], row["threads"], row["repeats"]) for row in rows} == {("clip", "asl118", 1, 3)}
+    assert set(rows[0]) <= set(SPEED_COLUMNS)
 
 
 def test_the_work_of_the_folded_form_is_half_of_the_plain_ones():
