@@ -285,6 +285,8 @@ def clip(bench: Bench) -> None:
     """From the file to the gloss: medians over the videos, as multiples of the clips' durations."""
     videos = _videos(bench)
     shares = measure_clips(videos if not bench.sizes.quick else videos[:2], bench.weights)
+    if not shares:
+        raise NotMeasurable(f"in no video of {videos[0].parent} a signer was found.")
     bench.measured.add("clip/videos", len(shares), "videos")
     for part, share in medians(shares)._asdict().items():
         bench.measured.add(f"clip/{part}", share, "of the clip's duration")

@@ -131,6 +131,23 @@ def test_a_person_is_where_mediapipe_finds_her(astronaut, found):
     assert np.abs(ours[:9, :, 2] - truth[:9, :, 2]).max() < 0.01
 
 
+@pytest.mark.parametrize("kind", ["enters late", "leaves early", "beside another", "stands still"])
+def test_odd_videos_show_what_mediapipe_finds(astronaut, kind):
+    pictures = [frame.image for frame in read_frames(astronaut)][:8]
+    empty = [np.zeros_like(pictures[0])] * 3
+    made = {
+        "enters late": empty + pictures[3:],
+        "leaves early": pictures[:5] + empty,
+        "beside another": [np.hstack([picture, picture[:, ::-1]]) for picture in pictures],
+        "stands still": pictures[:1] * 8,
+    }[kind]
+    frames = [Frame(i / 15, np.ascontiguousarray(picture)) for i, picture in enumerate(made)]
+    height, width = made[0].shape[:2]
+    truth, ours = mediapipe_joints(frames, width, height), extract_frames(frames, width, height, fps=15).keypoints
+    assert ((ours[..., 2] > 0) == (truth[..., 2] > 0)).mean() > 0.98 and (truth[..., 2] > 0).any()
+    assert np.median(apart(ours, truth)) < 0.01  # another person, or another place, would be 0.5 and more away
+
+
 @pytest.mark.parametrize(("name", "fps"), [("01377.mp4", 25), ("69300.mp4", 15)])
 def test_a_signer_is_where_mediapipe_finds_him(name, fps):
     path = CLIPS / name
