@@ -4,8 +4,8 @@
 
 VIDEOS holds the videos of the data set's clips of a split, under the clips' names. The row's protocol is `val-videos`
 or `test-videos`; its note compares it with the scores of the very same clips from the data set's joints, and says how
-long a second of video took. A video that cannot be recognised counts as wrong. What was recognised is kept: a killed
-run goes on.
+long a second of video took. A video that cannot be recognised counts as wrong. What this commit recognised is kept: a
+killed run goes on.
 """
 
 import argparse
@@ -147,7 +147,7 @@ def row_of(
         "latency_ms": 1e3 * float(np.median([each.took for each in found if each.took])),
         "fusion_weights": json.dumps(fused.rule.weights),
         "selection": plan.selection(streams, fused.protocol.positions, fused.rule.chosen),
-        "note": " ".join(_notes(found, fused.rank < 1, ranks(joints, plan.clips.labels) < 1, of_all)),
+        "note": " ".join(_notes(found, fused, joints, of_all)),
         "dtype": "fp32",
         "torch": torch.__version__,
         "device": cpu_name(),
@@ -156,7 +156,8 @@ def row_of(
     }
 
 
-def _notes(found: Sequence[Recognised], hit: np.ndarray, hit_from_joints: np.ndarray, of_all: int) -> Iterator[str]:
+def _notes(found: Sequence[Recognised], fused: FusedScores, from_joints: np.ndarray, of_all: int) -> Iterator[str]:
+    """from_joints: (n, K) what the ensemble says of the same clips by the data set's joints."""
     if len(found) < of_all:
         yield f"{len(found)} of the split's {of_all} clips have a video."
     faults = [each.fault for each in found if each.fault]
@@ -164,10 +165,11 @@ def _notes(found: Sequence[Recognised], hit: np.ndarray, hit_from_joints: np.nda
         yield f"{len(faults)} videos could not be recognised and count as wrong, the first: {faults[0]}"
     each_second = np.median([each.took / each.seconds for each in found if each.took])
     yield f"A second of video took {each_second:.2f} s on one core (median)."
-    gained, lost = int((hit & ~hit_from_joints).sum()), int((hit_from_joints & ~hit).sum())
-    p = mcnemar(lost, gained)
-    apart = f"{gained} right by the video alone, {lost} by the joints alone, p = {p:.2g}"
-    yield f"The same clips from the data set's joints: top-1 {hit_from_joints.mean():.1%} ({apart})."
+    hit, theirs = fused.rank < 1, ranks(from_joints, fused.labels) < 1
+    gained, lost = int((hit & ~theirs).sum()), int((theirs & ~hit).sum())
+    same, p = np.mean(from_joints.argmax(1) == fused.predicted), mcnemar(lost, gained)
+    apart = f"{gained} right by the video alone, {lost} by the joints alone, p = {p:.2g}; the same gloss of {same:.1%}"
+    yield f"The same clips from the data set's joints: top-1 {theirs.mean():.1%} ({apart})."
 
 
 def planned(clips: ClipSet, ensemble: Ensemble, weights: Path) -> DatasetPlan:
@@ -186,7 +188,7 @@ def measure_videos(args: argparse.Namespace, command: str) -> None:
     ensemble = Ensemble.load(weights)
     clips, videos, of_all = clips_with_videos(args.videos, args.data, args.split)
     plan, commit = planned(clips, ensemble, weights), git_commit()
-    kept = args.cache / rows.weights_hash(plan, tuple(plan.networks))["weights_sha256"][:16]
+    kept = args.cache / f"{rows.weights_hash(plan, tuple(plan.networks))['weights_sha256'][:16]}-{commit}"
     with ProcessPoolExecutor(args.workers, get_context("spawn")) as pool:
         work = pool.map(partial(recognised, weights.resolve(), kept), videos)
         found = list(tqdm(work, total=len(videos), unit="video", file=sys.stderr))

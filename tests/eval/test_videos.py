@@ -57,6 +57,7 @@ def test_the_row_counts_what_failed_as_wrong_and_says_how_long_it_took(place):
         "No hand was seen.",
         "took 1.00 s",
         "data set's joints",
+        "the same gloss of ",
     ):
         assert part in row["note"]
 
