@@ -135,12 +135,14 @@ def answer_html(result: Recognition, file: str, among: Vocabulary) -> str:
     text = json.dumps(as_dict(file, result, len(result.predictions)))
     whole = data_uri(text.encode(), "application/json")
     stem = escape(Path(file).stem)
+    meant = quality["certainty"]
+    meaning = f'<p class="quiet small meaning">{escape(meant["meaning"])}</p>' if meant else ""
     skeletons = ""
     for ending in POSE_SUFFIXES:
         content = data_uri(result.pose.encoded(ending), "application/octet-stream")
         skeletons += f' · <a download="{stem}{ending}" href="{content}">Skeleton as {ending}</a>'
     return f"""<div class="card{"" if sure else " unsure"}"><p class="quiet verdict">{verdict}</p>
-<h2>{escape(result.predictions[0].gloss)}</h2><ol>{"".join(bars)}</ol>
+<h2>{escape(result.predictions[0].gloss)}</h2>{meaning}<ol>{"".join(bars)}</ol>
 {signs.beside_html(result, among)}
 {"".join(notes)}<p class="chips">{"".join(chips)}</p>
 <details><summary>What each of the four streams said</summary><table>{streams}</table></details>

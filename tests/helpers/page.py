@@ -27,6 +27,7 @@ def recognition(confident: bool = True) -> Recognition:
     keypoints[..., 2] = 1
     ranked = tuple(map(Prediction, GLOSSES, (0.9, 0.05, 0.03, 0.01, 0.005, 0.005)))
     quality = {"frames": 12, "seconds": 0.48, "body": 1.0, "left_hand": 0.25, "right_hand": 0.999, "known_sign": None}
+    quality |= {"certainty": None}
     quality |= {"confident": confident, "notes": [] if confident else ["No hand was seen in 3 < 4 frames."]}
     pose = Pose(keypoints, 25.0, 160, 120, "mediapipe-holistic")
     streams = dict.fromkeys(("joint", "bone", "joint_motion", "bone_motion"), ranked)

@@ -156,6 +156,15 @@ def test_not_sure(video, answers, run):
     assert "No hand was seen in 3 &lt; 4 frames." in answer
 
 
+def test_what_the_percentage_means_is_said_where_it_was_measured(video, answers, run):
+    known = recognition()
+    answers(known)
+    assert "meaning" not in run(video)["answer"]
+    known.quality["certainty"] = {"right": 0.9, "clips": 70, "meaning": "Of 100 answers this sure, about 90 <were>."}
+    answer = run(video)["answer"]
+    assert "<h2>book</h2>" in answer and "about 90 &lt;were&gt;.</p>" in answer
+
+
 def test_a_sign_that_is_not_known_is_said_once(video, answers, run):
     unknown = recognition(confident=False)
     unknown.quality.update(known_sign=False, notes=["Few frames.", "This is probably none of the 6 known signs."])
