@@ -9,7 +9,7 @@ from pathlib import Path
 from dsta.common import UserError
 from dsta.keypoints import POSE_SUFFIXES
 from dsta.page import draw, signs
-from dsta.page.find import Found, Part
+from dsta.page.find import Found, Part, Pictures
 from dsta.page.vocabularies import Vocabulary
 from dsta.recognize import Recognition, as_dict
 
@@ -155,17 +155,17 @@ def pictures_html(result: Recognition, found: Found) -> str:
     colours = {"signer’s left": draw.LEFT, "signer’s right": draw.RIGHT}
     legend = "".join(f'<span><i style="background:rgb{rgb}"></i>{side}</span>' for side, rgb in colours.items())
     return f"""<div class="card"><div class="pictures">
-{_moving_html(found) if found.moving else ""}
+{_moving_html(found.draw()) if found.draw else ""}
 <figure class="strip"><picture><source media="(max-width: 640px)" srcset="{tall}">
 <img src="{wide}" alt="The skeleton alone, frame by frame"></picture>
 <figcaption>What the network saw: {min(12, len(result.seen))} of {len(result.seen)} frames</figcaption></figure></div>
 <p class="legend">{legend}<span>faint: less certain</span><span>missing: not seen</span></p></div>"""
 
 
-def _moving_html(found: Found) -> str:
+def _moving_html(pictures: Pictures) -> str:
     """The moving picture, which stands still for those who want that."""
-    return f"""<figure><picture><source media="(prefers-reduced-motion: reduce)" srcset="{data_uri(found.still)}">
-<img src="{data_uri(found.moving)}" alt="The video with its skeleton"></picture>
+    return f"""<figure><picture><source media="(prefers-reduced-motion: reduce)" srcset="{data_uri(pictures.still)}">
+<img src="{data_uri(pictures.moving)}" alt="The video with its skeleton"></picture>
 <figcaption>Found in the video</figcaption></figure>"""
 
 
