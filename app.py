@@ -28,6 +28,7 @@ from leaderboard.results import OUT
 from leaderboard.table import records
 
 UPLOADS = Uploads(get_upload_folder)
+BEGUN = runs.Begun(UPLOADS)
 LESSONS = Lessons(UPLOADS)
 
 
@@ -39,19 +40,25 @@ def recognise(
     progress: gr.Progress = gr.Progress(),  # noqa: B008 - gradio's way
 ) -> dict[str, Any]:
     """A run, a vocabulary's name and perhaps a part of the video, two numbers of seconds -> what the page shows of it
-    (`dsta.page.runs.outcome`)."""
+    first (`dsta.page.runs.outcomes`): the answer, or why there is none."""
     UPLOADS.claim(request.session_hash or "", run)
     who = request.client.host if request.client else ""
 
     def told(step: str, share: float) -> None:
         progress(share, desc=step)
 
-    return runs.outcome(UPLOADS, run, name, told, runs.span(part), who)
+    return BEGUN.first(run, runs.outcomes(UPLOADS, run, name, told, runs.span(part), who))
+
+
+def draw(run: str) -> dict[str, Any]:
+    """A run that has its answer -> what the page shows of it then: its pictures."""
+    return BEGUN.rest(run)
 
 
 def claim(run: str, request: gr.Request) -> None:
     """A visitor waits for this run, and no longer for an earlier one."""
     UPLOADS.claim(request.session_hash or "", run)
+    BEGUN.sweep()
 
 
 def forget_answer(nothing: None) -> None:
@@ -61,6 +68,7 @@ def forget_answer(nothing: None) -> None:
 def leave(request: gr.Request) -> None:
     """A visitor has gone, or waits for nothing any more."""
     UPLOADS.leave(request.session_hash or "")
+    BEGUN.sweep()
 
 
 def teach(asked: str, name: str, request: gr.Request) -> dict[str, Any]:
@@ -209,15 +217,20 @@ def _react(page: gr.Blocks, **parts: Any) -> None:
     claimed = asked.then(claim, run, None, trigger_mode="multiple", **quiet)
     work = private | {"trigger_mode": "multiple", "api_name": "show"}
     ran = claimed.then(recognise, [run, choice, parts["part"]], outcome, show_progress_on=answer, **work)
-    ran.success(None, outcome, anew, js="outcome => dsta.show(outcome)")
-    ran.then(forget_answer, outcome, None, js="() => [null]", trigger_mode="multiple", **quiet)
+    told = ran.success(None, outcome, anew, js="outcome => dsta.show(outcome)")
+    drawing = private | {"trigger_mode": "multiple", "show_progress": "hidden"}
+    drawn = told.then(draw, run, outcome, api_name="draw", **drawing)
+    drawn.success(None, outcome, pictures, js="outcome => dsta.showPictures(outcome)")
+    for each in (ran, drawn):
+        each.then(forget_answer, outcome, None, js="() => [null]", trigger_mode="multiple", **quiet)
+    drawn.failure(None, None, pictures, js="() => ['']")
     ran.failure(None, None, buttons, js="() => dsta.failed()")
 
-    stop.click(None, None, buttons, js="() => dsta.stop('ready')", cancels=ran)
+    stop.click(None, None, buttons, js="() => dsta.stop('ready')", cancels=[ran, drawn])
     stop.click(leave, None, None, **quiet)
     forget = "empty => [null, dsta.skeleton = null, empty, '', ...dsta.stop('empty')]"
     for end in (again.click, video.clear):
-        end(None, empty, [video, skeleton, *anew], js=forget, cancels=ran)
+        end(None, empty, [video, skeleton, *anew], js=forget, cancels=[ran, drawn])
         end(leave, None, None, **quiet)
     page.unload(leave)
 

@@ -119,6 +119,47 @@ def calibration_error(scores: np.ndarray, labels: np.ndarray, bins: int = 15) ->
     return float(gaps.sum() / len(labels))
 
 
+@dataclass(frozen=True)
+class CertaintyStep:
+    """Of the clips whose best score is `start` or more, up to the next step: the share that is right, their number."""
+
+    start: float
+    right: float
+    clips: int
+
+
+def certainty_steps(confidence: np.ndarray, right: np.ndarray, fewest: int = 50, bins: int = 20) -> list[CertaintyStep]:
+    """How often the best answer is right by how sure it is: steps from the lowest score up, whose shares do not fall.
+
+    confidence: (N,) best scores in 0..1; right: (N,) bool. Bins of equal width are joined from below until each has
+    `fewest` clips, the last one to the one before it; then neighbours whose shares would fall (pool adjacent violators:
+    the isotonic regression of the bins' shares).
+    """
+    right = np.asarray(right, bool)
+    if not len(right):
+        raise ValueError("no clips to learn from")
+    index = np.minimum((np.asarray(confidence) * bins).astype(int), bins - 1)
+    joined: list[tuple[int, int, int]] = []  # the first bin, how many clips are right, how many there are
+    for i in range(bins):
+        of_bin = i, int(right[index == i].sum()), int((index == i).sum())
+        if joined and joined[-1][2] < fewest:
+            joined[-1] = _joined(joined[-1], of_bin)
+        elif of_bin[2]:
+            joined.append(of_bin)
+    if len(joined) > 1 and joined[-1][2] < fewest:
+        joined[-2:] = [_joined(*joined[-2:])]
+    steps: list[tuple[int, int, int]] = []
+    for step in joined:
+        while steps and steps[-1][1] * step[2] >= step[1] * steps[-1][2]:
+            step = _joined(steps.pop(), step)
+        steps.append(step)
+    return [CertaintyStep(first / bins, hit / clips, clips) for first, hit, clips in steps]
+
+
+def _joined(lower: tuple[int, int, int], upper: tuple[int, int, int]) -> tuple[int, int, int]:
+    return lower[0], lower[1] + upper[1], lower[2] + upper[2]
+
+
 def class_order(scores: np.ndarray, labels: np.ndarray) -> dict[int, int]:
     """The one-to-one map from columns of logits (N, K) to labels (N,) that makes the clips most probable in total."""
     classes, index = np.unique(labels, return_inverse=True)

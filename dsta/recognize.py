@@ -49,7 +49,8 @@ class Recognition:
 
     predictions: the whole vocabulary by falling score; streams: the same of each stream alone.
     quality: frames, seconds, shares of frames in which body and hands were found, `known_sign`: whether the sign is
-    probably one of those known, None where the weights do not say, `confident`, and `notes`: sentences.
+    probably one of those known, None where the weights do not say, `confident`, `notes`: sentences, and `certainty`:
+    how often an answer as sure was right (`dsta.checkpoint.Certainty`), None where that is not known or no sign is.
     timings: seconds of each step. pose: the joints in the source. seen: (window, 27, 3) the frames that the network
     saw, canvas pixels and score.
     """
@@ -120,6 +121,8 @@ class Recognizer:
             which = f"none of the {len(self.glosses)} known"
             why = f"The best score is only {fused[0].score:.0%}: the sign may be {which}."
             quality["notes"].append(f"This is probably {which} signs." if known is False else why)
+        certainty = self.ensemble.certainty if known is not False else None
+        quality["certainty"] = certainty and certainty.of(fused[0].score)
         recipe = self.ensemble.first.recipe
         kept = clip[kept_frames(clip, recipe)]
         return Recognition(
@@ -271,6 +274,8 @@ def as_table(file: str, result: Recognition, top_k: int) -> str:
     lines = [file]
     for rank, p in enumerate(result.predictions[:top_k], 1):
         lines.append(f"  {rank:2}  {p.gloss:<{width}}  {p.score:6.1%}  {bar * round(p.score * 30)}")
+    if meant := result.quality["certainty"]:
+        lines.append(f"  {meant['meaning']}")
     lines += [f"  {'not sure: ' if i == 0 else ''}{note}" for i, note in enumerate(result.quality["notes"])]
     steps = ", ".join(f"{step} {seconds:.1f} s" for step, seconds in result.timings.items())
     lines.append(f"  {result.quality['frames']} frames, {result.quality['seconds']} s; {steps}")

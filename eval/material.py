@@ -9,7 +9,7 @@ import numpy as np
 
 from dsta.checkpoint import Checkpoint
 from dsta.common import UserError
-from dsta.data import Clip, MissingSplit, dataset, read_clip_set
+from dsta.data import Clip, ClipSet, MissingSplit, dataset, read_clip_set
 from dsta.data.clips import PickedClips
 from dsta.metrics import figures, ranks
 from dsta.score import score
@@ -29,13 +29,15 @@ RowKey = tuple[tuple[str, ...], str]
 
 @dataclass(frozen=True)
 class Material:
-    """held: what the networks say of clips that they never saw, by which they are fused; fitted_on: these, in words.
+    """held: what the networks say of clips that they never saw, by which they are fused; fitted_on: these, in words;
+    known_people: (N,) bool, whether they may have seen the people of each of these clips in others.
     systems: set -> system -> figures. headline: set -> the figures that stand for it. among_all: the same where all
     glosses may be answered. networks: stream -> the folder that is published. beside: what these very networks say of
     the splits of benchmarks on whose training clips they were trained too."""
 
     held: HeldOut
     fitted_on: str
+    known_people: np.ndarray
     systems: dict[str, dict[str, Mapping[str, Any]]]
     headline: dict[str, Mapping[str, Any]]
     networks: dict[str, Path]
@@ -49,7 +51,8 @@ class SplitScores:
     """What the published networks say of a benchmark's clips under a protocol.
 
     logits: stream -> (N, K) over the whole vocabulary. labels (N,) in it. own: the columns of the benchmark's glosses.
-    fitted: whether the fusion was fitted on these clips, so that equal weights stand for it.
+    fitted: whether the fusion was fitted on these clips, so that equal weights stand for it. known: (N,) bool, whether
+    the networks may have seen the people of each clip in others.
     """
 
     dataset: str
@@ -60,6 +63,7 @@ class SplitScores:
     own: np.ndarray
     sources: np.ndarray
     fitted: bool
+    known: np.ndarray
 
     def figures(self, fusion: Mapping[str, float], temperature: float) -> dict[str, Mapping[str, Any]]:
         """System -> figures: among the benchmark's glosses, and where all may be answered."""
@@ -98,9 +102,12 @@ def of_crossvalidation(folder: Path, data: Sequence[Path], results: Path) -> Mat
         name: {**rows, **among[name], **figures_of_folds(run, own[name])} for name, rows in measured.items()
     }
     names = "".join(f" and on the validation clips of {split.dataset}" for split in validation)
+    held = pooled_scores(run, clips, validation)
+    known = np.concatenate([split.known for split in validation]) if validation else np.zeros(0, bool)
     return Material(
-        pooled_scores(run, clips, validation),
+        held,
         f"held-out scores of all folds{names}, the sets weighted equally, over the joint vocabulary",
+        np.concatenate([np.zeros(len(held.names) - len(known), bool), known]),  # folds are of whole sources
         systems,
         {name: rows["fused"] for name, rows in measured.items()},
         {str(stream): run.network((), stream) for stream in Stream},
@@ -168,10 +175,22 @@ def split_scores(run: CrossValidation, clips: Sequence[Clip], folder: Path) -> l
             column_of,
             clusters[protocol.positions],
             protocol.name == "val",
+            _known_people(held, protocol.positions),
         )
         for protocol in protocols
         if protocol.name in ("test", "val")
     ]
+
+
+def _known_people(held: ClipSet, positions: np.ndarray) -> np.ndarray:
+    """(N,) bool: whether a benchmark's training clips are of the same person, or whose a clip is is not known."""
+    try:
+        train = read_clip_set(held.folder, "train").sources
+    except MissingSplit:
+        train = ()
+    if not (held.sources and train):
+        return np.ones(len(positions), bool)
+    return np.isin(np.asarray(held.sources)[positions], [*train, ""])
 
 
 def measured_rows(run: CrossValidation, data: Sequence[Path], results: Path) -> dict[str, dict[str, Row]]:
@@ -273,6 +292,7 @@ def of_benchmark(folder: Path, data: Sequence[Path], results: Path) -> Material:
     return Material(
         held,
         f"the {len(val)} validation clips",
+        _known_people(plan.clips, val),
         systems,
         {of: rows["fused"] for of, rows in systems.items()},
         folders,

@@ -1,13 +1,13 @@
-"""From measured networks to a weights folder: streams, fusion, temperature, threshold, card, manifest.
+"""From measured networks to a weights folder: streams, fusion, temperature, threshold, certainty, card, manifest.
 
     python eval/publish.py runs/asl118 --data data/asl_everyday data/WLASL100 --out weights/asl118 --card eval/asl118.md
     python eval/publish.py weights/WLASL100 --data data/WLASL100 --out weights/WLASL100 --card eval/WLASL100.md
 
 Of a cross-validation, fusion weights, temperature and threshold are fitted on the held-out scores of all folds, each
 set counting the same, over the joint vocabulary, and on the validation clips of a benchmark that was joined; of a
-benchmark's networks, on its validation clips. The card is the
-template with its figures filled in: those of whole sets are the rows that `eval/run_all.py` measured, those of single
-folds come from the scores that the cross-validation kept.
+benchmark's networks, on its validation clips. On the same clips is measured what a score means (`eval/certainty.py`).
+The card is the template with its figures filled in: those of whole sets are the rows that `eval/run_all.py` measured,
+those of single folds come from the scores that the cross-validation kept.
 """
 
 import argparse
@@ -29,6 +29,7 @@ from dsta.common import exit_code, read_json, replace_file
 from dsta.metrics import calibration_error, fit_fusion, hits, with_bounds
 from dsta.streams import Stream, fuse
 from dsta.train.runs import HeldOut
+from eval.certainty import certainty, set_balance
 from eval.familiar import PASSED, background_clips, familiar_signs
 from eval.material import Material, of_benchmark, of_crossvalidation
 from leaderboard.results import OUT
@@ -37,10 +38,9 @@ ACCEPTED_ACCURACY = 0.8
 SHOWN = (*with_bounds("top1_instance"), "top5_instance", "top1_class", "top5_class")
 
 
-def ensemble(held: HeldOut, fitted_on: str) -> dict[str, Any]:
-    """Fusion weights, temperature and threshold, with what they were fitted on."""
-    _, place, count = np.unique(held.sets, return_inverse=True, return_counts=True)
-    balance = 1 / count[place]
+def ensemble(held: HeldOut, fitted_on: str, known_people: np.ndarray) -> dict[str, Any]:
+    """Fusion weights, temperature, threshold and what a score means, with what they were fitted on."""
+    balance = set_balance(held)
     fusion, temperature = fit_fusion(held.logits, held.labels, balance)
     fused = fuse(held.logits, fusion) / temperature
     confidence = softmax(fused, axis=1).max(1)
@@ -48,14 +48,16 @@ def ensemble(held: HeldOut, fitted_on: str) -> dict[str, Any]:
     correct = (hits(fused, held.labels, 1) * balance)[order].cumsum() / balance[order].cumsum()
     enough = np.flatnonzero(correct >= ACCEPTED_ACCURACY)
     last = int(enough[-1]) if len(enough) else 0
+    rounded = {stream: round(weight, 4) for stream, weight in fusion.items()}
     return {
-        "fusion": {stream: round(weight, 4) for stream, weight in fusion.items()},
+        "fusion": rounded,
         "temperature": round(temperature, 4),
         "threshold": round(float(confidence[order][last]), 4),
         "fitted_on": fitted_on,
         "threshold_rule": f"lowest score above which {ACCEPTED_ACCURACY:.0%} of these clips are right",
         "coverage": round(float(balance[order][: last + 1].sum() / balance.sum()), 4),
         "ece": round(calibration_error(fused, held.labels), 4),
+        "certainty": certainty(held, known_people, rounded, round(temperature, 4)),
     }
 
 
@@ -114,7 +116,7 @@ def publish(
     """Writes the weights folder and the manifest beside it. background: by which unknown signs are told."""
     of = of_benchmark if any((folder / stream / CONFIG_FILE).exists() for stream in Stream) else of_crossvalidation
     found = of(folder, data, results)
-    fitted = ensemble(found.held, found.fitted_on)
+    fitted = ensemble(found.held, found.fitted_on, found.known_people)
     fitted["figures"] = {name: ensemble_figures(row) for name, row in found.headline.items()}
     for name, row in found.among_all.items():
         fitted["figures"][name]["among_all_glosses"] = ensemble_figures(row)

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -86,7 +87,9 @@ def fuzz(count: int, seed: int, keep: Path | None = None) -> Counter[str]:
             (name, content), (_, other) = chance.choice(whole), chance.choice(whole)
             content = damaged(content, other, chance)
             path = uploads.keep(io.BytesIO(content), name)
-            said = runs.outcome(uploads, path.parent.name, DEFAULT_WEIGHTS.name, lambda *_: None)
+            said: dict[str, Any] = {}
+            for each in runs.outcomes(uploads, path.parent.name, DEFAULT_WEIGHTS.name, lambda *_: None):
+                said |= each
             kind = outcome_kind(said)
             outcomes[kind] += 1
             if kind in ("failed", "broke off", "too long"):

@@ -97,10 +97,11 @@ def served(folder: Path):
 
 @dataclass(frozen=True)
 class Page:
-    """What a visitor's browser knows of the page: the numbers of three events, and the vocabulary that is chosen."""
+    """What a visitor's browser knows of the page: the numbers of four events, and the vocabulary that is chosen."""
 
     claim: int
     recognise: int
+    draw: int
     forget: int
     vocabulary: str
 
@@ -117,10 +118,11 @@ def opened(site: str) -> Page:
                 raise
             time.sleep(0.5)
     own = [one for one in config["dependencies"] if one["api_visibility"] == "private" and one["backend_fn"]]
-    claim, forget = (next(one["id"] for one in own if one["api_name"] == name) for name in ("claim", "forget_answer"))
+    names = ("claim", "draw", "forget_answer")
+    claim, draw, forget = (next(one["id"] for one in own if one["api_name"] == name) for name in names)
     (recognise,) = (one["id"] for one in own if one["queue"] is not False and len(one["inputs"]) == 3)
     (choice,) = (one["props"] for one in config["components"] if one["props"].get("elem_id") == "choice")
-    return Page(claim, recognise, forget, choice["value"])
+    return Page(claim, recognise, draw, forget, choice["value"])
 
 
 def visit(site: str, number: int, file: Path, of: Page) -> Visit:
@@ -145,6 +147,8 @@ def visit(site: str, number: int, file: Path, of: Page) -> Visit:
             if asked.status_code != 200:
                 return end("refused", asked.text)
             said = listen(client, session)
+            client.post(f"{API}/queue/join", json=event | {"fn_index": of.draw, "data": [run]}).raise_for_status()
+            listen(client, session)
             client.post(f"{API}/run/predict", json=event | {"fn_index": of.forget, "data": [None]}).raise_for_status()
     except httpx.HTTPError as error:
         return end("lost", repr(error))

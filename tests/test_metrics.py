@@ -9,9 +9,11 @@ import pytest
 from helpers.oracle import ORACLE, arrays, needs_oracle
 from scipy.special import log_softmax
 from sklearn import metrics as sk
+from sklearn.isotonic import IsotonicRegression
 
 from dsta.metrics import (
     calibration_error,
+    certainty_steps,
     class_order,
     cluster_bootstrap,
     figures,
@@ -235,3 +237,31 @@ def test_clusters_are_resampled_as_a_loop_would():
         rates.append(np.mean([hit[at][labels[at] == label].mean() for label in np.unique(labels[at])]))
     found = cluster_bootstrap(hit, labels, who, resamples=4000)
     assert np.allclose(found, [np.percentile(each, [2.5, 97.5]) for each in (shares, rates)], atol=0.02)
+
+
+# ---- what a score means
+
+
+def test_bins_with_few_clips_are_joined_and_shares_that_would_fall_too():
+    confidence = np.array([0.12, 0.18, 0.31, 0.33, 0.52, 0.58, 0.71, 0.75, 0.95])
+    right = np.array([0, 0, 1, 0, 1, 0, 0, 1, 1])
+    # right of all in bins of a tenth: 0.1: 0/2, 0.3: 1/2, 0.5: 1/2, 0.7: 1/2, 0.9: 1/1
+    steps = certainty_steps(confidence, right, fewest=2, bins=10)
+    assert [(step.start, step.right, step.clips) for step in steps] == [(0.1, 0.0, 2), (0.3, 0.5, 4), (0.7, 2 / 3, 3)]
+    (all_of_them,) = certainty_steps(confidence, right, fewest=10, bins=10)
+    assert (all_of_them.start, all_of_them.right, all_of_them.clips) == (0.1, 4 / 9, 9)
+    (falling,) = certainty_steps(np.repeat([0.2, 0.9], 50), np.repeat([True, False], 50))
+    assert (falling.start, falling.right, falling.clips) == (0.2, 0.5, 100)
+
+
+def test_of_bins_with_enough_clips_it_is_scikit_learns_isotonic_regression():
+    rng = np.random.default_rng(0)
+    confidence = (np.arange(2000) % 20 + 0.5) / 20
+    right = rng.random(2000) < 0.4 + 0.2 * confidence  # so flat that neighbours change places
+    steps = certainty_steps(confidence, right)
+    expected = IsotonicRegression().fit(confidence, right)
+    assert 2 < len(steps) < 20 and sum(step.clips for step in steps) == 2000
+    starts = np.array([step.start for step in steps])
+    for middle in np.unique(confidence):
+        here = steps[np.searchsorted(starts, middle, "right") - 1]
+        assert here.right == pytest.approx(expected.predict([middle])[0], abs=1e-12)

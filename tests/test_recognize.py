@@ -180,6 +180,23 @@ def test_below_the_threshold_it_is_not_sure(weights, keypoints, margin, confiden
     assert quality["confident"] is confident and len(quality["notes"]) == (0 if confident else 1)
 
 
+def test_how_often_an_answer_as_sure_was_right_is_said_where_it_is_known(weights, keypoints, tmp_path, capsys):
+    pose, file = pose_of(keypoints), tmp_path / "sign.npz"
+    pose.save(file)
+    assert Recognizer.load(weights).recognize(pose).quality["certainty"] is None
+    step = {"right": 0.8, "clips": 70, "known_people": 0}
+    write_ensemble(weights, certainty={"steps": [{"from": 0.0} | step]})
+    said = Recognizer.load(weights).recognize(pose).quality["certainty"]
+    assert (said["right"], said["clips"]) == (0.8, 70) and said["meaning"].startswith(
+        "Of 100 answers this sure, about 80"
+    )
+    for more in ([], ["--json"]):
+        assert main([str(file), "--weights", str(weights), *more]) == 0
+        assert said["meaning"] in capsys.readouterr().out
+    write_ensemble(weights, certainty={"steps": [{"from": 0.999} | step]})
+    assert Recognizer.load(weights).recognize(pose).quality["certainty"] is None  # it was never that unsure
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_a_sign_that_is_not_familiar_is_said_to_be_none_of_those_known(weights, keypoints, known):
     recognizer = Recognizer.load(weights)
@@ -188,10 +205,12 @@ def test_a_sign_that_is_not_familiar_is_said_to_be_none_of_those_known(weights, 
     means, others = (own, -own) if known else (-own, own)
     every = np.arange(len(GLOSSES))
     FamiliarSigns(np.repeat(means, len(every), 0), every, others, 0.5, 0.0).save(weights)
-    write_ensemble(weights, familiarity={"weight": 0.5, "threshold": 0.0})
+    steps = {"steps": [{"from": 0.0, "right": 0.8, "clips": 70, "known_people": 0}]}
+    write_ensemble(weights, familiarity={"weight": 0.5, "threshold": 0.0}, certainty=steps)
     quality = Recognizer.load(weights).recognize(pose_of(keypoints)).quality
     assert quality["known_sign"] is known and quality["confident"] is known
     assert quality["notes"] == ([] if known else [f"This is probably none of the {len(GLOSSES)} known signs."])
+    assert (quality["certainty"] is not None) is known  # it was measured on known signs
 
 
 @pytest.mark.parametrize("fault", ["half a file", "a gloss without a mean", "no threshold", "other sizes", "NaN"])

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from dsta.checkpoint.averages import AVERAGES_FILE, SignAverages
+from dsta.checkpoint.certainty import Certainty
 from dsta.checkpoint.ensemble import DEFAULT_WEIGHTS, ENSEMBLE_FILE, Ensemble
 from dsta.checkpoint.familiar import FAMILIAR_FILE, FamiliarSigns
 from dsta.checkpoint.folder import CONFIG_FILE, WEIGHTS_FILE, Checkpoint, read_seen
@@ -19,8 +20,8 @@ if TYPE_CHECKING:
 _OF_THE_HUB = ("fetch", "from_pretrained", "push", "push_to_hub")
 
 __all__ = [
-    "AVERAGES_FILE", "CONFIG_FILE", "DEFAULT_WEIGHTS", "ENSEMBLE_FILE", "FAMILIAR_FILE", "WEIGHTS_FILE", "Checkpoint",
-    "Ensemble", "FamiliarSigns", "Seen", "SignAverages", "check_manifest", "fetch", "from_pretrained",
+    "AVERAGES_FILE", "CONFIG_FILE", "DEFAULT_WEIGHTS", "ENSEMBLE_FILE", "FAMILIAR_FILE", "WEIGHTS_FILE", "Certainty",
+    "Checkpoint", "Ensemble", "FamiliarSigns", "Seen", "SignAverages", "check_manifest", "fetch", "from_pretrained",
     "from_upstream", "git_commit", "import_upstream", "origin", "push", "push_to_hub", "read_seen", "read_upstream",
     "saw_folds", "write_manifest",
 ]  # fmt: skip

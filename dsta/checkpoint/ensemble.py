@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from dsta.checkpoint.averages import SignAverages
+from dsta.checkpoint.certainty import Certainty
 from dsta.checkpoint.familiar import FAMILIAR_FILE, FamiliarSigns
 from dsta.checkpoint.folder import CONFIG_FILE, Checkpoint
 from dsta.checkpoint.manifest import check_manifest
@@ -21,8 +22,8 @@ class Ensemble:
     """Networks of one vocabulary, by stream.
 
     fusion: weight of each stream. temperature: softmax(fused / temperature) are the scores. threshold: a best score
-    below it means that the answer is not sure. familiar, averages: by which a sign is told that is none of those known,
-    and how those known look, if the folder has them.
+    below it means that the answer is not sure. familiar, averages, certainty: by which a sign is told that is none of
+    those known, how those known look, and how often an answer was right that was as sure, if the folder has them.
     Raises UserError for streams that do not belong together.
     """
 
@@ -32,6 +33,7 @@ class Ensemble:
     threshold: float = 0.0
     familiar: FamiliarSigns | None = None
     averages: SignAverages | None = None
+    certainty: Certainty | None = None
 
     def __post_init__(self) -> None:
         if set(self.fusion) != set(self.checkpoints):
@@ -66,28 +68,29 @@ class Ensemble:
         if (folder / CONFIG_FILE).exists():
             checkpoint = Checkpoint.load(folder, device)
             return cls({str(checkpoint.stream): checkpoint}, {str(checkpoint.stream): 1.0})
-        fusion, temperature, threshold = _read_fusion(folder)
+        fusion, temperature, threshold, certainty = _read_fusion(folder)
         loaded = {stream: Checkpoint.load(folder / stream, device) for stream in fusion}
         ensemble = cls({str(c.stream): c for c in loaded.values()}, fusion, temperature, threshold)
-        ensemble = replace(ensemble, averages=SignAverages.load(folder, ensemble.glosses))
+        ensemble = replace(ensemble, averages=SignAverages.load(folder, ensemble.glosses), certainty=certainty)
         if not (folder / FAMILIAR_FILE).exists():
             return ensemble
         fitted = read_json(folder / ENSEMBLE_FILE).get("familiarity", {})
         return replace(ensemble, familiar=FamiliarSigns.load(folder, fitted, len(ensemble.glosses)))
 
 
-def _read_fusion(folder: Path) -> tuple[dict[str, float], float, float]:
-    """Fusion weights, temperature and threshold of a weights folder."""
+def _read_fusion(folder: Path) -> tuple[dict[str, float], float, float, Certainty | None]:
+    """Fusion weights, temperature, threshold and, where it was measured, certainty of a weights folder."""
     if not (folder / ENSEMBLE_FILE).exists():
         trained = {str(stream): 1.0 for stream in Stream if (folder / stream / CONFIG_FILE).exists()}
         if trained:
-            return trained, 1.0, 0.0
+            return trained, 1.0, 0.0, None
     ensemble = read_json(folder / ENSEMBLE_FILE)
     try:
         fusion = {str(Stream(stream)): float(weight) for stream, weight in ensemble["fusion"].items()}
         temperature, threshold = float(ensemble["temperature"]), float(ensemble["threshold"])
         if not (fusion and min(fusion.values()) >= 0 and sum(fusion.values()) > 0 and temperature > 0):
             raise ValueError("weights must be positive and so must the temperature")
+        certainty = Certainty.read(ensemble["certainty"]) if "certainty" in ensemble else None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(f"{folder / ENSEMBLE_FILE} is not an ensemble of dsta ({error!r}): restore it.") from error
-    return fusion, temperature, threshold
+    return fusion, temperature, threshold, certainty

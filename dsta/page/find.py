@@ -9,10 +9,13 @@ import io
 import json
 import sys
 import traceback
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -31,7 +34,7 @@ _MOST_ASKED = 10_000  # bytes of a request
 _MOST_PICTURE, _WIDEST, _NARROWEST = 2**20, 1280, 64  # bytes of a camera's picture, pixels of its sides
 
 STOP = b"stop"
-"""Sent instead of a request: nobody waits any more."""
+"""Sent instead of a request: nobody waits any more, and what is kept for pictures is forgotten."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +48,21 @@ class Part:
     movement: tuple[float, ...] = ()
 
 
+class Pictures(NamedTuple):
+    """The video with its skeleton, standing still and moving, as WebP files."""
+
+    still: bytes
+    moving: bytes
+
+
 @dataclass(frozen=True)
 class Found:
-    """pose: the joints. still, moving: the video with its skeleton, as WebP files, empty of a skeleton file. part: of a
-    long video."""
+    """pose: the joints. part: of a long video. draw: makes the pictures, which takes a while; None of a skeleton
+    file."""
 
     pose: Pose
-    still: bytes = b""
-    moving: bytes = b""
     part: Part | None = None
+    draw: Callable[[], Pictures] | None = None
 
 
 def found_in(path: Path, fps: float, asked: Span | None, progress: Progress) -> Found:
@@ -71,10 +80,13 @@ def found_in(path: Path, fps: float, asked: Span | None, progress: Progress) -> 
         pose = extract(path, fps=fps, progress=progress, info=info, on_frame=shots.add)
     else:
         pose = extract(path, fps=fps, progress=progress, start=part.start, end=part.end, on_frame=shots.add)
-    progress("Drawing the skeleton", 1.0)
+    return Found(pose, part, partial(_drawn, shots, pose))
+
+
+def _drawn(shots: draw.Snapshots, pose: Pose) -> Pictures:
     frames, seconds = draw.overlay(shots, pose), len(pose.keypoints) / pose.fps
     still = draw.to_webp([frames[len(frames) // 2]])
-    return Found(pose, still, draw.to_webp(frames, fps=len(frames) / max(seconds, 0.1)), part)
+    return Pictures(still, draw.to_webp(frames, fps=len(frames) / max(seconds, 0.1)))
 
 
 def _part(path: Path, info: VideoInfo, asked: Span | None, progress: Progress) -> Part | None:
@@ -105,18 +117,18 @@ def main(descriptor: int, memory: int) -> None:
     memory: bytes of addresses that may be taken beyond those of a process that is ready.
     """
     connection, camera = Connection(descriptor), Camera()
+    found: Found | None = None  # kept until its pictures are asked for, or anything else is
     _limit(memory)
     with suppress(EOFError, ConnectionError):  # the page has ended
         connection.send_bytes(b'{"ready": true}')
         while True:
             request = connection.recv_bytes(_MOST_ASKED)
-            if request == STOP:  # one that came too late
-                continue
-            asked = json.loads(request)
-            if "look" in asked:
+            asked = {} if request == STOP else json.loads(request)
+            if "draw" in asked and found is not None and found.draw is not None:
+                _draw(connection, found.draw)
+            elif "look" in asked:
                 _say_what_is_seen(connection, camera, asked, connection.recv_bytes(_MOST_PICTURE))
-            else:
-                _answer(connection, asked)
+            found = _answer(connection, asked) if "path" in asked else None
 
 
 class Camera:
@@ -157,35 +169,64 @@ def _say_what_is_seen(connection: Connection, camera: Camera, asked: dict, jpeg:
         connection.send_bytes(joints.astype(np.float32).tobytes())
 
 
-def _answer(connection: Connection, request: dict) -> None:
-    """Sends what is done, again and again, and at last one of: found, problem, bug, memory, stopped."""
+def _answer(connection: Connection, request: dict) -> Found | None:
+    """Sends what is done, again and again, and at last one of: found, problem, bug, memory, stopped. Returns what was
+    found."""
 
     def progress(step: str, share: float) -> None:
-        while connection.poll():
-            if connection.recv_bytes(_MOST_ASKED) == STOP:
-                raise Gone
-        connection.send_bytes(json.dumps({"step": step, "share": share}).encode())
+        if _is_stopped(connection):
+            raise Gone
+        _tell(connection, step=step, share=share)
 
-    def tell(**what: object) -> None:
-        connection.send_bytes(json.dumps(what).encode())
-
-    try:
+    with _told(connection):
         asked = Span(*request["part"]) if request["part"] else None
         found = found_in(Path(request["path"]), request["fps"], asked, progress)
-    except Gone:
-        tell(stopped=True)
-    except UserError as error:
-        tell(problem=str(error))
-    except MemoryError:
-        tell(memory=True)
-    except Exception:
-        tell(bug=traceback.format_exc())
-    else:
-        pose = found.pose
+        pose, part = found.pose, asdict(found.part) if found.part else None
         about = {"fps": pose.fps, "width": pose.width, "height": pose.height, "estimator": pose.estimator}
-        tell(found=about, part=asdict(found.part) if found.part else None)
-        for content in (pose.keypoints.tobytes(), found.still, found.moving):
+        _tell(connection, found=about, part=part, filmed=found.draw is not None)
+        connection.send_bytes(pose.keypoints.tobytes())
+        return found
+    return None
+
+
+def _draw(connection: Connection, draw: Callable[[], Pictures]) -> None:
+    """Sends the pictures of what was found last; or bug, memory, stopped."""
+    with _told(connection):
+        pictures = draw()
+        if _is_stopped(connection):
+            raise Gone
+        _tell(connection, drawn=True)
+        for content in pictures:
             connection.send_bytes(content)
+
+
+def _is_stopped(connection: Connection) -> bool:
+    """Whether nobody waits any more for what is being done."""
+    while connection.poll():
+        if connection.recv_bytes(_MOST_ASKED) == STOP:
+            return True
+    return False
+
+
+def _tell(connection: Connection, **what: object) -> None:
+    connection.send_bytes(json.dumps(what).encode())
+
+
+@contextmanager
+def _told(connection: Connection) -> Iterator[None]:
+    """Work whose end without an answer is sent: stopped, problem, memory or bug."""
+    try:
+        yield
+    except (EOFError, ConnectionError):  # the page has ended
+        raise
+    except Gone:
+        _tell(connection, stopped=True)
+    except UserError as error:
+        _tell(connection, problem=str(error))
+    except MemoryError:
+        _tell(connection, memory=True)
+    except Exception:
+        _tell(connection, bug=traceback.format_exc())
 
 
 def _limit(memory: int) -> None:

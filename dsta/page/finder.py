@@ -9,16 +9,17 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from dsta.common import UserError
 from dsta.keypoints import Pose
-from dsta.page.find import STOP, Found, Part
+from dsta.page.find import STOP, Found, Part, Pictures
 from dsta.skeleton import NUM_JOINTS
 from dsta.spans import Span
 
@@ -31,6 +32,7 @@ _RUNS = 200  # after which a process is replaced, whatever it has gathered
 _LARGEST = 2**26  # bytes of one message
 
 Said = Callable[[str, float], object]
+T = TypeVar("T")
 
 
 class Finder:
@@ -45,6 +47,7 @@ class Finder:
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection | None = None
         self._ready, self._busy, self._runs = False, False, 0
+        self._keeps = False  # frames of the last video, of which pictures may be asked for
         self._lock = threading.Lock()
 
     def begin(self) -> None:
@@ -70,37 +73,69 @@ class Finder:
     def find(self, path: Path, fps: float, asked: Span | None, progress: Said, check: Callable[[], object]) -> Found:
         """As `found_in`. check: called every tenth of a second; what it raises ends the work within a second.
 
-        Raises UserError also where the process dies of the file, or takes too much time or memory for it.
+        Until its pictures are drawn, or `forget` is called, the process keeps frames of the video. Raises UserError
+        also where the process dies of the file, or takes too much time or memory for it.
         """
         self._wait_until_ready(check)
+        request = {"path": str(path.resolve()), "fps": fps, "part": asked}
+        return self._answer(path.name, request, progress, check, partial(self._found, path.name, check))
+
+    def forget(self) -> None:
+        """No pictures are asked for of the last video; nothing happens where none could be."""
+        if self._keeps and self._connection is not None:
+            with suppress(OSError):
+                self._connection.send_bytes(STOP)
+        self._keeps = False
+        self._renew()
+
+    def _draw(self, name: str, check: Callable[[], object]) -> Pictures:
+        def drawn(said: dict[str, Any], following: Callable[[], bytes]) -> Pictures:
+            return Pictures(following(), following())
+
+        if not self._keeps:
+            raise UserError(f"The pictures of {name} are forgotten: send it again.")
+        self._keeps = False
+        return self._answer(name, {"draw": True}, lambda step, share: None, check, drawn)
+
+    def _answer(
+        self,
+        name: str,
+        request: dict[str, Any],
+        progress: Said,
+        check: Callable[[], object],
+        read: Callable[[dict[str, Any], Callable[[], bytes]], T],
+    ) -> T:
+        """What a request about the file of that name comes to. read: makes it of the last message, and of those that
+        follow it."""
         try:
-            self._ask({"path": str(path.resolve()), "fps": fps, "part": asked})
+            self._ask(request)
             until = time.monotonic() + self.seconds
             while "step" in (said := json.loads(self._next(until, check))):
                 progress(said["step"], said["share"])
-            found = self._found(said, lambda: self._next(until, check))
+            self._check_answer(said, name)
+            answer = read(said, lambda: self._next(until, check))
+            self._busy = False
+            return answer
         except (EOFError, OSError) as error:
             logging.warning("The process that looks for joints has died; it is begun anew.")
             raise UserError(
-                f"The program that reads videos broke off at {path.name}: try again; if it happens once more, convert "
+                f"The program that reads videos broke off at {name}: try again; if it happens once more, convert "
                 "the video to mp4 with H.264, 1280 pixels or less."
             ) from error
         except _Late as error:
             raise UserError(
-                f"{path.name} took longer than {self.seconds:.0f} seconds: send a shorter or smaller video."
+                f"{name} took longer than {self.seconds:.0f} seconds: send a shorter or smaller video."
             ) from error
         finally:
             if self._busy and not self._stopped():
                 self.close()
-            if self._runs >= _RUNS:
-                self.close()
-            self.begin()  # so that it is ready when the next one comes
-        if found is None:
-            raise UserError(
-                f"{path.name} takes more memory than a video may: scale it down to 1280 pixels or less, or send a "
-                "shorter one."
-            )
-        return found
+            self._renew()
+
+    def _renew(self) -> None:
+        """So that a process is ready when the next file comes."""
+        if self._runs >= _RUNS and not self._keeps:
+            self.close()
+        self.begin()
 
     def look(self, jpeg: bytes, seconds: float, first: bool) -> tuple[np.ndarray, tuple[int, int]]:
         """One picture of a camera -> (27, 3) joints in its pixels, and its width and height.
@@ -157,22 +192,29 @@ class Finder:
                 raise _Late
         return self._connection.recv_bytes(_LARGEST)
 
-    def _found(self, said: dict[str, Any], following: Callable[[], bytes]) -> Found | None:
-        """The end of a request; None where memory ran out.
+    def _check_answer(self, said: dict[str, Any], name: str) -> None:
+        """Raises UserError for a problem, and where memory ran out.
 
         After that and after a bug the process is not trusted with another file: it stays busy, and is ended.
         """
         if "memory" in said:
-            return None
+            raise UserError(
+                f"{name} takes more memory than a video may: scale it down to 1280 pixels or less, or send a "
+                "shorter one."
+            )
         if "bug" in said:
             raise RuntimeError(f"in the process that looks for joints:\n{said['bug']}")
         if "problem" in said:
             self._busy = False
             raise UserError(said["problem"])
-        joints, still, moving = (following() for _ in range(3))
-        self._busy = False
-        keypoints = np.frombuffer(joints, np.float32).reshape(-1, NUM_JOINTS, 3)
-        return Found(Pose(keypoints, **said["found"]), still, moving, Part(**said["part"]) if said["part"] else None)
+
+    def _found(
+        self, name: str, check: Callable[[], object], said: dict[str, Any], following: Callable[[], bytes]
+    ) -> Found:
+        keypoints = np.frombuffer(following(), np.float32).reshape(-1, NUM_JOINTS, 3)
+        self._keeps = said["filmed"]
+        part, draw = Part(**said["part"]) if said["part"] else None, partial(self._draw, name, check)
+        return Found(Pose(keypoints, **said["found"]), part, draw if self._keeps else None)
 
     def _stopped(self) -> bool:
         """Tells the process that nobody waits any more; whether it has noticed, and may go on with the next file."""
@@ -192,7 +234,7 @@ class Finder:
             self._process.kill()
             self._process.wait()
         self._process = self._connection = None
-        self._ready, self._busy, self._runs = False, False, 0
+        self._ready, self._busy, self._runs, self._keeps = False, False, 0, False
 
 
 class _Late(Exception):

@@ -3,9 +3,10 @@
 import contextvars
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from queue import SimpleQueue
+from typing import Any, TypeVar
 
 from dsta.common import UserError
 from dsta.common.machine import cores
@@ -23,10 +24,11 @@ _ORDINALS = ("next", "second", "third", "fourth", "fifth", "sixth", "seventh", "
 
 
 class _Ticket:
-    """A place in the line."""
+    """A place in the line. said: what the work has said so far, each in a tuple; an empty one is its end."""
 
     def __init__(self, who: str) -> None:
         self.who, self.begun, self.since = who, threading.Event(), time.monotonic()
+        self.said: SimpleQueue[tuple[Any, ...]] = SimpleQueue()
 
 
 class Line:
@@ -45,8 +47,10 @@ class Line:
         for finder in self._idle.copy():
             finder.begin()
 
-    def serve(self, who: str, work: Callable[[Finder], T], waiting: Callable[[str, float], object]) -> T:
-        """Does the work when its turn has come -> what it returns.
+    def serve(
+        self, who: str, work: Callable[[Finder], Iterator[T]], waiting: Callable[[str, float], object]
+    ) -> Iterator[T]:
+        """Does the work when its turn has come -> what it says, one after the other, as soon as it is said.
 
         who: the visitor's address. waiting: called four times a second until then, with the visitor's place and about
         how long it will take, and with the share of the waiting that is over; what it raises ends it. Raises UserError
@@ -59,13 +63,15 @@ class Line:
                     seconds = self._usual * (place // self._workers + 1)
                     waited = time.monotonic() - ticket.since
                     waiting(_words(place, seconds), waited / (waited + seconds))
+            while said := ticket.said.get():
+                yield said[0]
         except BaseException:
             job.cancel()
             self._leave(ticket)
             raise
-        return job.result()
+        job.result()  # raises what the work has raised
 
-    def _take(self, who: str, work: Callable[[Finder], T]) -> tuple[_Ticket, Future[T]]:
+    def _take(self, who: str, work: Callable[[Finder], Iterator[T]]) -> tuple[_Ticket, Future[None]]:
         """A place in the line, and the work that waits there: both at once, so that none overtakes another."""
         with self._lock:
             if len(self._waiting) >= MOST_WAITING:
@@ -81,18 +87,20 @@ class Line:
             if ticket in self._waiting:
                 self._waiting.remove(ticket)
 
-    def _do(self, ticket: _Ticket, work: Callable[[Finder], T]) -> T:
+    def _do(self, ticket: _Ticket, work: Callable[[Finder], Iterator[T]]) -> None:
         self._leave(ticket)
         with self._lock:
             finder = self._idle.pop()
         ticket.begun.set()
         begun = time.monotonic()
         try:
-            return work(finder)
+            for said in work(finder):
+                ticket.said.put((said,))
         finally:
             with self._lock:
                 self._idle.append(finder)
                 self._usual += 0.2 * (time.monotonic() - begun - self._usual)
+            ticket.said.put(())
 
     def _place(self, ticket: _Ticket) -> int | None:
         """0 for who is next; None for who has just left the line."""

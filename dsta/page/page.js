@@ -63,15 +63,19 @@ window.dsta = {
     return path;
   },
 
-  // The outcome of a run -> answer, pictures, buttons.
+  // The outcome of a run -> answer, what keeps the place of its pictures, buttons.
   show(outcome) {
     if (!dsta.asking || outcome.run !== dsta.run) return [];
     if (outcome.part) dsta.showPart(outcome.part, dsta.asking.path);
     dsta.asking = null;
     dsta.tell();
-    const pictures = dsta.seat(outcome.pictures ?? "");
-    if (outcome.problem) return [outcome.problem, "", ...dsta.buttons("ready")];
-    return [outcome.answer, pictures, ...dsta.buttons("answered")];
+    if (outcome.problem) return [outcome.problem, dsta.seat(""), ...dsta.buttons("ready")];
+    return [outcome.answer, '<div class="card drawing" aria-hidden="true"></div>', ...dsta.buttons("answered")];
+  },
+
+  // Then come the pictures of a run -> pictures.
+  showPictures(outcome) {
+    return "pictures" in outcome && outcome.run === dsta.run ? [dsta.seat(outcome.pictures)] : [];
   },
 
   // A run never came to an outcome -> buttons. Mostly it is known why: the server is gone, or too many wait.

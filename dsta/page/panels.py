@@ -9,7 +9,7 @@ from pathlib import Path
 from dsta.common import UserError
 from dsta.keypoints import POSE_SUFFIXES
 from dsta.page import draw, signs
-from dsta.page.find import Found, Part
+from dsta.page.find import Found, Part, Pictures
 from dsta.page.vocabularies import Vocabulary
 from dsta.recognize import Recognition, as_dict
 
@@ -135,12 +135,14 @@ def answer_html(result: Recognition, file: str, among: Vocabulary) -> str:
     text = json.dumps(as_dict(file, result, len(result.predictions)))
     whole = data_uri(text.encode(), "application/json")
     stem = escape(Path(file).stem)
+    meant = quality["certainty"]
+    meaning = f'<p class="quiet small meaning">{escape(meant["meaning"])}</p>' if meant else ""
     skeletons = ""
     for ending in POSE_SUFFIXES:
         content = data_uri(result.pose.encoded(ending), "application/octet-stream")
         skeletons += f' · <a download="{stem}{ending}" href="{content}">Skeleton as {ending}</a>'
     return f"""<div class="card{"" if sure else " unsure"}"><p class="quiet verdict">{verdict}</p>
-<h2>{escape(result.predictions[0].gloss)}</h2><ol>{"".join(bars)}</ol>
+<h2>{escape(result.predictions[0].gloss)}</h2>{meaning}<ol>{"".join(bars)}</ol>
 {signs.beside_html(result, among)}
 {"".join(notes)}<p class="chips">{"".join(chips)}</p>
 <details><summary>What each of the four streams said</summary><table>{streams}</table></details>
@@ -153,17 +155,17 @@ def pictures_html(result: Recognition, found: Found) -> str:
     colours = {"signer’s left": draw.LEFT, "signer’s right": draw.RIGHT}
     legend = "".join(f'<span><i style="background:rgb{rgb}"></i>{side}</span>' for side, rgb in colours.items())
     return f"""<div class="card"><div class="pictures">
-{_moving_html(found) if found.moving else ""}
+{_moving_html(found.draw()) if found.draw else ""}
 <figure class="strip"><picture><source media="(max-width: 640px)" srcset="{tall}">
 <img src="{wide}" alt="The skeleton alone, frame by frame"></picture>
 <figcaption>What the network saw: {min(12, len(result.seen))} of {len(result.seen)} frames</figcaption></figure></div>
 <p class="legend">{legend}<span>faint: less certain</span><span>missing: not seen</span></p></div>"""
 
 
-def _moving_html(found: Found) -> str:
+def _moving_html(pictures: Pictures) -> str:
     """The moving picture, which stands still for those who want that."""
-    return f"""<figure><picture><source media="(prefers-reduced-motion: reduce)" srcset="{data_uri(found.still)}">
-<img src="{data_uri(found.moving)}" alt="The video with its skeleton"></picture>
+    return f"""<figure><picture><source media="(prefers-reduced-motion: reduce)" srcset="{data_uri(pictures.still)}">
+<img src="{data_uri(pictures.moving)}" alt="The video with its skeleton"></picture>
 <figcaption>Found in the video</figcaption></figure>"""
 
 

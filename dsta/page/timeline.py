@@ -22,7 +22,7 @@ def several_signs_html(
         return ""
     said = recognizer.recognize_spans(result.pose, progress)
     start = found.part.start if found.part else 0.0
-    return spans_html(said, start, len(result.pose.keypoints) / result.pose.fps, file, bool(found.moving))
+    return spans_html(said, start, len(result.pose.keypoints) / result.pose.fps, file, bool(found.draw))
 
 
 def spans_html(said: Sequence[SignedSpan], start: float, seconds: float, file: str, playable: bool) -> str:

@@ -161,6 +161,18 @@ def test_above_the_threshold_four_of_five_are_right(published, scores):
     assert ensemble["coverage"] == pytest.approx(above.mean(), abs=0.02)
 
 
+def test_what_a_score_means_is_measured_on_the_held_out_clips(published, scores):
+    said = json.loads((published / "ensemble.json").read_text())
+    logits, labels = scores
+    fused = sum(said["fusion"][s] * logits[s].astype(np.float32) for s in logits) / said["temperature"]
+    confidence, right = softmax(fused, 1).max(1), fused.argmax(1) == labels
+    steps = said["certainty"]["steps"]
+    assert sum(step["clips"] for step in steps) == 160 and len(steps) > 1 and steps[0]["known_people"] == 0
+    top = confidence >= steps[-1]["from"]
+    assert (steps[-1]["clips"], steps[-1]["right"]) == (top.sum(), pytest.approx(right[top].mean(), abs=1e-4))
+    assert Ensemble.load(published).certainty.of(0.999)["clips"] == top.sum()
+
+
 def test_the_folder_is_ready_for_use_and_guarded(published):
     recognizer = Recognizer.load(published)
     assert recognizer.glosses == tuple(GLOSSES)
@@ -228,6 +240,7 @@ def test_a_benchmarks_networks_are_fitted_on_validation_and_shown_with_their_row
     weights, temperature = fit_fusion(logits, val.labels[chosen])
     assert written["fusion"] == {stream: round(weight, 4) for stream, weight in weights.items()}
     assert written["temperature"] == round(temperature, 4) and "100 validation clips" in written["fitted_on"]
+    assert sum(step["clips"] for step in written["certainty"]["steps"]) == 100
     row = tables.table(tmp_path)["WLASL100", "test", ALL, "fitted"]
     assert written["figures"]["WLASL100 test"]["top1_instance"] == float(row["top1_instance"])
     card = (folder / "README.md").read_text()

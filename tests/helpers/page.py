@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 from helpers.clips import signer
@@ -13,8 +14,8 @@ from helpers.clips import signer
 import app
 from dsta.common import UserError
 from dsta.keypoints import POSE_SUFFIXES, Pose
-from dsta.page import draw
-from dsta.page.find import Found, found_in
+from dsta.page import draw, runs
+from dsta.page.find import Found, Pictures, found_in
 from dsta.recognize import Prediction, Recognition
 from dsta.skeleton import LEFT_HAND, NUM_JOINTS, RIGHT_HAND
 from dsta.video import read_frames
@@ -27,10 +28,19 @@ def recognition(confident: bool = True) -> Recognition:
     keypoints[..., 2] = 1
     ranked = tuple(map(Prediction, GLOSSES, (0.9, 0.05, 0.03, 0.01, 0.005, 0.005)))
     quality = {"frames": 12, "seconds": 0.48, "body": 1.0, "left_hand": 0.25, "right_hand": 0.999, "known_sign": None}
+    quality |= {"certainty": None}
     quality |= {"confident": confident, "notes": [] if confident else ["No hand was seen in 3 < 4 frames."]}
     pose = Pose(keypoints, 25.0, 160, 120, "mediapipe-holistic")
     streams = dict.fromkeys(("joint", "bone", "joint_motion", "bone_motion"), ranked)
     return Recognition(ranked, streams, quality, {"joints": 2.13, "network": 0.1}, pose, keypoints[:8])
+
+
+def outcome(uploads, run, name, progress=lambda *_: None) -> dict[str, Any]:
+    """What a run comes to in the end."""
+    said: dict[str, Any] = {}
+    for each in runs.outcomes(uploads, run, name, progress):
+        said |= each
+    return said
 
 
 class FakeRecognizer:
@@ -68,6 +78,8 @@ class FakeFinder:
 
     def begin(self) -> None: ...
 
+    def forget(self) -> None: ...
+
     def find(self, path, fps, asked, progress, check) -> Found:
         if path.suffix in POSE_SUFFIXES:
             return Found(Pose.load(path))
@@ -76,7 +88,7 @@ class FakeFinder:
             check()
             progress("Finding joints", frame.time)
             frames.append(frame.image)
-        return Found(recognition().pose, draw.to_webp(frames[:1]), draw.to_webp(frames))
+        return Found(recognition().pose, None, lambda: Pictures(draw.to_webp(frames[:1]), draw.to_webp(frames)))
 
 
 class HereFinder(FakeFinder):

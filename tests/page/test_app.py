@@ -14,7 +14,7 @@ import gradio as gr
 import numpy as np
 import pytest
 from helpers.media import number_of, numbered, write_video
-from helpers.page import GLOSSES, FakeRecognizer, HereFinder, offered, recognition
+from helpers.page import GLOSSES, FakeRecognizer, HereFinder, offered, outcome, recognition
 from PIL import Image
 
 import app
@@ -36,14 +36,14 @@ def uploads(tmp_path):
 def run(uploads):
     """A function that uploads a video and gives what its run comes to; that the upload is deleted is always held."""
 
-    def outcome(video: Path, name: str = "a") -> dict[str, str]:
+    def answered(video: Path, name: str = "a") -> dict[str, str]:
         with video.open("rb") as file:
             path = uploads.keep(file, video.name)
-        said = runs.outcome(uploads, path.parent.name, name, lambda *_: None)
+        said = outcome(uploads, path.parent.name, name)
         assert said.pop("run") == path.parent.name and not path.exists() and video.exists()
         return said
 
-    return outcome
+    return answered
 
 
 def test_the_page_is_built_private_and_without_analytics():
@@ -70,7 +70,7 @@ def test_each_event_calls_a_function_that_the_scripts_define():
     events = [event.js for event in app.demo.fns.values() if event.js]
     called = {name for code in events for name in re.findall(r"\b(?:dsta|leaderboard)\.(\w+)\(", code)}
     assert called == {
-        "buttons", "ask", "choose", "show", "failed", "stop", "query", "asking", "answered", "save",
+        "buttons", "ask", "choose", "show", "showPictures", "failed", "stop", "query", "asking", "answered", "save",
         "lessonRequest", "lessonAnswered", "lessonFailed",
     }  # fmt: skip
     for name in called:
@@ -156,6 +156,15 @@ def test_not_sure(video, answers, run):
     assert "No hand was seen in 3 &lt; 4 frames." in answer
 
 
+def test_what_the_percentage_means_is_said_where_it_was_measured(video, answers, run):
+    known = recognition()
+    answers(known)
+    assert "meaning" not in run(video)["answer"]
+    known.quality["certainty"] = {"right": 0.9, "clips": 70, "meaning": "Of 100 answers this sure, about 90 <were>."}
+    answer = run(video)["answer"]
+    assert "<h2>book</h2>" in answer and "about 90 &lt;were&gt;.</p>" in answer
+
+
 def test_a_sign_that_is_not_known_is_said_once(video, answers, run):
     unknown = recognition(confident=False)
     unknown.quality.update(known_sign=False, notes=["Few frames.", "This is probably none of the 6 known signs."])
@@ -177,7 +186,7 @@ def test_unusable_video_becomes_the_same_sentence(tmp_path, answers, run):
 @pytest.mark.parametrize(("name", "words"), [("", "no video yet"), ("A" * 22, "deleted"), ("../..", "deleted")])
 def test_no_video_says_what_to_do(name, words, answers, uploads):
     answers(recognition())
-    said = runs.outcome(uploads, name, "a", lambda *_: None)
+    said = outcome(uploads, name, "a")
     assert said["run"] == name and words in said["problem"] and "choose" in said["problem"]
 
 
@@ -210,9 +219,30 @@ def test_a_run_whose_visitor_leaves_stops_before_the_next_frame(stop, video, ans
     def sweep():
         uploads.sweep(age=-1)
 
-    said = runs.outcome(uploads, mine, "a", progress)
+    said = outcome(uploads, mine, "a", progress)
     assert steps == ["Finding joints"] and list(said) == ["run", "problem"] and "stopped" in said["problem"]
     assert [path.name for path in uploads.folder.iterdir()] == ([] if stop == "sweep" else [other])
+
+
+def test_pictures_are_given_once_and_forgotten_when_the_visitor_leaves(video, answers, uploads):
+    answers(recognition())
+    begun = runs.Begun(uploads)
+
+    def ask():
+        with video.open("rb") as file:
+            run = uploads.keep(file, "sign.mp4").parent.name
+        uploads.claim("me", run)
+        return run, begun.first(run, runs.outcomes(uploads, run, "a", lambda *_: None))
+
+    run, said = ask()
+    assert set(said) == {"run", "answer", "part"}
+    begun.sweep()
+    assert set(begun.rest(run)) == {"run", "pictures"} and begun.rest(run) == {} and not list(uploads.folder.iterdir())
+    run, said = ask()
+    uploads.leave("me")
+    begun.sweep()
+    assert begun.rest(run) == {} and not list(uploads.folder.iterdir())
+    assert "problem" in begun.first(run, runs.outcomes(uploads, run, "a", lambda *_: None)) and begun.rest(run) == {}
 
 
 def test_everything_follows_the_choice(video, answers, run):

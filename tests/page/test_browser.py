@@ -2,6 +2,7 @@
 
 import base64
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -59,7 +60,13 @@ def answer(page, among):
 
 
 def kept(tmp_path):
-    return [file for file in (tmp_path / "uploads").rglob("*") if file.is_file()]
+    """What is left of uploads soon after an answer stands there, as its pictures come a little later."""
+    for _ in range(50):
+        left = [file for file in (tmp_path / "uploads").rglob("*") if file.is_file()]
+        if not left:
+            break
+        time.sleep(0.1)
+    return left
 
 
 def test_an_upload_is_answered_and_deleted_and_recognised_once_more_among_other_signs(
@@ -126,9 +133,55 @@ def test_an_answer_stands_beside_its_own_video_alone(answers, site, browser, tmp
 
         held.go_on.clear()
         button(page, "Another video").click()
+        page.get_by_text("How to film").wait_for()
         upload(page, videos[0])
         assert held.ended.acquire(timeout=60) and held.running.acquire(timeout=60)
     assert held.ended.acquire(timeout=5) and not kept(tmp_path)
+
+
+class SlowlyDrawn(FakeFinder):
+    """Draws when it is let go."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+
+    def find(self, path, fps, asked, progress, check):
+        found = super().find(path, fps, asked, progress, check)
+
+        def draw():
+            assert self.go_on.wait(60)
+            return found.draw()
+
+        return replace(found, draw=draw)
+
+
+def test_the_answer_stands_before_its_pictures_which_never_stand_beside_another(
+    video, answers, site, browser, tmp_path, monkeypatch
+):
+    slow = SlowlyDrawn()
+    answers(recognition())
+    monkeypatch.setattr(line, "LINE", Line([slow, slow]))
+    with visit(browser, site) as page:
+        upload(page, video)
+        answer(page, "6 American signs").wait_for()
+        button(page, "Another video").wait_for()
+        page.locator("#result summary").click()
+        assert page.locator("figure.strip").count() == 0
+        slow.go_on.set()
+        page.locator("figure.strip img").wait_for()
+        assert page.locator("#result details").get_attribute("open") is not None  # the answer was left alone
+        button(page, "Another video").click()
+        page.get_by_text("How to film").wait_for()
+
+        slow.go_on.clear()
+        upload(page, video)
+        answer(page, "6 American signs").wait_for()
+        button(page, "Another video").click()
+        page.get_by_text("How to film").wait_for()
+        slow.go_on.set()
+        page.wait_for_timeout(500)
+        assert page.locator("figure.strip, #result h2").count() == 0
+    assert not kept(tmp_path)
 
 
 def test_who_waits_reads_how_long_and_may_cancel(video, answers, site, browser, tmp_path, monkeypatch):

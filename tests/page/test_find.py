@@ -34,7 +34,8 @@ def video(tmp_path, seconds):
 def test_a_short_video_is_looked_at_whole(tmp_path, looked_at):
     found = found_in(video(tmp_path, 10), 15.0, None, lambda *_: None)
     assert looked_at == [(0.0, None)] and found.part is None
-    assert found.still.startswith(b"RIFF") and found.moving.startswith(b"RIFF") and b"ANIM" in found.moving
+    still, moving = found.draw()
+    assert still.startswith(b"RIFF") and moving.startswith(b"RIFF") and b"ANIM" in moving
 
 
 def test_of_a_long_video_its_liveliest_part(tmp_path, looked_at):
@@ -62,4 +63,4 @@ def test_what_is_no_part_is_told(tmp_path, looked_at, part):
 def test_a_skeleton_file_is_read(tmp_path):
     recognition().pose.save(tmp_path / "a.npz")
     found = found_in(tmp_path / "a.npz", 15.0, None, lambda *_: None)
-    assert len(found.pose.keypoints) == 12 and not found.moving
+    assert len(found.pose.keypoints) == 12 and found.draw is None

@@ -17,6 +17,7 @@ from dsta.page.uploads import Stopped
 
 pytestmark = pytest.mark.slow
 FPS = 15.0
+CLIPS = module._ROOT.parent / "shared" / "data" / "wlasl_clips"
 
 
 def nothing(*_):
@@ -64,6 +65,28 @@ def test_it_answers_as_this_process_would(finder, joints, video):
     with pytest.raises(UserError, match=r"No person was found in sign\.mp4"):
         finder.find(video, FPS, None, lambda step, share: steps.append((step, share)), nothing)
     assert steps[0] == ("Reading the video", 0.0) and steps[1][0] == "Finding joints" and len(steps) > 5
+
+
+@pytest.mark.skipif(not CLIPS.is_dir(), reason="no real clips on this machine")
+def test_pictures_are_drawn_when_they_are_asked_for_and_not_of_what_was_forgotten(finder):
+    clip, before = sorted(CLIPS.glob("*.mp4"))[0], process(finder)
+    still, moving = finder.find(clip, FPS, None, nothing, nothing).draw()
+    assert still.startswith(b"RIFF") and b"ANIM" in moving
+    found = finder.find(clip, FPS, None, nothing, nothing)
+    finder.forget()
+    with pytest.raises(UserError, match="are forgotten"):
+        found.draw()
+    gone = []
+
+    def check():
+        if gone:
+            raise Stopped
+
+    found = finder.find(clip, FPS, None, nothing, check)
+    assert process(finder) == before
+    gone.append(True)
+    with pytest.raises(Stopped):  # within a second, whether the process is kept or begun anew
+        found.draw()
 
 
 def test_what_is_no_file_of_ours_is_the_same_sentence(finder, tmp_path):

@@ -27,7 +27,7 @@ class TakesFinder(FakeFinder):
         found = super().find(path, fps, asked, progress, check)
         if path.suffix == ".npz":
             return found
-        return Found(Pose(take(0, next(self.number)), 15, 512, 512, ESTIMATOR), found.still, found.moving)
+        return Found(Pose(take(0, next(self.number)), 15, 512, 512, ESTIMATOR), None, found.draw)
 
 
 @pytest.fixture

@@ -30,12 +30,13 @@ class Desk:
             self.threads.add(threading.get_ident())
             self.served.append(name)
             assert self.go_on.wait(30)
-            return name
+            yield name
+            yield name
 
         return work
 
     def visit(self, name, who="", waiting=lambda words, share: None):
-        visitor = threading.Thread(target=lambda: self.line.serve(who, self.work(name), waiting))
+        visitor = threading.Thread(target=lambda: list(self.line.serve(who, self.work(name), waiting)))
         visitor.start()
         self.visitors.append(visitor)
         count = len(self.visitors)
@@ -95,7 +96,7 @@ def test_who_leaves_makes_room(desk, monkeypatch):
         raise Stopped
 
     with pytest.raises(Stopped):
-        one.line.serve("", one.work("b"), leave)
+        list(one.line.serve("", one.work("b"), leave))
     assert not one.line._waiting
     one.visit("c")
     one.end()
@@ -108,21 +109,27 @@ def test_a_full_line_and_one_address_that_fills_it_are_refused(desk):
     for number in range(module.MOST_OF_ONE):
         one.visit(number, who="one")
     with pytest.raises(UserError, match="10 videos from your address are waiting"):
-        one.line.serve("one", one.work("more"), lambda words, share: None)
+        list(one.line.serve("one", one.work("more"), lambda words, share: None))
     for number in range(10, 20):
         one.visit(number, who=f"other {number}")
     with pytest.raises(UserError, match="Too many people are waiting"):
-        one.line.serve("you", one.work("more"), lambda words, share: None)
+        list(one.line.serve("you", one.work("more"), lambda words, share: None))
 
 
-def test_what_the_work_raises_reaches_who_waits_and_the_next_is_served(desk):
-    one = desk(1)
+def test_what_is_said_is_heard_before_the_work_is_done_and_what_it_raises_after_that(desk):
+    one, heard = desk(1), threading.Event()
 
     def fails(finder):
+        yield "first"
+        assert heard.wait(30)
         raise UserError("Bad.")
 
     for _ in range(2):
+        heard.clear()
+        said = one.line.serve("", fails, lambda words, share: None)
+        assert next(said) == "first"
+        heard.set()
         with pytest.raises(UserError, match="Bad"):
-            one.line.serve("", fails, lambda words, share: None)
+            next(said)
     one.visit("a")
     assert one.served == ["a"]

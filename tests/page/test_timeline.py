@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 from helpers.browser import MARKS, upload, visit
 from helpers.media import numbered, write_video
-from helpers.page import GLOSSES, FakeFinder, FakeRecognizer, offered, recognition
+from helpers.page import GLOSSES, FakeFinder, FakeRecognizer, offered, outcome, recognition
 from helpers.signing import signing
 
-from dsta.page import line, runs
+from dsta.page import line
 from dsta.page.find import Found, Part
 from dsta.page.line import Line
 from dsta.page.timeline import several_signs_html, spans_html
@@ -44,7 +44,7 @@ class SeveralSigns(FakeRecognizer):
 @pytest.mark.parametrize(("parts", "count"), [([], 0), (PARTS[:1], 0), (PARTS, 3)])
 def test_there_is_a_time_line_of_more_than_one_span(parts, count):
     recognizer = SeveralSigns(parts)
-    found = Found(recognizer.answer.pose, moving=b"a picture")
+    found = Found(recognizer.answer.pose, draw=lambda: None)
     html = several_signs_html(recognizer, recognizer.answer, found, "a.mp4", lambda *_: None)
     assert (html.count("data-seek="), recognizer.asked) == (count, int(count > 0))
 
@@ -80,7 +80,7 @@ def test_a_skeleton_file_of_several_signs_is_recognised_span_by_span(answers, wr
     signing(PARTS, 8).save(file)
     with file.open("rb") as content:
         run = uploads.keep(content, file.name).parent.name
-    answer = runs.outcome(uploads, run, "tiny", lambda *_: None)["answer"]
+    answer = outcome(uploads, run, "tiny")["answer"]
     items = re.findall(r"<li><i>\d</i><b>(sign \d)</b>", answer)
     expected = recognizer.recognize_spans(signing(PARTS, 8))
     assert items == [each.recognition.predictions[0].gloss for each in expected] and len(items) == 3

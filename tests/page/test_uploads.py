@@ -6,7 +6,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from helpers.page import recognition
+from helpers.page import outcome, recognition
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from dsta.common import UserError
-from dsta.page import gate, runs
+from dsta.page import gate
 from dsta.page.gate import Gate
 from dsta.page.uploads import Uploads
 
@@ -56,7 +56,7 @@ def test_ten_visitors_with_the_same_file_are_all_answered(client, uploads, video
     with ThreadPoolExecutor(10) as visitors:
         runs_of_all = list(visitors.map(visit, range(10)))
         assert len(set(runs_of_all)) == 10
-        said = list(visitors.map(lambda run: runs.outcome(uploads, run, "a", lambda *_: None), runs_of_all))
+        said = list(visitors.map(lambda run: outcome(uploads, run, "a"), runs_of_all))
     assert all("Best match" in one["answer"] for one in said) and [one["run"] for one in said] == runs_of_all
     assert not kept(uploads)
 

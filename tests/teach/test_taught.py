@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from helpers.teaching import FUSION, VOCABULARY, base_weights, own_signs, take
 
-from dsta.checkpoint import Ensemble
+from dsta.checkpoint import Certainty, Ensemble
 from dsta.common import UserError
 from dsta.embedding import joint_embedding, prototypes, taught_head
 from dsta.recognize import Recognizer
@@ -72,6 +72,12 @@ def test_what_is_familiar_are_the_taught_signs_and_the_vocabulary_where_it_stays
     both = taught_ensemble(base, signs, with_vocabulary=True).familiar
     assert both.gloss.tolist() == [0, 1, 2, 3] and (both.known[:2] == base.familiar.known[[0, 3]]).all()
     assert taught_ensemble(replace(base, familiar=None), signs).familiar is None
+
+
+@pytest.mark.parametrize("with_vocabulary", [False, True])
+def test_what_a_score_of_the_vocabulary_means_is_not_said_of_own_signs(base, with_vocabulary):
+    measured = replace(base, certainty=Certainty((0.0,), (0.8,), (100,), (0,)))
+    assert taught_ensemble(measured, own_signs(tea=2, milk=2), with_vocabulary).certainty is None
 
 
 def test_each_clip_is_embedded_once(base, monkeypatch):
