@@ -40,7 +40,7 @@ def spans_html(said: Sequence[SignedSpan], start: float, seconds: float, file: s
         f'<a download="{escape(Path(file).stem)}{name[-5:-1]}" href="{data_uri(text.encode(), kind)}">{name}</a>'
         for name, (kind, text) in files.items()
     ]
-    return f"""<div class="card signs"><h3 aria-level="2">{len(said)} movements of the hands</h3>
+    return f"""<div class="card spans"><h3 aria-level="2">{len(said)} movements of the hands</h3>
 <p class="quiet">If they are signs of their own, these are the closest:</p>
 <div class="track" aria-hidden="true">{"".join(marks)}</div><ul>{"".join(signs)}</ul>
 <p class="quiet small">Save as {" · ".join(links)}</p></div>"""

@@ -295,6 +295,7 @@ def test_signs_are_seen_and_an_example_is_answered_on_a_click_beside_its_average
         assert page.locator(".tile canvas").first.evaluate(drawn) > 50
         page.get_by_placeholder("Search 6 signs").fill("drin")
         assert page.locator(".tile:visible").all_text_contents() == ["<b>drink</b>"]
+        assert all(button.bounding_box()["height"] < 50 for button in page.locator("[data-try]").all())  # one line each
         page.locator("[data-try='1']").click()
         answer(page, "6 American signs").wait_for()
         page.get_by_text("book, the average of 7 signers").wait_for()

@@ -102,7 +102,7 @@ def test_a_sign_of_several_sends_the_player_to_it(answers, site, browser, tmp_pa
     video = write_video(tmp_path / "signs.webm", numbered(40, 160, 120), codec="libvpx", fps=2)
     with visit(browser, site) as page:
         upload(page, video)
-        page.locator(".signs button").nth(1).click()
+        page.locator(".spans button").nth(1).click()
         assert page.evaluate("document.querySelector('#video video').currentTime") == pytest.approx(13.0, abs=0.2)
-        assert page.locator(".signs b").all_inner_texts() == list(GLOSSES[:3])
+        assert page.locator(".spans b").all_inner_texts() == list(GLOSSES[:3])
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
