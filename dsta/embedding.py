@@ -12,7 +12,7 @@ from dsta.checkpoint import FamiliarSigns
 from dsta.score import Scores
 
 _NEAREST = 5  # means of the background that count
-PROBE_FROM = 5
+PROBE_FROM = 3
 """Examples of each sign from which on a linear probe tells them apart, and no longer prototypes."""
 _STRENGTH = 100.0  # of the probe: the inverse of its regularisation
 
@@ -86,7 +86,7 @@ def linear_probe(embeddings: np.ndarray, examples: Examples) -> Head:
 
 
 def taught_head(embeddings: np.ndarray, examples: Examples) -> Head:
-    """What tells signs apart by a few examples: prototypes, or a linear probe where each sign has five or more."""
+    """What tells signs apart by a few examples: prototypes, or a linear probe where each sign has `PROBE_FROM`."""
     probe = len(examples) > 1 and min(map(len, examples)) >= PROBE_FROM
     return (linear_probe if probe else prototype_head)(embeddings, examples)
 

@@ -30,8 +30,8 @@ def test_the_linear_probe_is_scikit_learns_logistic_regression_with_balanced_cla
     assert probe.scores(asked) == pytest.approx(expected, abs=0.02 * np.ptp(expected))
 
 
-@pytest.mark.parametrize(("counts", "made"), [((4, 9), prototype_head), ((5, 9), linear_probe), ((9,), prototype_head)])
-def test_prototypes_up_to_four_examples_of_any_sign_and_a_linear_probe_from_five_on(counts, made):
+@pytest.mark.parametrize(("counts", "made"), [((2, 9), prototype_head), ((3, 9), linear_probe), ((9,), prototype_head)])
+def test_prototypes_up_to_two_examples_of_any_sign_and_a_linear_probe_from_three_on(counts, made):
     labels = np.repeat(np.arange(len(counts)), counts)
     embeddings = unit(np.random.default_rng(7).normal(size=(len(labels), 3)))
     examples = [np.flatnonzero(labels == g) for g in range(len(counts))]

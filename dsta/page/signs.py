@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 ROUTE = "/signs/"
 _SECONDS = 2.0  # that an average takes when it is played
-_VIEW, _CORNER = 360, (76, 90)  # pixels of the canvas that are drawn, and where they begin: an average fills them
+_VIEW, _CORNER = 360, (76, 45)  # pixels of the canvas that are drawn, and where they begin: an average fills them
 _EXAMPLES = 6
 _CANDIDATES = 3  # that can be held beside the visitor's skeleton
 

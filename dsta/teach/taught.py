@@ -40,10 +40,10 @@ class Fitted(NamedTuple):
 
 
 FITTED = (
-    Fitted(0.066, 0.50, 0.150), Fitted(0.049, 0.59, 0.186), Fitted(0.046, 0.61, 0.189), Fitted(0.043, 0.63, 0.208),
+    Fitted(0.066, 0.50, 0.150), Fitted(0.049, 0.59, 0.186), Fitted(0.806, 0.33, 0.189), Fitted(0.806, 0.65, 0.208),
     Fitted(0.781, 1.03, 0.214),
 )  # fmt: skip
-"""By prototypes of one, two, three and four examples each, and by the linear probe."""
+"""By one to five examples each; `PROBE_FROM` says from how many on by the linear probe."""
 THRESHOLD = 0.45
 """Four fifths of the validation answers with a higher score are right, by one clip each; by more clips, more of them. A
 best score below it is not sure."""
@@ -100,9 +100,8 @@ def taught_ensemble(
 
 def fitted_for(signs: OwnSigns) -> Fitted:
     """What fits signs of so many clips each, on average."""
-    if is_probe(signs):
-        return FITTED[-1]
-    return FITTED[min(round(signs.count / len(signs)), len(FITTED) - 1) - 1]
+    fitted = FITTED if is_probe(signs) else FITTED[: PROBE_FROM - 1]
+    return fitted[min(round(signs.count / len(signs)), len(fitted)) - 1]
 
 
 def is_probe(signs: OwnSigns) -> bool:

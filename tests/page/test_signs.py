@@ -46,7 +46,7 @@ def test_what_is_drawn_is_what_was_seen():
     clip[1, 4] = 0
     drawn = np.frombuffer(base64.b64decode(signs.motion(clip)), np.uint8).reshape(3, 27, 3)
     assert (drawn[..., 2] == (clip[..., 2] > 0)).all() and drawn[1, 4, 2] == 0
-    places = drawn[..., :2] * (360 / 255) + (76, 90)
+    places = drawn[..., :2] * (360 / 255) + (76, 45)
     assert np.abs(places - clip[..., :2])[drawn[..., 2] > 0].max() < 1
     lines = json.loads(signs.bones())
     assert len(lines["bones"]) == 26 and len(lines["colours"]) == 3
