@@ -6,8 +6,7 @@
   const SECONDS = 3, SIDE = 480;  // of a recording; pixels of a picture that is looked at
   const LOOKS = {record: 250, live: 0};  // milliseconds from an answer to the next picture
   const rest = milliseconds => new Promise(done => setTimeout(done, milliseconds));
-  const who = crypto.getRandomValues(new Uint32Array(2)).join("");
-  let open = null;  // the stream, the mode, and what was said of the last picture
+  let open = null;  // the stream, the mode, a number of its own, and what was said of the last picture
 
   const part = selector => document.querySelector(`#camera ${selector}`);
   const hint = sentence => part(".hint").textContent === sentence || part(".hint").replaceChildren(sentence);
@@ -17,7 +16,8 @@
     await dsta.empty();
     const wishes = {audio: false, video: {width: {ideal: 1280}, height: {ideal: 720}, facingMode: "user"}};
     const stream = await navigator.mediaDevices.getUserMedia(wishes);
-    const camera = open = {stream, mode, said: {}, begun: performance.now(), looked: 0};
+    const who = crypto.getRandomValues(new Uint32Array(2)).join("");
+    const camera = open = {stream, mode, who, said: {}, begun: performance.now(), looked: 0};
     const preview = part("video");
     preview.srcObject = stream;
     document.querySelector("#camera").dataset.mode = mode;
@@ -30,10 +30,10 @@
     if (mode === "record") record(camera);
   }
 
-  const address = more => `${window.gradio_config.root}/live?${new URLSearchParams({who, ...more})}`;
+  const address = ({who}, more) => `${window.gradio_config.root}/live?${new URLSearchParams({who, ...more})}`;
 
   function close() {
-    if (open) navigator.sendBeacon(address({time: 0, mode: "leave"}));
+    if (open) navigator.sendBeacon(address(open, {time: 0, mode: "leave"}));
     open?.stream.getTracks().forEach(track => track.stop());
     open = null;
     delete document.querySelector("#camera").dataset.mode;
@@ -89,7 +89,7 @@
       const picture = await new Promise(done => small.toBlob(done, "image/jpeg", 0.8));
       const time = Math.round(performance.now() - camera.begun);
       try {
-        const asked = address({time, mode: camera.mode, signs: name()});
+        const asked = address(camera, {time, mode: camera.mode, signs: name()});
         const answer = await fetch(asked, {method: "POST", body: picture});
         if (open !== camera) return;
         if (!answer.ok) {

@@ -7,6 +7,7 @@ import asyncio
 import re
 import threading
 import time
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,7 @@ class Seat:
     def __init__(self) -> None:
         self._finder: Finder | None = None
         self._who, self._watch, self._last = "", Watch(), -np.inf
+        self._gone: deque[str] = deque(maxlen=20)  # of whom a picture may come late
         self._lock = threading.Lock()
 
     def look(self, who: str, jpeg: bytes, seconds: float, signs: str, live: bool) -> dict[str, Any] | None:
@@ -45,7 +47,7 @@ class Seat:
         what is no picture."""
         with self._lock:
             first = who != self._who
-            if first and time.monotonic() - self._last < _AWAY:
+            if who in self._gone or (first and time.monotonic() - self._last < _AWAY):
                 return None
             if first:
                 self._who, self._watch = who, Watch()
@@ -63,8 +65,9 @@ class Seat:
         return said
 
     def leave(self, who: str) -> None:
-        """A visitor has closed the camera: the seat is free."""
+        """A visitor has closed the camera: the seat is free. Who opens it again has another number."""
         with self._lock:
+            self._gone.append(who)
             if who == self._who:
                 self._who, self._last = "", time.monotonic() - _AWAY
 

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -116,9 +117,10 @@ def found_by_brightness(monkeypatch):
 
     def trackers(models, palm):
         side = next(side for side, theirs in holistic.PALMS.items() if theirs == palm)
-        return SimpleNamespace(place=lambda image, marks: None, find=lambda image, place: hands(side, image))
+        return SimpleNamespace(find=lambda image, marks: hands(side, image))
 
-    monkeypatch.setattr(holistic, "lent_models", nullcontext)
+    models = SimpleNamespace(hands=dict.fromkeys(holistic.PALMS))
+    monkeypatch.setattr(holistic, "lent_models", partial(nullcontext, models))
     monkeypatch.setattr(holistic, "BodyTracker", lambda models: SimpleNamespace(find=body))
     monkeypatch.setattr(holistic, "HandTracker", trackers)
 

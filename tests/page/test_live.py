@@ -53,9 +53,10 @@ def test_the_seat_is_one_visitors_until_they_leave_or_are_away(client, seat, mon
     other = send(client, who=2)
     assert other.status_code == 409 and "Somebody else is using the camera" in other.text
     send(client, who=2, mode="leave")  # who has no seat takes none away
-    assert send(client, who=2).status_code == 409
+    assert send(client, who=3).status_code == 409
     send(client, who=1, mode="leave")
-    assert send(client, who=2).status_code == 200
+    assert send(client, who=1).status_code == 409  # a picture that comes late takes no seat
+    assert send(client, who=4).status_code == 200
     monkeypatch.setattr(live, "_AWAY", 0.0)
     assert send(client, who=3).status_code == 200
     assert seat._finder.asked == [True, True, True]  # each begins anew
