@@ -85,9 +85,14 @@ def linear_probe(embeddings: np.ndarray, examples: Examples) -> Head:
     return Head(found[:-signs].reshape(signs, -1), found[-signs:])
 
 
+def takes_probe(counts: Sequence[int]) -> bool:
+    """Whether signs of so many examples each are told apart by a linear probe, and not by prototypes."""
+    return len(counts) > 1 and min(counts) >= PROBE_FROM
+
+
 def taught_head(embeddings: np.ndarray, examples: Examples) -> Head:
     """What tells signs apart by a few examples: prototypes, or a linear probe where each sign has `PROBE_FROM`."""
-    probe = len(examples) > 1 and min(map(len, examples)) >= PROBE_FROM
+    probe = takes_probe([len(rows) for rows in examples])
     return (linear_probe if probe else prototype_head)(embeddings, examples)
 
 

@@ -22,12 +22,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from scipy.special import softmax
 
-from dsta.checkpoint import CONFIG_FILE, ENSEMBLE_FILE, Ensemble, write_manifest
+from dsta.checkpoint import ENSEMBLE_FILE, Ensemble, write_manifest
 from dsta.common import UserError, exit_code, read_json, replace_file
 from dsta.metrics import certainty_steps, fit_fusion, hits
-from dsta.streams import Stream, fuse
+from dsta.streams import fuse
 from dsta.train.runs import HeldOut
-from eval.material import of_benchmark, of_crossvalidation
+from eval.material import material_of
 from leaderboard.results import OUT, STREAMS
 from leaderboard.scores import kept_arrays
 
@@ -75,14 +75,11 @@ def kept_scores(folder: Path) -> HeldOut:
 
 def add_certainty(weights: Path, run: Path, data: Sequence[Path], results: Path) -> None:
     """Measures it by the clips of a run, for the fusion in the folder, and writes it there. Raises UserError."""
-    if any((run / stream / CONFIG_FILE).exists() for stream in Stream):
-        material = of_benchmark(run, data, results)
-        held, known = material.held, material.known_people
-    elif (run / "scores.npz").exists():
+    if (run / "scores.npz").exists():
         held = kept_scores(run)
         known = np.zeros(len(held.names), bool)
     else:
-        material = of_crossvalidation(run, data, results)
+        material = material_of(run, data, results)
         held, known = material.held, material.known_people
     ensemble, said = Ensemble.load(weights), read_json(weights / ENSEMBLE_FILE)
     fitted, _ = fit_fusion(held.logits, held.labels, set_balance(held))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from dsta.checkpoint import Checkpoint
+from dsta.checkpoint import CONFIG_FILE, Checkpoint
 from dsta.common import UserError
 from dsta.data import Clip, ClipSet, MissingSplit, dataset, read_clip_set
 from dsta.data.clips import PickedClips
@@ -87,6 +87,12 @@ def _rows_by_key(results: Path) -> dict[RowKey, Row]:
 
 
 # ---- a cross-validation ----------------------------------------------------------------------------------------------
+
+
+def material_of(folder: Path, data: Sequence[Path], results: Path) -> Material:
+    """Of a benchmark's networks `folder/STREAM`, or of the folder that `eval/crossval.py` filled. Raises UserError."""
+    benchmark = any((folder / stream / CONFIG_FILE).exists() for stream in Stream)
+    return (of_benchmark if benchmark else of_crossvalidation)(folder, data, results)
 
 
 def of_crossvalidation(folder: Path, data: Sequence[Path], results: Path) -> Material:

@@ -24,14 +24,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from scipy.special import softmax
 
-from dsta.checkpoint import CONFIG_FILE, ENSEMBLE_FILE, Checkpoint, FamiliarSigns, write_manifest
+from dsta.checkpoint import ENSEMBLE_FILE, Checkpoint, FamiliarSigns, write_manifest
 from dsta.common import exit_code, read_json, replace_file
 from dsta.metrics import calibration_error, fit_fusion, hits, with_bounds
-from dsta.streams import Stream, fuse
+from dsta.streams import fuse
 from dsta.train.runs import HeldOut
 from eval.certainty import certainty, set_balance
 from eval.familiar import PASSED, background_clips, familiar_signs
-from eval.material import Material, of_benchmark, of_crossvalidation
+from eval.material import Material, material_of
 from leaderboard.results import OUT
 
 ACCEPTED_ACCURACY = 0.8
@@ -114,8 +114,7 @@ def publish(
     folder: Path, data: Sequence[Path], out: Path, card: Path, results: Path, background: Background | None = None
 ) -> None:
     """Writes the weights folder and the manifest beside it. background: by which unknown signs are told."""
-    of = of_benchmark if any((folder / stream / CONFIG_FILE).exists() for stream in Stream) else of_crossvalidation
-    found = of(folder, data, results)
+    found = material_of(folder, data, results)
     fitted = ensemble(found.held, found.fitted_on, found.known_people)
     fitted["figures"] = {name: ensemble_figures(row) for name, row in found.headline.items()}
     for name, row in found.among_all.items():

@@ -18,7 +18,7 @@ import torch
 from dsta.checkpoint import ENSEMBLE_FILE, FAMILIAR_FILE, Checkpoint, Ensemble, FamiliarSigns, Seen
 from dsta.common import UserError, replace_files
 from dsta.data.overlap import Fingerprints
-from dsta.embedding import PROBE_FROM, Head, joint_embedding, prototypes, taught_head
+from dsta.embedding import PROBE_FROM, Head, joint_embedding, prototypes, takes_probe, taught_head
 from dsta.model import DSTA
 from dsta.score import score_streams
 from dsta.teach.signs import SIGNS_SUFFIX, OwnSigns
@@ -106,7 +106,7 @@ def fitted_for(signs: OwnSigns) -> Fitted:
 
 def is_probe(signs: OwnSigns) -> bool:
     """Whether a linear probe tells the signs apart, and not prototypes."""
-    return len(signs) > 1 and min(len(own) for own in signs.clips.values()) >= PROBE_FROM
+    return takes_probe([len(own) for own in signs.clips.values()])
 
 
 def _checkpoints(base: Ensemble, head: Head, kept: list[int], signs: OwnSigns) -> dict[str, Checkpoint]:

@@ -111,7 +111,7 @@ def extract_frames(
     return Pose(even, rate, width, height, ESTIMATOR)
 
 
-def _found(frames: Iterable[Frame], models: Models, threads: int) -> Generator[tuple[Frame, np.ndarray]]:
+def _found(frames: Iterable[Frame], models: Models, threads: int) -> Generator[tuple[Frame, np.ndarray], None, None]:
     """Each frame with its (27, 3) joints, in pixels of the frame.
 
     With several threads the next frame is read in one, and each hand looked for in one of its own, while this one goes
