@@ -105,8 +105,8 @@ def test_threads_that_share_the_work_change_nothing(monkeypatch):
             assert began == [cores]  # those that begin later are not held back
     finally:
         torch.set_num_threads(before)
-    assert torch.equal(found[0], found[1]) and torch.equal(found[0], found[2])
-    assert (found[0] - plain(models, x)[0]).abs().max() < 1e-12 * found[0].abs().max()
+    expected = plain(models, x)[0]  # not to the bit: the order of a product's sums goes by threads on some processors
+    assert all((logits - expected).abs().max() < 1e-12 * expected.abs().max() for logits in found)
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,10 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 900}
+CAMERA = ["--use-fake-device-for-media-stream=fps=10", "--use-fake-ui-for-media-stream"]  # made up, and allowed
 MARKS = [
     pytest.mark.browser,
+    pytest.mark.flaky(reruns=1),  # where all cores are taken, a browser is now and then too late
     pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine"),
 ]
 
@@ -22,10 +24,21 @@ def visit(browser, address, size=PHONE, before="", **options):
     context.add_init_script(before)
     page = context.new_page()
     page.set_default_timeout(90_000)
-    page.goto(address)
-    page.get_by_text("signs it knows").first.wait_for()
-    yield page
-    context.close()
+    try:
+        page.goto(address)
+        page.get_by_text("signs it knows").first.wait_for()
+        yield page
+    finally:
+        context.close()
+
+
+def until(page, true):
+    """Waits for what happens outside the page."""
+    for _ in range(1800):
+        if true():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError("It has not come true in 90 seconds.")
 
 
 def upload(page, video):
@@ -55,3 +68,38 @@ def serious(page):
     found = axe.run(page, options={"resultTypes": ["violations"], "rules": {"video-caption": {"enabled": False}}})
     grave = [each for each in found.response["violations"] if each["impact"] in ("serious", "critical")]
     return [(each["id"], [node["html"] for node in each["nodes"]]) for each in grave]
+
+
+def answer(page, among):
+    """The first line of an answer; those who listen to the page are told it too."""
+    return page.locator("#result .verdict").get_by_text(among)
+
+
+def focused(page):
+    """Tag and words of what has the focus."""
+    return page.evaluate("""() => {
+        const {tagName, ariaLabel, innerText, type} = document.activeElement;
+        return [tagName, (ariaLabel || innerText || type || "").trim().replace(/\\s+/g, " ")];
+    }""")
+
+
+def press_until(page, key, name):
+    """Presses a key until what has that name is focused; each focus on the way is to be seen."""
+    seen = []
+    while focused(page)[1] != name:
+        assert len(seen) < 30, f"{name} is not reached: {seen}"
+        page.keyboard.press(key)
+        seen.append(focused(page))
+        style = "getComputedStyle(document.activeElement)"
+        visible = f"{style}.outlineStyle !== 'none' || {style}.boxShadow !== 'none'"
+        assert seen[-1][0] == "BODY" or page.evaluate(visible), seen[-1]
+
+
+def signs(page):
+    """The signs that the tab Teach lists."""
+    return [part.inner_text() for part in page.locator("#lesson-list b").all()]
+
+
+def settled(page):
+    """Waits until no clip waits in that tab."""
+    page.wait_for_function("!dsta.lesson.looking && !dsta.lesson.clips.length")

@@ -4,10 +4,12 @@ import pytest
 from helpers.benchmarks import network
 from helpers.browser import CHROMIUM, OPTIONS
 from helpers.media import numbered, write_video
-from helpers.page import FakeEye, FakeFinder, FakeRecognizer, offered, on_the_loopback
+from helpers.page import FakeEye, FakeFinder, FakeRecognizer, TakesFinder, offered, on_the_loopback
+from helpers.teaching import base_weights
 
 from dsta.page import line, live, vocabularies
 from dsta.page.line import Line
+from dsta.page.vocabularies import Vocabulary
 
 
 @pytest.fixture
@@ -48,6 +50,15 @@ def site(tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "uploads"))
     with on_the_loopback() as address:
         yield address
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """Of a made-up vocabulary, which the page offers and which signs can be taught beside."""
+    folder = base_weights(tmp_path / "base")
+    monkeypatch.setattr(vocabularies, "found", lambda: {"base": Vocabulary(folder, "Made", "Made (3 signs)")})
+    monkeypatch.setattr(line, "LINE", Line([TakesFinder()]))
+    return folder
 
 
 @pytest.fixture

@@ -1,41 +1,13 @@
-"""The tab Teach in Chromium, by files, by keyboard and by camera."""
-
-import itertools
+"""The tab Teach in Chromium, by files."""
 
 import pytest
-from helpers.browser import DESK, MARKS, PHONE, button, choose_when_asked, own_words, serious, visit
-from helpers.page import FakeFinder
-from helpers.teaching import ESTIMATOR, base_weights, take
+from helpers.browser import DESK, MARKS, PHONE, button, choose_when_asked, own_words, serious, settled, signs, visit
+from helpers.teaching import ESTIMATOR, take
 
 from dsta.keypoints import Pose
-from dsta.page import line, vocabularies
-from dsta.page.find import Found
-from dsta.page.line import Line
-from dsta.page.vocabularies import Vocabulary
 
 pytestmark = MARKS
 HTML = "<img src=x onerror=document.title=1>"
-
-
-class TakesFinder(FakeFinder):
-    """Finds in each video another take of the same sign; skeleton files are read."""
-
-    def __init__(self) -> None:
-        self.number = itertools.count()
-
-    def find(self, path, fps, asked, progress, check) -> Found:
-        found = super().find(path, fps, asked, progress, check)
-        if path.suffix == ".npz":
-            return found
-        return Found(Pose(take(0, next(self.number)), 15, 512, 512, ESTIMATOR), None, found.draw)
-
-
-@pytest.fixture
-def weights(tmp_path, monkeypatch):
-    folder = base_weights(tmp_path / "base")
-    monkeypatch.setattr(vocabularies, "found", lambda: {"base": Vocabulary(folder, "Made", "Made (3 signs)")})
-    monkeypatch.setattr(line, "LINE", Line([TakesFinder()]))
-    return folder
 
 
 @pytest.fixture
@@ -45,14 +17,6 @@ def clips(tmp_path):
     for i, file in enumerate(files):
         Pose(take(i // 4, i % 4), 15, 512, 512, ESTIMATOR).save(file)
     return [str(file) for file in files]
-
-
-def signs(page):
-    return [part.inner_text() for part in page.locator("#lesson-list b").all()]
-
-
-def settled(page):
-    page.wait_for_function("!dsta.lesson.looking && !dsta.lesson.clips.length")
 
 
 def test_signs_are_taught_tried_saved_removed_and_loaded(weights, clips, site, browser, tmp_path):
@@ -122,27 +86,3 @@ def test_what_cannot_be_taught_is_said_and_the_rest_goes_on(weights, clips, site
         assert signs(page) == ["tea"] and serious(page) == []
         page.set_input_files("#lesson-try", clips[0])
         page.locator("#lesson-notes").get_by_text("only one sign").wait_for()
-
-
-def test_three_takes_are_recorded_by_keyboard(weights, site, chromium):
-    browser = chromium("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
-    with visit(browser, site, PHONE) as page:
-        page.get_by_role("tab", name="Teach").click()
-        button(page, "Record 3 takes").click()
-        page.get_by_text("Type the sign’s name first.").wait_for()
-        page.keyboard.type("tea")
-        button(page, "Record 3 takes").press("Enter")
-        page.get_by_text("1 of 3: hands down").wait_for()
-        page.get_by_text("Sign now").wait_for()
-        assert page.locator("#lesson-camera").get_attribute("data-live") == "true"
-        page.get_by_text("3 clips").wait_for()
-        settled(page)
-        page.wait_for_function("document.activeElement.matches('#lesson-name')")  # the next name is typed over it
-        page.keyboard.type("milk")
-        assert page.input_value("#lesson-name") == "milk" and signs(page) == ["tea"]
-        page.keyboard.press("Enter")
-        button(page, "Stop recording").first.click()
-        button(page, "Record 3 takes").wait_for()
-        button(page, "Camera off").click()
-        assert not page.evaluate("dsta.lesson.stream.active") and not page.is_visible("#lesson-camera")
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth") and own_words(page)
