@@ -14,18 +14,21 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-import gradio as gr
-from gradio.utils import get_upload_folder
-from starlette.middleware import Middleware
-
 from dsta.common import UserError, exit_code
-from dsta.page import SCRIPTS, STYLES, lesson_panels, line, live, panels, programs, runs, share, signs, vocabularies
-from dsta.page.gate import Gate
-from dsta.page.lessons import Lessons
-from dsta.page.uploads import MAX_BYTES, Uploads
-from leaderboard import tab as leaderboard
-from leaderboard.results import OUT
-from leaderboard.table import records
+from dsta.common.lasting import lasting
+
+with lasting():
+    import gradio as gr
+    from gradio.utils import get_upload_folder
+    from starlette.middleware import Middleware
+
+    from dsta.page import SCRIPTS, STYLES, lesson_panels, line, live, panels, programs, runs, share, signs, vocabularies
+    from dsta.page.gate import Gate
+    from dsta.page.lessons import Lessons
+    from dsta.page.uploads import MAX_BYTES, Uploads
+    from leaderboard import tab as leaderboard
+    from leaderboard.results import OUT
+    from leaderboard.table import records
 
 UPLOADS = Uploads(get_upload_folder)
 BEGUN = runs.Begun(UPLOADS)

@@ -12,9 +12,10 @@ from importlib import import_module
 from pathlib import Path
 
 from dsta.common import UserError, exit_code
+from dsta.common.lasting import lasting
 
 COMMANDS = {
-    "recognize": ("dsta.recognize", "recognise the sign in each file"),
+    "recognize": ("dsta.recognize.__main__", "recognise the sign in each file"),
     "teach": ("dsta.teach.__main__", "teach signs of your own by a few clips of each"),
     "prepare": ("dsta.prepare.__main__", "make a dataset out of a folder of videos"),
     "train": ("dsta.train.__main__", "train the network of one stream"),
@@ -36,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if command == "page":
         commands.choices["page"].parse_args(given[1:])
         return exit_code(start_page)
-    return import_module(COMMANDS[command][0]).main(given[1:])
+    with lasting():
+        module = import_module(COMMANDS[command][0])
+    return module.main(given[1:])
 
 
 def start_page() -> None:

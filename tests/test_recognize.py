@@ -17,7 +17,8 @@ from dsta.checkpoint import FAMILIAR_FILE, Checkpoint, FamiliarSigns
 from dsta.common import UserError
 from dsta.embedding import joint_embedding
 from dsta.keypoints import Pose
-from dsta.recognize import Prediction, Recognizer, SignedSpan, main
+from dsta.recognize import Prediction, Recognizer, SignedSpan
+from dsta.recognize.__main__ import main
 from dsta.score import score_streams
 from dsta.skeleton import INDEX, LEFT_HAND, RIGHT_HAND
 from dsta.spans import Span, as_vtt, find_spans

@@ -15,10 +15,10 @@ UNNEEDED = ("torch._dynamo", "torch._inductor", "pandas", "sklearn", "scipy", "h
 """Torch's compiler; libraries of training, evaluation, the Hub and the page. A skeleton file needs no video either."""
 OF_VIDEOS = ("av", "cv2", "ai_edge_litert")
 ASK = """
-import json, sys
-from dsta.recognize import main
+import gc, json, sys
+from dsta.recognize.__main__ import main
 code = main(sys.argv[1:])
-print(json.dumps({"code": code, "modules": sorted(sys.modules)}))
+print(json.dumps({"code": code, "modules": sorted(sys.modules), "left_alone": gc.get_freeze_count()}))
 """
 
 
@@ -30,6 +30,7 @@ def test_a_recognised_clip_has_imported_nothing_that_it_does_not_need(tmp_path):
     assert answer["predictions"] and process["code"] == 0
     assert not {*UNNEEDED, *OF_VIDEOS} & {*process["modules"]}
     assert "torch" in process["modules"]  # else the names would be of no use
+    assert process["left_alone"] > 100_000  # objects of torch, which `lasting` keeps from the garbage collector
 
 
 def test_nor_has_a_process_that_is_ready_to_read_a_video():

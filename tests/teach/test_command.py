@@ -11,7 +11,7 @@ from helpers.teaching import ESTIMATOR, base_weights, own_signs, take
 from dsta.data.prepared import IndexRow
 from dsta.keypoints import Pose
 from dsta.prepare.write import write_prepared
-from dsta.recognize import main as recognize
+from dsta.recognize.__main__ import main as recognize
 from dsta.teach import OwnSigns
 from dsta.teach.__main__ import main
 from eval import run_all
