@@ -38,8 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         commands.choices["page"].parse_args(given[1:])
         return exit_code(start_page)
     with lasting():
-        module = import_module(COMMANDS[command][0])
-    return module.main(given[1:])
+        chosen = import_module(COMMANDS[command][0])
+    return chosen.main(given[1:])
 
 
 def start_page() -> None:
