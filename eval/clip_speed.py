@@ -24,12 +24,12 @@ class ClipShare(NamedTuple):
 def measure_clips(videos: Sequence[Path], weights: Path) -> list[ClipShare]:
     """Each video recognised once by one recogniser, after one that warms it up. Those without a signer are left out."""
     from dsta.recognize import FRAMES_PER_SECOND, Recognizer
-    from dsta.video import read_frames
+    from dsta.video import MAX_SIDE, read_frames
 
     recognizer, found = Recognizer.load(weights), []
     for number, video in enumerate([videos[0], *videos]):
         started = time.perf_counter()
-        for _ in read_frames(video, fps=FRAMES_PER_SECOND, max_side=960):
+        for _ in read_frames(video, fps=FRAMES_PER_SECOND, max_side=MAX_SIDE):
             pass
         decoded = time.perf_counter()
         try:

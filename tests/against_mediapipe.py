@@ -26,7 +26,7 @@ from dsta.common.machine import cores
 from dsta.keypoints import Pose
 from dsta.recognize import FRAMES_PER_SECOND, Recognizer
 from dsta.skeleton import INDEX, JOINTS
-from dsta.video import ESTIMATOR, Frame, read_frames
+from dsta.video import ESTIMATOR, MAX_SIDE, Frame, read_frames
 from dsta.video.holistic import extract_frames
 
 FULL = 15.0  # frames a second
@@ -55,12 +55,12 @@ def compared(video: Path) -> dict[float, Compared]:
     torch.set_num_threads(1)
     recognizer, found = Recognizer.load(), {}
     try:
-        full = list(read_frames(video, fps=FULL, max_side=960))
+        full = list(read_frames(video, fps=FULL, max_side=MAX_SIDE))
         height, width = full[0].image.shape[:2]
         truth = mediapipe_joints(full, width, height)
         theirs = recognizer.recognize(Pose(truth.astype(np.float32), FULL, width, height, ESTIMATOR))
         for rate in (FULL, FRAMES_PER_SECOND):
-            frames = full if rate == FULL else list(read_frames(video, fps=rate, max_side=960))
+            frames = full if rate == FULL else list(read_frames(video, fps=rate, max_side=MAX_SIDE))
             pose = extract_frames(frames, width, height, fps=rate, threads=1)
             distances, (lost, new, both) = _apart(pose.keypoints, _at(frames, full, truth))
             answers = (each.predictions[0].gloss for each in (theirs, recognizer.recognize(pose)))

@@ -4,13 +4,16 @@ import numpy as np
 import pytest
 import torch
 from helpers.clips import made_clip
+from helpers.oracle import SHARED, needs_data
 from helpers.scores import logits
 
 from dsta.checkpoint import Checkpoint, Ensemble
 from dsta.common.device import DeviceSettings
+from dsta.common.files import WEIGHTS
+from dsta.data import read_clip_set
 from dsta.model import DSTA, ModelConfig
 from dsta.score import score, score_inputs, score_streams
-from dsta.streams import Recipe, Stream, mirror, prepare
+from dsta.streams import Recipe, Stream, fuse, mirror, prepare
 
 RECIPE = Recipe(window=4, bone="direct", normalise="shoulders", views=4)
 
@@ -84,3 +87,16 @@ def test_each_stream_of_an_ensemble_is_scored_by_its_own_network(model, given):
     assert list(found) == ["joint", "bone_motion"]
     for stream, said in found.items():
         assert said.logits == pytest.approx(logits(model, given, stream, RECIPE), rel=1e-5, abs=1e-5)
+
+
+@needs_data
+@pytest.mark.slow
+def test_half_precision_gives_real_clips_the_same_gloss():
+    clips = read_clip_set(SHARED / "data" / "WLASL100", "val").joints
+    shipped, best = Ensemble.load(WEIGHTS / "WLASL100"), {}
+    for dtype in ("fp32", "bf16"):
+        said = score_streams(shipped, clips, DeviceSettings(dtype=dtype))
+        best[dtype] = {stream: scores.logits.argmax(1) for stream, scores in said.items()}
+        best[dtype]["fused"] = fuse({s: scores.logits for s, scores in said.items()}, shipped.fusion).argmax(1)
+    same = {name: np.mean(best["fp32"][name] == best["bf16"][name]) for name in best["fp32"]}
+    assert same.pop("fused") >= 0.995 and min(same.values()) >= 0.99

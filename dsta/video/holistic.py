@@ -21,7 +21,7 @@ from dsta.video.read import FPS, MAX_SECONDS, Box, Frame, VideoInfo, probe, read
 
 ESTIMATOR = "mediapipe-holistic"
 
-_SIDE = 960  # longest side in pixels of the frames that are looked at; the models see 256 × 256 pieces of them
+MAX_SIDE = 960  # pixels of the longest side of frames that are looked at; the models see 256 × 256 pieces of them
 _AHEAD = 4  # frames whose bodies are found before their hands are waited for
 _HOLE = 2.5  # a gap of more than this many usual frame intervals is a hole
 
@@ -49,7 +49,7 @@ def extract(
     `Pose.fps` is `fps`, or the video's own rate where that is lower. May be called from several threads at once.
     start, end: seconds, a part of the video (as in `video.read_frames`). box: the part of the picture in which the
     signer is looked for; the keypoints are in pixels of the whole picture all the same. info: what `probe` said of the
-    file, where it was asked before. on_frame: called with each frame that is looked at, scaled to at most 960 pixels.
+    file, where it was asked before. on_frame: called with each frame that is looked at, of at most `MAX_SIDE` pixels.
     threads: 1, or more for one that reads, one for the body and one for each hand, which together keep two cores busy;
     by default as many as this process may use cores.
     Raises UserError for a file that is no readable video (see `video.read_frames`) and for one without a person.
@@ -66,7 +66,7 @@ def extract(
         progress("Finding joints", min(1.0, frame.time / seconds) if 0 < seconds < inf else 0.0)
 
     with closing(
-        read_frames(path, fps=fps, max_seconds=max_seconds, max_side=_SIDE, start=start, end=end, box=box, info=info)
+        read_frames(path, fps=fps, max_seconds=max_seconds, max_side=MAX_SIDE, start=start, end=end, box=box, info=info)
     ) as frames:
         size = right - left, bottom - top
         pose = extract_frames(frames, *size, fps=fps, name=path.name, on_frame=looked_at, threads=threads)
