@@ -7,15 +7,18 @@
   const LOOKS = {record: 250, live: 0};  // milliseconds from an answer to the next picture
   const rest = milliseconds => new Promise(done => setTimeout(done, milliseconds));
   let open = null;  // the stream, the mode, a number of its own, and what was said of the last picture
+  let turn = 0;  // goes up with each press, so that of two presses the last one's camera alone stays
 
   const part = selector => document.querySelector(`#camera ${selector}`);
   const hint = sentence => part(".hint").textContent === sentence || part(".hint").replaceChildren(sentence);
 
   async function start(mode) {
-    if (open) close();
+    close();
+    const mine = turn;
     await dsta.empty();
     const wishes = {audio: false, video: {width: {ideal: 1280}, height: {ideal: 720}, facingMode: "user"}};
     const stream = await navigator.mediaDevices.getUserMedia(wishes);
+    if (mine !== turn) return stream.getTracks().forEach(track => track.stop());
     const who = crypto.getRandomValues(new Uint32Array(2)).join("");
     const camera = open = {stream, mode, who, said: {}, begun: performance.now(), looked: 0};
     const preview = part("video");
@@ -25,16 +28,21 @@
     hint(mode === "live" ? "Sign, then let your hands rest." : "");
     await preview.play();
     part(".stage").scrollIntoView({behavior: "smooth", block: "nearest"});
-    stream.getVideoTracks()[0].addEventListener("ended", () => open === camera && close());
+    stream.getVideoTracks()[0].addEventListener("ended", () => open === camera && close(false));
     look(camera);
     if (mode === "record") record(camera);
   }
 
   const address = ({who}, more) => `${window.gradio_config.root}/live?${new URLSearchParams({who, ...more})}`;
 
-  function close() {
-    if (open) navigator.sendBeacon(address(open, {time: 0, mode: "leave"}));
-    open?.stream.getTracks().forEach(track => track.stop());
+  // dropped: what is being recorded is not wanted, as somebody closed the camera.
+  function close(dropped = true) {
+    turn++;
+    if (open) {
+      open.dropped = dropped;
+      navigator.sendBeacon(address(open, {time: 0, mode: "leave"}));
+      open.stream.getTracks().forEach(track => track.stop());
+    }
     open = null;
     delete document.querySelector("#camera").dataset.mode;
     part("video").srcObject = null;
@@ -66,8 +74,8 @@
     if (recorder.state !== "inactive") recorder.stop();
     await ended;
     const gone = open !== camera;
-    if (!gone) close();
-    if (gone && !pieces.some(piece => piece.size)) return;
+    if (!gone) close(false);
+    if (camera.dropped || gone && !pieces.some(piece => piece.size)) return;
     const kind = recorder.mimeType.split(";")[0] || "video/webm";
     const files = new DataTransfer();
     files.items.add(new File(pieces, `sign.${kind.split("/")[1]}`, {type: kind}));

@@ -5,6 +5,7 @@
   const {root, api_prefix, app_id} = window.gradio_config;
   const api = root + api_prefix;
   const rest = milliseconds => new Promise(done => setTimeout(done, milliseconds));
+  const isUpload = route => /^\/upload([?]|$)/.test(route);
   let watching = null;
 
   window.fetch = async (what, how) => {
@@ -15,10 +16,10 @@
     } catch (error) {
       if (!route || error.name === "AbortError") throw error;
       watch();
-      if (route.startsWith("/upload?")) dsta.notice("The upload broke off: try once more.");
+      if (isUpload(route)) dsta.notice("The upload broke off: try once more.");
       return Response.json({detail: "The connection broke."}, {status: 502});
     }
-    if (route.startsWith("/upload?") && !response.ok) dsta.notice(await response.clone().text());
+    if (isUpload(route) && !response.ok) dsta.notice(await response.clone().text());
     if (route.startsWith("/queue/join") && response.status === 503) {
       dsta.notice("Too many are waiting already: try again in a minute.");
     }
@@ -55,6 +56,7 @@
     if (!heartbeat) return;
     await watch();
     ask(heartbeat.name).then(response => response.text()).catch(() => {});  // it beats again, until its next end
+    if (document.querySelector("#lesson-list li")) dsta.lessonAsk({do: "list", quiet: true});  // else they are forgotten
   }).observe({type: "resource", buffered: true});
 
   // The connection broke: waits until the program answers.

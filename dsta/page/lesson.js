@@ -131,12 +131,8 @@ Object.assign(window.dsta, {
     }
     const form = new FormData();
     form.append("files", file, file.name);
-    let response;
-    try {
-      response = await fetch(`${root}${api_prefix}/upload`, {method: "POST", body: form});
-    } catch {
-      throw new Error("the upload broke off: try once more.");
-    }
+    const response = await fetch(`${root}${api_prefix}/upload`, {method: "POST", body: form});
+    if (response.status === 502) throw new Error("the upload broke off: try once more.");  // says connection.js
     if (!response.ok) throw new Error(await response.text());
     return (await response.json())[0].split(/[/\\]/).at(-2);
   },

@@ -163,6 +163,6 @@ document.addEventListener("drop", event => {
   const [file] = event.dataTransfer?.files ?? [];
   if (!event.target.closest("#video") || !/\.(npz|pose)$/i.test(file?.name ?? "")) return;
   event.preventDefault();
-  event.stopPropagation();
+  event.stopImmediatePropagation();  // nor is it looked at as a video
   dsta.give(event.dataTransfer.files);
 }, true);

@@ -257,8 +257,14 @@ def test_a_skeleton_file_takes_the_place_of_a_video(video, answers, write, site,
             }""",
             content,
         )
+        page.evaluate("""() => {
+            window.noticed = [];
+            const notice = document.querySelector("#notice");
+            new MutationObserver(() => noticed.push(notice.textContent)).observe(notice, {childList: true});
+        }""")
         page.dispatch_event("#video button", "drop", {"dataTransfer": dropped})
         answer(page, "2 b signs").wait_for()
+        assert set(page.evaluate("noticed")) <= {""}
         button(page, "Another video").wait_for()
         with page.expect_download() as download:
             page.locator("#result a[download='sign.npz']").click()

@@ -52,6 +52,42 @@ def test_a_camera_that_stops_in_the_middle_ends_the_recording_with_what_there_is
         assert page.get_by_role("button", name="Record again").is_visible()
 
 
+CAMERAS = """const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+window.cameras = [];
+navigator.mediaDevices.getUserMedia = async wishes => {
+    const stream = await open(wishes);
+    cameras.push(...stream.getTracks());
+    return stream;
+};"""
+ON = "cameras.filter(track => track.readyState === 'live').length"
+
+
+def test_what_was_being_recorded_when_the_camera_was_closed_is_not_sent(answers, site, chromium):
+    answers(recognition())
+    browser = chromium(*CAMERA)
+    with visit(browser, site, before=CAMERAS) as page:
+        for closes in (lambda: button(page, "Close the camera").click(), lambda: page.keyboard.press("Escape")):
+            button(page, "Record with the camera").click()
+            page.locator("#camera .recording").wait_for()
+            page.wait_for_timeout(700)
+            closes()
+            page.wait_for_timeout(1000)
+            assert page.evaluate(ON) == 0
+            assert page.locator("#video video").count() == 0 and not page.query_selector("#result h2")
+
+
+def test_of_two_presses_one_camera_stays_and_none_when_it_is_closed(answers, site, chromium):
+    answers(recognition())
+    browser = chromium(*CAMERA)
+    with visit(browser, site, before=CAMERAS) as page:
+        button(page, "Live").dblclick()
+        page.wait_for_function("window.cameras.length === 2")
+        page.locator("#camera .history li").first.wait_for()
+        assert page.evaluate(ON) == 1
+        button(page, "Close the camera").click()
+        assert page.evaluate(ON) == 0
+
+
 def test_live_signs_are_told_one_after_another_until_the_camera_is_closed(answers, site, chromium):
     answers(recognition())
     browser = chromium(*CAMERA)

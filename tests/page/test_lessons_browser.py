@@ -1,7 +1,19 @@
 """The tab Teach in Chromium, by files."""
 
 import pytest
-from helpers.browser import DESK, MARKS, PHONE, button, choose_when_asked, own_words, serious, settled, signs, visit
+from helpers.browser import (
+    DESK,
+    MARKS,
+    PHONE,
+    button,
+    choose_when_asked,
+    own_words,
+    serious,
+    settled,
+    signs,
+    until,
+    visit,
+)
 from helpers.teaching import ESTIMATOR, take
 
 from dsta.keypoints import Pose
@@ -86,3 +98,24 @@ def test_what_cannot_be_taught_is_said_and_the_rest_goes_on(weights, clips, site
         assert signs(page) == ["tea"] and serious(page) == []
         page.set_input_files("#lesson-try", clips[0])
         page.locator("#lesson-notes").get_by_text("only one sign").wait_for()
+        page.route("**/upload", lambda route: route.abort())
+        page.set_input_files("#lesson-files", clips[1])
+        page.locator("#lesson-notes").get_by_text("tea-1.npz: the upload broke off: try once more.").wait_for()
+        page.wait_for_function("document.querySelector('#notice').textContent.startsWith('The upload broke off')")
+
+
+def test_signs_are_asked_for_again_when_the_connection_is_back(weights, clips, site, browser):
+    with visit(browser, site) as page:
+        page.get_by_role("tab", name="Teach").click()
+        page.set_input_files("#lesson-files", clips[0])
+        page.get_by_text("tea", exact=True).first.wait_for()
+        settled(page)
+        asked = []
+        page.on("request", lambda request: asked.append(request.post_data or "") if "/join" in request.url else None)
+        page.evaluate("""async () => {
+            const ends = new AbortController(), {root, api_prefix} = gradio_config;
+            await fetch(`${root}${api_prefix}/heartbeat/another`, {signal: ends.signal});
+            ends.abort();
+        }""")
+        until(page, lambda: any('\\"list\\"' in each for each in asked))
+        assert signs(page) == ["tea"]
