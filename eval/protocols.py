@@ -56,11 +56,16 @@ class FusionRule:
         return {stream: round(float(np.mean([weights[stream] for weights in each])), 6) for stream in each[0]}
 
 
+NO_GLOSS = -1
+"""The prediction for a clip in which nothing could be recognised."""
+
+
 @dataclass(frozen=True)
 class FusedScores:
     """What a fusion says of the clips of a protocol.
 
-    scores: (n, K) fused logits. labels (n,). rank (n,): how many classes came before the label. predicted (n,).
+    scores: (n, K) fused logits. labels (n,). rank (n,): how many classes came before the label. predicted (n,): the best
+    class, or NO_GLOSS.
     """
 
     protocol: ProtocolClips

@@ -16,7 +16,7 @@ from eval.cache import Scored
 from eval.clock import largest
 from eval.doctor import verdict
 from eval.plan import DatasetPlan, Unscored, networks_sha256
-from eval.protocols import FusedScores, Logits, fused_scores
+from eval.protocols import NO_GLOSS, FusedScores, Logits, fused_scores
 from eval.robustness import Disturbance
 from leaderboard.results import hash_lines, key, made_by, streams_name
 
@@ -116,14 +116,14 @@ def gloss_rows(plan: DatasetPlan, fused: FusedScores, streams: Sequence[str]) ->
     order = np.argsort(labels, kind="stable")
     for own in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
         label = int(labels[own[0]])
-        wrong = fused.predicted[own][fused.predicted[own] != label]
-        taken = np.bincount(wrong, minlength=1)
+        predicted = fused.predicted[own]
+        taken = np.bincount(predicted[(predicted != label) & (predicted != NO_GLOSS)], minlength=1)
         row = {
             "gloss": names[label],
             "n": len(own),
             "hits1": int((fused.rank[own] < 1).sum()),
             "hits5": int((fused.rank[own] < 5).sum()),
-            "confused_with": names[int(taken.argmax())] if len(wrong) else "",
+            "confused_with": names[int(taken.argmax())] if taken.any() else "",
             "confused_count": int(taken.max()),
         }
         rows.append({**_key(plan, fused, streams), **row})

@@ -39,7 +39,7 @@ from dsta.streams import fuse
 from dsta.video import extract
 from eval import rows
 from eval.plan import DatasetPlan, ensemble_networks, in_classes_of
-from eval.protocols import FusedScores, FusionRule, ProtocolClips
+from eval.protocols import NO_GLOSS, FusedScores, FusionRule, ProtocolClips
 from leaderboard import results
 from leaderboard.results import OUT, check_writable, hash_lines, streams_name
 
@@ -121,7 +121,8 @@ def fused_of(
     if fitted.exists():
         told = read_json(fitted).get("fitted_on", "clips that are not named")
         rule = FusionRule("fitted", rule.segments, f"on {told}")
-    return FusedScores(ProtocolClips(f"{split}-videos", every), rule, scores, plan.clips.labels, rank, scores.argmax(1))
+    predicted = np.where(failed, NO_GLOSS, scores.argmax(1))
+    return FusedScores(ProtocolClips(f"{split}-videos", every), rule, scores, plan.clips.labels, rank, predicted)
 
 
 def row_of(

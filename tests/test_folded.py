@@ -88,6 +88,22 @@ def test_many_inputs_are_done_in_parts(monkeypatch):
     assert_same([made(SMALL), made(SMALL, 1)], given(SMALL, 7, 2, count=9), 1e-12)
 
 
+def test_where_no_further_thread_can_be_started_nothing_waits_for_ever(monkeypatch):
+    begun, start = [], threading.Thread.start
+
+    def one(thread):
+        if begun:
+            raise RuntimeError("can't start new thread")
+        begun.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", one)
+    with pytest.raises(RuntimeError, match="can't start"):
+        dsta.folded.network._threads(-1, 2, 1)
+    begun[0].join(30)
+    assert not begun[0].is_alive()
+
+
 def test_threads_that_share_the_work_change_nothing(monkeypatch):
     monkeypatch.setattr(dsta.folded.network, "_SIDE_BY_SIDE", 0)
     models, x = [made(SMALL, seed) for seed in range(3)], given(SMALL, 7, 3, count=9)

@@ -67,7 +67,12 @@ def _threads(process: int, count: int, cores: int) -> ThreadPoolExecutor:
     """Threads that use so many cores each. process: its number, for a fork has none of its parent's threads."""
     before, all_here = torch.get_num_threads(), Barrier(count)
     pool = ThreadPoolExecutor(count, "folded", torch.set_num_threads, (cores,))
-    list(pool.map(lambda _: all_here.wait(), range(count)))
+    try:
+        list(pool.map(lambda _: all_here.wait(), range(count)))
+    except RuntimeError:  # no thread can be started: those that were wait no longer for the others
+        all_here.abort()
+        pool.shutdown(wait=False)
+        raise
     torch.set_num_threads(before)  # what the next new thread begins with
     return pool
 

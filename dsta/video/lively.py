@@ -42,7 +42,7 @@ def liveliest(
     loud = max(float(np.percentile(changes, _LOUDEST)), _QUIETEST * float(changes.max()), 1e-6)
     moving = np.minimum(changes / loud, 1.0)
     first, length = np.array(times[:-1]), times[-1]
-    starts = first[first <= max(0.0, length - seconds)]
+    starts = first[first <= max(first[0], length - seconds)]  # what decodes may be shorter than the file claims
     sums = np.array([moving[(first >= start) & (first < start + seconds)].sum() for start in starts])
     best = np.flatnonzero(sums > sums.max() - 0.5)  # of a short movement, that with as much room before as after it
     start = float(starts[best[len(best) // 2]])

@@ -13,6 +13,8 @@ from dsta.data import benchmarks, read_clip_set
 from dsta.data.prepared import IndexRow
 from dsta.prepare.write import write_prepared
 from eval import videos
+from eval.protocols import NO_GLOSS
+from eval.rows import gloss_rows
 from eval.videos import Recognised
 
 GLOSSES = ("ant", "bee", "cat", "dog")
@@ -46,7 +48,8 @@ def test_the_row_counts_what_failed_as_wrong_and_says_how_long_it_took(place):
     weights = place / "weights" / "TINY4"
     ensemble = Ensemble.load(weights)
     plan = videos.planned(clips, ensemble, weights)
-    row = videos.row_of(plan, videos.fused_of(plan, found, ensemble, weights, "val"), of_all, found, ensemble)
+    fused = videos.fused_of(plan, found, ensemble, weights, "val")
+    row = videos.row_of(plan, fused, of_all, found, ensemble)
     assert (row["protocol"], row["streams"], row["fusion"]) == ("val-videos", "joint", "none")
     assert (row["n"], row["top1_instance"], row["top5_instance"]) == (6, pytest.approx(4 / 6), 1)
     assert row["interval"].startswith("bootstrap over 3 signers") and row["selection"].startswith("epoch: ")
@@ -60,6 +63,9 @@ def test_the_row_counts_what_failed_as_wrong_and_says_how_long_it_took(place):
         "the same gloss of ",
     ):
         assert part in row["note"]
+    taken = {row["gloss"]: (row["confused_with"], row["confused_count"]) for row in gloss_rows(plan, fused, ("joint",))}
+    assert fused.predicted[5] == NO_GLOSS  # it is wrong, and taken for no other sign
+    assert taken == {"ant": ("cat", 1), "bee": ("", 0), "cat": ("", 0), "dog": ("", 0)}
 
 
 def test_what_was_recognised_is_kept_and_the_row_is_written(place, monkeypatch):

@@ -1,5 +1,7 @@
 """Where a long video moves."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from helpers.media import write_video
@@ -36,6 +38,12 @@ def test_the_part_is_where_something_moves(tmp_path, begins, ends):
     within = (times > begins + 0.3) & (times < ends - 0.3)
     assert share[within].mean() > 0.5 and share[(times < begins - 0.3) | (times > ends + 0.3)].max() < 0.3
     assert len(looked_at) == len(share) + 1 and max(looked_at[0].image.shape) == 64
+
+
+def test_of_a_video_that_is_shorter_than_it_claims_the_part_is_what_there_is(tmp_path):
+    path = write_video(tmp_path / "a.mp4", moving(2, 0, 2), fps=10)
+    lively = liveliest(path, replace(probe(path), duration=15.0))
+    assert 0 <= lively.start <= 0.2 and 1.7 <= lively.end <= 2
 
 
 def test_a_video_that_stands_still_has_a_part_too(tmp_path):
