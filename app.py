@@ -33,6 +33,12 @@ with lasting():
 UPLOADS = Uploads(get_upload_folder)
 BEGUN = runs.Begun(UPLOADS)
 LESSONS = Lessons(UPLOADS)
+_LONGEST_NAME = 64  # of a session; those of gradio's page and clients have 36 letters at most
+
+
+def _visitor(request: gr.Request) -> str:
+    """Who asks: the session's name, cut, as a stranger may send any text for it."""
+    return (request.session_hash or "")[:_LONGEST_NAME]
 
 
 def recognise(
@@ -44,7 +50,7 @@ def recognise(
 ) -> dict[str, Any]:
     """A run, a vocabulary's name and perhaps a part of the video, two numbers of seconds -> what the page shows of it
     first (`dsta.page.runs.outcomes`): the answer, or why there is none."""
-    UPLOADS.claim(request.session_hash or "", run)
+    UPLOADS.claim(_visitor(request), run)
     who = request.client.host if request.client else ""
 
     def told(step: str, share: float) -> None:
@@ -60,7 +66,7 @@ def draw(run: str) -> dict[str, Any]:
 
 def claim(run: str, request: gr.Request) -> None:
     """A visitor waits for this run, and no longer for an earlier one."""
-    UPLOADS.claim(request.session_hash or "", run)
+    UPLOADS.claim(_visitor(request), run)
     BEGUN.sweep()
 
 
@@ -70,19 +76,19 @@ def forget_answer(nothing: None) -> None:
 
 def leave(request: gr.Request) -> None:
     """A visitor has gone, or waits for nothing any more."""
-    UPLOADS.leave(request.session_hash or "")
+    UPLOADS.leave(_visitor(request))
     BEGUN.sweep()
 
 
 def teach(asked: str, name: str, request: gr.Request) -> dict[str, Any]:
     """What the tab "Teach" asks for, and a vocabulary's name -> its outcome (`dsta.page.lessons`)."""
     who = request.client.host if request.client else ""
-    return LESSONS.answer(request.session_hash or "", asked, name, lambda step, share: None, who)
+    return LESSONS.answer(_visitor(request), asked, name, lambda step, share: None, who)
 
 
 def end_lesson(request: gr.Request) -> None:
     """A visitor has gone."""
-    LESSONS.leave(request.session_hash or "")
+    LESSONS.leave(_visitor(request))
 
 
 def describe_vocabulary(name: str) -> tuple[str, str, str, dict[str, Any], str]:
@@ -195,6 +201,10 @@ def _ask_for_lessons(page: gr.Blocks, choice: gr.Dropdown) -> None:
     given = ask.click(None, None, asked, js="() => dsta.lessonRequest()", trigger_mode="multiple")
     ran = given.then(teach, [asked, choice], outcome, api_name="lesson", trigger_mode="multiple", **private)
     ran.success(None, outcome, None, js="outcome => dsta.lessonAnswered(outcome)")
+    ran.then(
+        forget_answer, outcome, None, js="() => [null]", trigger_mode="multiple", queue=False, api_name="forget_lesson",
+        **private,
+    )  # fmt: skip
     ran.failure(None, None, None, js="() => dsta.lessonFailed()")
     page.unload(end_lesson)
 
@@ -269,7 +279,7 @@ demo = build()
 def launch(page: gr.Blocks, **how: Any) -> str:
     """Serves a page of `build` as LAUNCH says -> its address."""
     around = [
-        Middleware(Gate, uploads=UPLOADS, calls=OFFERED),
+        Middleware(Gate, uploads=UPLOADS, calls=OFFERED, also=[LESSONS.sweep]),
         Middleware(share.Share),
         Middleware(signs.Signs),
         Middleware(live.Live),

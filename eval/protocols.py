@@ -64,8 +64,8 @@ NO_GLOSS = -1
 class FusedScores:
     """What a fusion says of the clips of a protocol.
 
-    scores: (n, K) fused logits. labels (n,). rank (n,): how many classes came before the label. predicted (n,): the best
-    class, or NO_GLOSS.
+    scores: (n, K) fused logits. labels (n,). rank (n,): how many classes came before the label. predicted (n,): the
+    best class, or NO_GLOSS.
     """
 
     protocol: ProtocolClips

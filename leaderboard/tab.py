@@ -9,7 +9,7 @@ opened, and again when they have changed. Everything is drawn here, nothing is l
 import functools
 import hashlib
 import re
-import tempfile
+import threading
 from contextlib import suppress
 from dataclasses import replace
 from html import escape
@@ -21,7 +21,7 @@ import gradio as gr
 import pandas as pd
 from gradio.utils import get_upload_folder
 
-from dsta.common import UserError
+from dsta.common import UserError, replace_file
 from leaderboard import address, download, panels, sheet, table
 from leaderboard.address import Filters
 from leaderboard.datasets import facts
@@ -43,6 +43,7 @@ STYLES = tuple(Path(__file__).with_name(name) for name in ("style.css", "sheet.c
 FILES = (RESULTS_FILE, SUBMITTED_FILE, FEWSHOT_FILE, UNKNOWN_FILE, ROBUSTNESS_FILE, SPEED_FILE)
 SCRIPT = Path(__file__).with_name("page.js")
 """Defines `window.leaderboard`, whose functions the tab's events call."""
+_SAVING = threading.Lock()  # visitors who save the same write the same file
 
 
 def names(folder: Path) -> list[str]:
@@ -173,17 +174,21 @@ def _opened(folder: Path, filters: Filters, every: pd.DataFrame) -> str:
 
 
 def save(folder: Path, query: str) -> str:
-    """What an address asks for -> a new CSV file, which gradio deletes in time. Beside what decides the view it has
-    `file`, one of download.KINDS; by default the chosen rows, complete. Raises UserError."""
+    """What an address asks for -> a CSV file, which gradio deletes in time. Beside what decides the view it has `file`,
+    one of download.KINDS; by default the chosen rows, complete. Raises UserError.
+
+    The same text is the same file, with a new time: asked for again and again it takes no more room.
+    """
     filters, _ = asked(folder, query)
     said = dict(parse_qsl(query.lstrip("?"))).get("file", "")
     kind = said if said in download.KINDS else download.ROWS
-    text = download.csv_of(folder, kind, filters, all_entries(folder))
+    content = download.csv_of(folder, kind, filters, all_entries(folder)).encode()
     of = "" if kind == "speed" else "-" + re.sub(r"\W", "-", filters.dataset)
     cache = Path(get_upload_folder())  # what lies there, gradio serves and, after a while, deletes
-    cache.mkdir(parents=True, exist_ok=True)
-    path = Path(tempfile.mkdtemp(dir=cache)) / f"{kind}{of}.csv"
-    path.write_text(text, encoding="utf-8", newline="")
+    path = cache / hashlib.sha256(content).hexdigest()[:20] / f"{kind}{of}.csv"
+    with _SAVING:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, content)
     return str(path)
 
 

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from dsta.common import UserError
 from dsta.page.joins import Joins
-from dsta.page.uploads import MAX_BYTES, Uploads, run_of
+from dsta.page.uploads import MAX_BYTES, TOO_MANY, Uploads, run_of
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,6 +32,8 @@ _OPEN = {
 """The routes that the page, gradio's clients and those of MCP need, by method; gradio has many more."""
 _MOST_JSON = 100_000  # bytes
 _ENVELOPE = 10_000  # bytes of a form beside its file
+_MOST_ARRIVING = 20  # uploads under way, each a file without a name, of MAX_BYTES at most
+_ARRIVES_WITHIN = 300.0  # seconds
 _SWEEP_EVERY = 30.0  # seconds
 _FILE = "gradio.FileData"  # how gradio's clients mark a file in JSON
 
@@ -45,9 +47,16 @@ class Gate:
     and stumble over a folder.
     """
 
-    def __init__(self, app: "ASGIApp", uploads: Uploads, calls: Mapping[str, Callable[..., Any]] | None = None) -> None:
-        """calls: the functions that programs may call, by their names."""
-        self.app, self.uploads, self.joins = app, uploads, Joins()
+    def __init__(
+        self,
+        app: "ASGIApp",
+        uploads: Uploads,
+        calls: Mapping[str, Callable[..., Any]] | None = None,
+        also: Sequence[Callable[[], None]] = (),
+    ) -> None:
+        """calls: the functions that programs may call, by their names. also: what else is swept as often as uploads."""
+        self.app, self.uploads, self.joins, self.also = app, uploads, Joins(), also
+        self._arriving = 0  # uploads whose bodies are under way
         self.calls = {name: list(inspect.signature(function).parameters) for name, function in (calls or {}).items()}
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
@@ -85,7 +94,8 @@ class Gate:
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.to_thread(self.uploads.sweep)
+            for sweep in (self.uploads.sweep, *self.also):
+                await asyncio.to_thread(sweep)
             await asyncio.sleep(_SWEEP_EVERY)
 
     async def _join(self, request: Request, receive: "Receive", is_call: bool) -> tuple[Response | None, "Receive"]:
@@ -97,13 +107,24 @@ class Gate:
         return PlainTextResponse("Fetch the answers to what you have asked before.", 429), receive
 
     async def _upload(self, request: Request) -> Response:
+        """As `_received`, of so many at once: the limit of all uploads counts those that are complete."""
+        if self._arriving >= _MOST_ARRIVING:
+            return PlainTextResponse(TOO_MANY, 503)
+        self._arriving += 1
+        try:
+            return await self._received(request)
+        finally:
+            self._arriving -= 1
+
+    async def _received(self, request: Request) -> Response:
         """One file of the form field `files` -> a list of its path, as gradio's own route answers.
 
         Until it is complete it has no name on the disk: one that is broken off leaves nothing.
         """
         try:
             parser = MultiPartParser(request.headers, _limited(request, MAX_BYTES + _ENVELOPE), max_files=1)
-            form = await parser.parse()
+            async with asyncio.timeout(_ARRIVES_WITHIN):
+                form = await parser.parse()
             try:
                 file = form["files"]
                 if isinstance(file, str):
@@ -113,6 +134,8 @@ class Gate:
                 await form.close()
         except _TooLarge:
             return PlainTextResponse(f"The video is larger than {MAX_BYTES // 2**20} MB: send a shorter one.", 413)
+        except TimeoutError:
+            return PlainTextResponse("The video took too long to arrive: send a shorter one.", 408)
         except (MultiPartException, KeyError):
             return PlainTextResponse("Send one video, in the form field files.", 400)
         except UserError as error:
@@ -131,7 +154,7 @@ def _address(request: Request) -> str:
 
 def _session(request: Request, given: Mapping[str, Any], is_call: bool) -> str:
     """Whose answers are fetched together; a program's calls have no session, so its address stands for one."""
-    return f"calls from {_address(request)}" if is_call else str(given.get("session_hash", ""))
+    return f"calls from {_address(request)}" if is_call else str(given.get("session_hash", ""))[:64]
 
 
 class _TooLarge(Exception):

@@ -1,5 +1,6 @@
 """The tab "Teach" as HTML; lesson.js makes it work. Names that visitors give are escaped."""
 
+import hashlib
 from html import escape
 
 import numpy as np
@@ -50,14 +51,14 @@ at them. The file ({SIGNS_SUFFIX}) holds names and skeletons, no video.</p></sec
 
 
 def list_html(signs: OwnSigns, pictures: dict[bytes, str]) -> str:
-    """The signs with a tile of each clip and a button that removes them. pictures: clip's bytes -> its tile, those that
-    were drawn before; becomes those of these signs."""
+    """The signs with a tile of each clip and a button that removes them. pictures: sha256 of a clip -> its tile, those
+    that were drawn before; becomes those of these signs."""
     drawn: dict[bytes, str] = {}
     rows = []
     for name, clips in signs.clips.items():
         tiles = ""
         for clip in clips:
-            key = clip.tobytes()
+            key = hashlib.sha256(clip.tobytes()).digest()
             drawn[key] = pictures.get(key) or data_uri(_tile(clip))
             tiles += f'<img src="{drawn[key]}" width="{_TILE[0]}" height="{_TILE[1]}" alt="">'
         said = escape(name)

@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from dsta.video import Progress
 
 _MOST_FRAMES = 400_000  # of all visitors' clips; 130 MB
-_GRACE = 600.0  # seconds after a visitor left, who may only have lost the connection
+_GRACE = 600.0  # seconds after a visitor left, who may only have lost the connection, or taught nothing
 _IDLE = 3600.0  # seconds unused, after which a lesson makes room where there is none
+_GIVES = ("teach", "load")  # what brings an upload whose signs are kept
 
 
 Turn = Callable[[Callable[..., Any]], Any]
@@ -54,10 +55,12 @@ def _read(request: str) -> Asked:
 
 
 class Lesson:
-    """What one visitor has taught. pictures: clip's bytes -> its tile."""
+    """What one visitor has taught. used: when it was last asked for, by time.monotonic(). left: when its visitor left,
+    None of one who is there. pictures: sha256 of a clip -> its tile."""
 
     def __init__(self) -> None:
         self.signs, self.used = OwnSigns(ESTIMATOR), time.monotonic()
+        self.left: float | None = None
         self.lock = threading.Lock()
         self.pictures: dict[bytes, str] = {}
         self._embed: Embedder | None = None
@@ -65,6 +68,10 @@ class Lesson:
     @property
     def frames(self) -> int:
         return sum(map(len, self.signs.every_clip))
+
+    def is_over(self, oldest: float) -> bool:
+        """Whether the visitor left before `oldest`, or has no signs and asked for nothing since."""
+        return (self.left is not None and self.left < oldest) or (not len(self.signs) and self.used < oldest)
 
     def recognizer(self, among: Vocabulary, with_vocabulary: bool) -> Recognizer:
         """Of the signs, taught to the networks of a vocabulary. Raises UserError where there is too little."""
@@ -89,6 +96,7 @@ class Lessons:
         name: of the vocabulary whose networks are taught. who: the visitor's address. Nothing is raised.
         """
         lesson, asked = self._lesson(visitor), _read(request)
+        lesson.left, lesson.used = None, time.monotonic()
         does = {"teach": self._teach, "recognise": self._recognise, "load": self._load, "remove": self._remove,
                 "save": self._save, "list": lambda *_: {}}  # fmt: skip
         turn = partial(runs.in_turn, self._uploads, asked.run, progress, who=who)
@@ -97,6 +105,9 @@ class Lessons:
             if asked.do not in does:
                 raise UserError("The page did not understand this: reload it, and try once more.")
             among = vocabularies.vocabulary(name)
+            if asked.do in _GIVES:
+                self._uploads.video(asked.run)  # without one nothing is given, and nothing is kept
+                lesson = self._keep(visitor, lesson)
             said = does[asked.do](lesson, asked, among, turn)
             said["beside"] = f"the {panels.counted(len(among.recognizer().glosses), among)}"
         except UserError as error:
@@ -107,23 +118,27 @@ class Lessons:
         return {"list": lesson_panels.list_html(lesson.signs, lesson.pictures), "count": len(lesson.signs)} | said
 
     def leave(self, visitor: str) -> None:
-        """The visitor has gone: what is under way stops, and ten minutes later what was taught is forgotten, unless the
-        visitor is back."""
+        """The visitor has gone: what is under way stops, and after ten minutes `sweep` forgets what was taught, unless
+        the visitor is back."""
         self._uploads.leave(f"{visitor} teaches")
-        lesson = self._of.get(visitor)
-        if lesson is not None:
-            later = threading.Timer(_GRACE, self._forget, (visitor, lesson.used))
-            later.daemon = True
-            later.start()
+        self._lesson(visitor).left = time.monotonic()
 
-    def _forget(self, visitor: str, used: float) -> None:
+    def sweep(self) -> None:
+        """Forgets the lessons of those who left ten minutes ago, and those without signs that were not used for as
+        long."""
+        oldest = time.monotonic() - _GRACE
         with self._lock:
-            if visitor in self._of and self._of[visitor].used == used:
-                del self._of[visitor]
+            self._of = {visitor: lesson for visitor, lesson in self._of.items() if not lesson.is_over(oldest)}
 
     def _lesson(self, visitor: str) -> Lesson:
+        """The visitor's; where there is none, one that is not kept: any stranger may ask, under any name."""
         with self._lock:
-            return self._of.setdefault(visitor, Lesson())
+            return self._of.get(visitor) or Lesson()
+
+    def _keep(self, visitor: str, lesson: Lesson) -> Lesson:
+        """Keeps a lesson for its visitor -> that which is kept: another, where one has begun meanwhile."""
+        with self._lock:
+            return self._of.setdefault(visitor, lesson)
 
     def _make_room(self, frames: int) -> None:
         """Raises UserError where all visitors' clips take too much memory, those long unused forgotten."""
@@ -133,8 +148,8 @@ class Lessons:
                     return
                 if time.monotonic() - lesson.used > _IDLE:
                     del self._of[visitor]
-        if sum(each.frames for each in self._of.values()) + frames > _MOST_FRAMES:
-            raise UserError("Too many people teach signs just now: save yours to a file, and go on a little later.")
+            if sum(each.frames for each in self._of.values()) + frames > _MOST_FRAMES:
+                raise UserError("Too many people teach signs just now: save yours to a file, and go on a little later.")
 
     def _teach(self, lesson: Lesson, asked: Asked, among: Vocabulary, turn: Turn) -> dict[str, Any]:
         lesson.signs.called(asked.name)  # a name that is none is told before the video is looked at
@@ -151,7 +166,6 @@ class Lessons:
 
     def _recognise(self, lesson: Lesson, asked: Asked, among: Vocabulary, turn: Turn) -> dict[str, Any]:
         beside = asked.vocabulary
-        recognizer = lesson.recognizer(among, beside)
         own = Vocabulary(Path("your own"), f"own and {among.kind}".strip() if beside else "own", "")
 
         def recognised(upload: Path, on_step: "Progress", find: Callable[[Path], Found]) -> dict[str, Any]:
@@ -161,6 +175,7 @@ class Lessons:
                 found.append(find(path))
                 return found[0].pose
 
+            recognizer = lesson.recognizer(among, beside)  # in turn: new clips are embedded, up to half a minute
             result = recognizer.recognize(upload, on_step, joints)
             pictures = panels.pictures_html(result, found[0])
             return {"answer": panels.answer_html(result, upload.name, own) + pictures}

@@ -13,13 +13,19 @@ from dsta.spans import Span, as_eaf, as_vtt, find_spans
 if TYPE_CHECKING:
     from dsta.video import Progress
 
+_MOST = 40  # spans that are recognised, 33 ms and 77 kB each; a long skeleton file may have thousands
+
 
 def several_signs_html(
     recognizer: Recognizer, result: Recognition, found: Found, file: str, progress: "Progress"
 ) -> str:
-    """The spans in what was looked at of a video, each recognised alone; empty where there is no more than one."""
-    if len(find_spans(result.pose)) < 2:
+    """The spans in what was looked at of a video, each recognised alone; where there are too many of them just how
+    many, and empty where there is no more than one."""
+    count = len(find_spans(result.pose))
+    if count < 2:
         return ""
+    if count > _MOST:
+        return _too_many_html(count)
     said = recognizer.recognize_spans(result.pose, progress)
     start = found.part.start if found.part else 0.0
     return spans_html(said, start, len(result.pose.keypoints) / result.pose.fps, file, bool(found.draw))
@@ -44,6 +50,12 @@ def spans_html(said: Sequence[SignedSpan], start: float, seconds: float, file: s
 <p class="quiet">If they are signs of their own, these are the closest:</p>
 <div class="track" aria-hidden="true">{"".join(marks)}</div><ul>{"".join(signs)}</ul>
 <p class="quiet small">Save as {" · ".join(links)}</p></div>"""
+
+
+def _too_many_html(count: int) -> str:
+    return f"""<div class="card"><h3 aria-level="2">{count} movements of the hands</h3>
+<p class="quiet">These are too many to be looked at one by one here:
+<code>python -m dsta.recognize FILE --spans</code> does it.</p></div>"""
 
 
 def _sign_html(number: int, each: SignedSpan, start: float, playable: bool) -> str:

@@ -20,6 +20,7 @@ MAX_BYTES = 100 * 2**20
 _MOST_KEPT = 20 * MAX_BYTES  # all uploads together
 MOST_SECONDS = 9 * 60.0
 """Nothing stays for longer; swept twice a minute, it is gone within ten."""
+TOO_MANY = "Too many videos are being looked at: try again in a few minutes."
 _FOLDER = "dsta"
 _RUN = r"[\w-]{22}"
 
@@ -28,6 +29,10 @@ def run_of(path: str) -> str:
     """The run whose upload has this path, or an address that ends in it; "" of any other text."""
     found = re.search(rf"[/\\]{_FOLDER}[/\\]({_RUN})[/\\][^/\\]+$", path[-1000:], re.ASCII)
     return found[1] if found else ""
+
+
+def _is_run(text: str) -> bool:
+    return re.fullmatch(_RUN, text, re.ASCII) is not None
 
 
 class Stopped(Exception):
@@ -54,7 +59,7 @@ class Uploads:
         Raises OSError, and UserError where too many are here already.
         """
         if self._kept() > _MOST_KEPT:
-            raise UserError("Too many videos are being looked at: try again in a few minutes.")
+            raise UserError(TOO_MANY)
         plain = re.sub(r"[^\w. -]", "_", re.split(r"[/\\]", name)[-1])[-60:].lstrip(". ") or "video"
         path = self.folder / secrets.token_urlsafe(16) / plain
         path.parent.mkdir(parents=True, mode=0o700)
@@ -83,10 +88,12 @@ class Uploads:
             raise Stopped
 
     def claim(self, visitor: str, run: str) -> None:
-        """The visitor's upload is now this one; an earlier one is deleted, whose run stops."""
+        """The visitor's upload is now this one, or none where the text is no run's name; an earlier one is deleted, and
+        its run stops."""
         with self._lock:
-            earlier = self._runs.get(visitor, run)
-            self._runs[visitor] = run
+            earlier = self._runs.pop(visitor, run)
+            if _is_run(run):
+                self._runs[visitor] = run
         if earlier != run:
             self.delete(earlier)
 
@@ -135,4 +142,4 @@ class Uploads:
 
     def _place(self, run: str) -> Path:
         """A run's folder; for what is no run's name, one that is never there."""
-        return self.folder / (run if re.fullmatch(_RUN, run, re.ASCII) else "none")
+        return self.folder / (run if _is_run(run) else "none")

@@ -1,6 +1,8 @@
 import csv
 import json
+import os
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -174,16 +176,29 @@ def test_all_text_from_files_is_escaped(tmp_path):
         assert not any("<img" in text for text in texts)
 
 
+@pytest.fixture(autouse=True)
+def downloads(tmp_path, monkeypatch):
+    """Where downloads are written."""
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "downloads"))
+    return tmp_path / "downloads"
+
+
 def saved(folder, query):
     """The name and the lines of a download."""
     path = Path(tab.save(folder, query))
-    try:
-        assert path.is_relative_to(gr.HTML(render=False).GRADIO_CACHE)  # where gradio deletes it in time
-        with path.open(encoding="utf-8", newline="") as file:
-            return path.name, list(csv.DictReader(file))
-    finally:
-        path.unlink()
-        path.parent.rmdir()
+    assert path.is_relative_to(gr.HTML(render=False).GRADIO_CACHE)  # where gradio deletes it in time
+    with path.open(encoding="utf-8", newline="") as file:
+        return path.name, list(csv.DictReader(file))
+
+
+def test_the_same_download_again_is_the_same_file_with_a_new_time(folder, downloads):
+    path = Path(tab.save(folder, "?dataset=WLASL100"))
+    os.utime(path, (0, 0))
+    with ThreadPoolExecutor(8) as visitors:
+        again = list(visitors.map(lambda _: tab.save(folder, "?dataset=WLASL100"), range(40)))
+    assert set(again) == {str(path)} and path.stat().st_mtime > 0
+    assert [file for file in downloads.rglob("*") if file.is_file()] == [path]
+    assert Path(tab.save(folder, "?dataset=WLASL100&protocol=test")).parent != path.parent
 
 
 def test_the_download_holds_what_the_filters_leave(folder):

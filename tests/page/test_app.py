@@ -78,6 +78,33 @@ def test_each_event_calls_a_function_that_the_scripts_define():
         assert re.search(rf"^  (async )?{name}\(", app.LAUNCH["js"], re.MULTILINE)
 
 
+def test_gradio_keeps_no_outcome_that_was_shown():
+    """Each event whose function answers with an outcome is followed by one that empties it in the session's state."""
+    events = list(app.demo.fns.values())
+    answering = {event._id: event for event in events if event.fn in (app.recognise, app.draw, app.teach)}
+    forgetting = [event for event in events if event.fn is app.forget_answer]
+    assert len(answering) == 3 and {event.trigger_after for event in forgetting} == set(answering)
+    for event in forgetting:
+        assert event.inputs == answering[event.trigger_after].outputs and event.outputs == []
+        assert (event.js, event.queue, event.api_visibility) == ("() => [null]", False, "private")
+        assert not event.trigger_only_on_success
+
+
+def test_the_name_of_a_session_is_cut(monkeypatch):
+    told = []
+    monkeypatch.setattr(app.UPLOADS, "claim", lambda visitor, run: told.append(visitor))
+    monkeypatch.setattr(app.UPLOADS, "leave", told.append)
+    monkeypatch.setattr(app.LESSONS, "answer", lambda visitor, *_: told.append(visitor))
+    monkeypatch.setattr(app.LESSONS, "leave", told.append)
+    long = SimpleNamespace(session_hash="x" * 90_000, client=None)
+    app.claim("", long)
+    app.recognise("", "a", "", long, lambda *_, **__: None)
+    app.leave(long)
+    app.teach("", "a", long)
+    app.end_lesson(long)
+    assert told == ["x" * 64] * 5
+
+
 def test_answer_and_its_download(video, answers, run):
     answers(recognition())
     said = run(video)

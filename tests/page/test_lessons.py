@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import re
+import threading
 
 import pytest
 from helpers.page import HereFinder
@@ -122,21 +123,56 @@ def test_no_request_of_a_stranger_raises(page, asked):
 
 
 def test_who_leaves_is_forgotten_unless_back_soon(page, monkeypatch):
-    monkeypatch.setattr(lessons, "_GRACE", 0.05)
     taught(page, tea=1)
     page.lessons.leave("eve")
-    page("list")  # the connection was lost, and is back
-    waited(0.3)
+    page.lessons.sweep()
+    assert page("list")["count"] == 1  # the connection was lost, and is back
+    monkeypatch.setattr(lessons, "_GRACE", -1.0)
+    page.lessons.sweep()
     assert page("list")["count"] == 1
     page.lessons.leave("eve")
-    waited(0.3)
+    page.lessons.sweep()
     assert page("list")["count"] == 0
 
 
-def waited(seconds):
-    import time
+def test_heartbeats_that_end_start_no_threads(page):
+    taught(page, tea=1)
+    before = threading.active_count()
+    for _ in range(30):
+        page.lessons.leave("eve")
+    assert threading.active_count() == before
 
-    time.sleep(seconds)
+
+def test_a_lesson_is_kept_only_where_an_upload_is_given(page, monkeypatch):
+    for asked in ({"do": ""}, {"do": "list"}, {"do": "teach", "name": "tea"}, {"do": "load", "run": "A" * 22}):
+        page(**asked, visitor=f"stranger {asked}")
+    page("recognise", visitor="stranger", clip=take(0))
+    assert not page.lessons._of
+    page("teach", clip=take(0), name="")  # a mistake
+    page.lessons.sweep()
+    assert list(page.lessons._of) == ["eve"]
+    monkeypatch.setattr(lessons, "_GRACE", -1.0)
+    page.lessons.sweep()
+    assert not page.lessons._of
+
+
+def test_clips_are_embedded_in_turn(page, monkeypatch):
+    taught(page, tea=1, milk=1)
+    made, recognizer = [], lessons.Lesson.recognizer
+
+    def noted(*given):
+        made.append(threading.current_thread().name)
+        return recognizer(*given)
+
+    monkeypatch.setattr(lessons.Lesson, "recognizer", noted)
+    assert "answer" in page("recognise", clip=take(1, 8))
+    assert [name.split("_")[0] for name in made] == ["worker"]  # as dsta.page.line calls its threads
+
+
+def test_of_each_clip_a_tile_and_a_hash_are_kept_and_no_second_copy(page):
+    first = taught(page, tea=2)["list"]
+    pictures = page.lessons._of["eve"].pictures
+    assert [len(key) for key in pictures] == [32, 32] and page("list")["list"] == first
 
 
 def test_all_lessons_together_are_bounded_and_the_unused_make_room(page, monkeypatch):

@@ -49,6 +49,15 @@ def test_there_is_a_time_line_of_more_than_one_span(parts, count):
     assert (html.count("data-seek="), recognizer.asked) == (count, int(count > 0))
 
 
+def test_too_many_spans_are_counted_and_none_is_recognised(monkeypatch):
+    recognizer = SeveralSigns()
+    found = Found(recognizer.answer.pose)
+    monkeypatch.setattr("dsta.page.timeline._MOST", 2)
+    html = several_signs_html(recognizer, recognizer.answer, found, "a.npz", lambda *_: None)
+    assert ">3 movements of the hands<" in html and "python -m dsta.recognize FILE --spans" in html
+    assert recognizer.asked == 0 and "<li" not in html
+
+
 def test_spans_stand_where_they_are_in_the_video():
     html = spans_html([said((1, 2)), said((2.5, 4))], 20.0, 5.0, "a.mp4", True)
     assert re.findall(r"left:([\d.]+)%;width:([\d.]+)%", html) == [("20.0", "20.0"), ("50.0", "30.0")]

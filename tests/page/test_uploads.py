@@ -1,5 +1,6 @@
 """Uploads as the server takes, keeps and deletes them."""
 
+import asyncio
 import io
 import os
 import time
@@ -119,15 +120,74 @@ def test_the_sweeper_deletes_what_is_old_and_only_in_its_own_folder(uploads, tmp
     assert not old.parent.exists() and new.exists() and foreign.exists()
 
 
-def test_the_sweeper_works_while_the_server_runs(client, uploads, monkeypatch):
-    swept = []
+def test_the_sweepers_work_while_the_server_runs(uploads, monkeypatch):
+    swept, also = [], []
     monkeypatch.setattr(uploads, "sweep", lambda: swept.append(1))
     monkeypatch.setattr(gate, "_SWEEP_EVERY", 0.01)
-    with client:
+    with TestClient(Starlette(middleware=[Middleware(Gate, uploads=uploads, also=[lambda: also.append(1)])])):
         deadline = time.monotonic() + 60
-        while len(swept) < 3 and time.monotonic() < deadline:
+        while min(len(swept), len(also)) < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
-    assert len(swept) >= 3
+    assert len(swept) >= 3 and len(also) >= 3
+
+
+def test_text_that_is_no_run_is_not_kept_and_ends_the_earlier_one_all_the_same(uploads):
+    path = uploads.keep(io.BytesIO(b"x"), "a.mp4")
+    uploads.claim("me", path.parent.name)
+    uploads.claim("you", "x" * 90_000)
+    assert path.exists() and uploads._runs == {"me": path.parent.name}
+    uploads.claim("me", "x" * 90_000)
+    assert not path.exists() and not uploads._runs
+
+
+BEGUN = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.mp4"\r\n\r\nx'
+
+
+async def send_upload(to, content, more=False, until=None):
+    """Sends an upload, or its beginning; then waits for an event, and goes away -> status and text of the answer."""
+    ahead, said = [{"type": "http.request", "body": content, "more_body": more}], []
+
+    async def receive():
+        if ahead:
+            return ahead.pop()
+        if until is not None:
+            await until.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(message):
+        said.append(message)
+
+    form = [(b"content-type", b"multipart/form-data; boundary=x")]
+    await to({"type": "http", "method": "POST", "path": UPLOAD, "headers": form}, receive, send)
+    return (said[0]["status"], said[1]["body"].decode()) if said else None
+
+
+def test_twenty_uploads_may_be_under_way_and_each_makes_room_however_it_ends(uploads):
+    async def visit():
+        to, go = Gate(None, uploads), asyncio.Event()
+        arriving = [asyncio.create_task(send_upload(to, BEGUN, True, go)) for _ in range(20)]
+        await asyncio.sleep(0.1)
+        refused = await send_upload(to, BEGUN, True)
+        go.set()
+        left = await asyncio.gather(*arriving)
+        bad = [await send_upload(to, b"x") for _ in range(21)]
+        return refused, left, bad, await send_upload(to, BEGUN + b"\r\n--x--\r\n")
+
+    refused, left, bad, after = asyncio.run(visit())
+    assert refused == (503, "Too many videos are being looked at: try again in a few minutes.")
+    assert left == [None] * 20 and [status for status, _ in bad] == [400] * 21
+    assert after[0] == 200 and len(kept(uploads)) == 1
+
+
+def test_an_upload_that_takes_too_long_is_ended(uploads, monkeypatch):
+    monkeypatch.setattr(gate, "_ARRIVES_WITHIN", 0.1)
+
+    async def visit():
+        to = Gate(None, uploads)
+        return await asyncio.wait_for(send_upload(to, BEGUN, True, asyncio.Event()), 60), to._arriving
+
+    assert asyncio.run(visit()) == ((408, "The video took too long to arrive: send a shorter one."), 0)
+    assert not kept(uploads)
 
 
 @pytest.mark.parametrize(
