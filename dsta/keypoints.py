@@ -60,7 +60,7 @@ class Pose:
             raise UserError(f"Keypoint scores must lie in 0..1, not in {low:.3g}..{high:.3g}; rescale them.")
         if not (np.isfinite(self.fps) and self.fps > 0):
             raise UserError(f"The frame rate must be above 0, not {self.fps}; give the video's frames per second.")
-        if not (0 < self.width <= _LARGEST and 0 < self.height <= _LARGEST):
+        if not (1 <= self.width <= _LARGEST and 1 <= self.height <= _LARGEST):
             raise UserError(f"The picture size must be in 1..{_LARGEST} pixels, not {self.width}×{self.height}.")
         keypoints[score == 0] = 0
         if np.abs(keypoints[..., :2]).max() > _FARTHEST:
@@ -98,13 +98,12 @@ class Pose:
         """
         path = Path(path)
         read = _read_npz if _ending(path) == ".npz" else _read_pose
-        if not path.is_file():
-            raise UserError(f"{path.name} was not found; check the path.")
         try:
-            values = read(path)
-            if len(values["keypoints"]) > _MOST_FRAMES:
-                raise UserError(f"it holds {len(values['keypoints'])} frames; {_SHORTER}")
-            return cls(**values)
+            if path.is_file():
+                values = read(path)
+                if len(values["keypoints"]) > _MOST_FRAMES:
+                    raise UserError(f"it holds {len(values['keypoints'])} frames; {_SHORTER}")
+                return cls(**values)
         except UserError as error:
             raise UserError(f"{path.name}: {error}") from error
         except NotImplementedError as error:  # pose-format's word for it, and zipfile's for what numpy never writes
@@ -112,6 +111,10 @@ class Pose:
             raise UserError(f"{path.name} is of an unknown version of {path.suffix}; write it as {known}.") from error
         except (*_BAD_BYTES, *_BAD_ZIP) as error:
             raise UserError(f"{path.name} is damaged or no keypoint file; extract the keypoints again.") from error
+        except OSError as error:
+            why = error.strerror or error
+            raise UserError(f"{path.name} cannot be opened ({why}); check its name and permissions.") from error
+        raise UserError(f"{path.name} was not found; check the path.")
 
 
 def _ending(path: Path) -> str:

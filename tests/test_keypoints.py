@@ -74,6 +74,9 @@ def test_a_joint_without_score_lies_at_the_origin():
         ({"width": 0}, "size"),
         ({"height": -3}, "size"),
         ({"width": 70_000}, "size"),
+        ({"width": 0.5}, "size"),
+        ({"height": 0.99}, "size"),
+        ({"height": float("nan")}, "size"),
     ],
 )
 def test_impossible_numbers_are_refused(changes, words):
@@ -211,6 +214,20 @@ def test_more_bad_files(tmp_path):
         np.savez(tmp_path / "c.npz", **fields)
         with pytest.raises(UserError, match=r"c\.npz"):
             Pose.load(tmp_path / "c.npz")
+
+
+@pytest.mark.parametrize("ending", ["npz", "pose"])
+def test_a_file_that_cannot_be_opened_is_one_sentence(tmp_path, ending, monkeypatch):
+    with pytest.raises(UserError, match=r"cannot be opened \(File name too long\); check its name"):
+        Pose.load(tmp_path / f"{'x' * 300}.{ending}")
+    make_pose().save(tmp_path / f"a.{ending}")
+
+    def refused(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refused)  # the tests may run as root, who may read anything
+    with pytest.raises(UserError, match=rf"^a\.{ending} cannot be opened \(Permission denied\); .*permissions\.$"):
+        Pose.load(tmp_path / f"a.{ending}")
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from dsta.checkpoint import FAMILIAR_FILE, Checkpoint, FamiliarSigns
 from dsta.common import UserError
 from dsta.embedding import joint_embedding
 from dsta.keypoints import Pose
-from dsta.recognize import Prediction, Recognizer, SignedSpan
+from dsta.recognize import Prediction, Recognizer, SignedSpan, quality_of
 from dsta.recognize.__main__ import main
 from dsta.score import score_streams
 from dsta.skeleton import INDEX, LEFT_HAND, RIGHT_HAND
@@ -119,6 +119,16 @@ def test_a_pose_a_file_and_a_clip_give_the_same(weights, keypoints, tmp_path):
     assert results[0].predictions != recognizer.recognize(mirror(pose.clip())).predictions
 
 
+def test_of_a_clip_too_what_was_not_seen_does_not_count(weights, keypoints):
+    """Its place is of no meaning, whatever the array holds there."""
+    recognizer, clip = Recognizer.load(weights), on_canvas(keypoints)
+    clip[:, LEFT_HAND, 2] = 0
+    hidden = clip.copy()
+    hidden[:, LEFT_HAND] = 0
+    got, expected = recognizer.recognize(clip), recognizer.recognize(hidden)
+    assert got.predictions == expected.predictions and (got.seen == expected.seen).all()
+
+
 def test_quality_progress_and_what_was_seen(weights, keypoints):
     keypoints[:6, LEFT_HAND + RIGHT_HAND] = 0
     keypoints[6:15, LEFT_HAND] = 0
@@ -150,11 +160,45 @@ def test_poor_clips_are_answered_with_a_note(weights, keypoints, lost, fps, word
 
 
 @pytest.mark.parametrize(
-    ("frames", "fps", "words"), [(2, 1, "only 2 frames, 1 a second"), (4, 15, "only 4 frames"), (30, 15, "")]
+    ("frames", "fps", "words"),
+    [
+        (1, 15, "There is only 1 frame: film"),
+        (2, 1, "There are only 2 frames, 1 a second"),
+        (4, 15, "only 4 frames"),
+        (30, 15, ""),
+    ],
 )
 def test_little_evidence_is_said(weights, keypoints, frames, fps, words):
     notes = Recognizer.load(weights).recognize(pose_of(keypoints[:frames], fps=fps)).quality["notes"]
     assert len(notes) == bool(words) and words in "".join(notes)
+
+
+STILL = "The hands do not move: film the whole sign."
+
+
+@pytest.mark.parametrize("scale", [0.3, 1.0])
+@pytest.mark.parametrize(("moved", "still"), [(0, True), (2.2, True), (4.7, False)])
+def test_hands_that_do_not_move_are_said(weights, scale, moved, still):
+    """By 2.2 hundredths of a shoulder width, as in a still picture, or by 4.7, as in the calmest sign of WLASL100."""
+    clip = np.repeat(signer(1), 30, 0)
+    clip[10:20, RIGHT_HAND[5], 0] += moved
+    clip[5, LEFT_HAND] = 0  # to be lost is no movement
+    quality = Recognizer.load(weights).recognize(clip * np.float32([scale, scale, 1])).quality
+    assert quality["notes"] == [STILL] * still and quality["confident"] is not still
+
+
+def test_whether_hands_move_is_said_only_where_it_can_be_told():
+    """Not of one frame, nor of hands that were each seen once; of frozen ones also without shoulders."""
+    frozen = np.repeat(signer(1), 30, 0)
+    alone = frozen.copy()
+    alone[1:, LEFT_HAND], alone[:-1, RIGHT_HAND] = 0, 0
+    for clip in (frozen[:1], alone):
+        assert STILL not in quality_of(clip, 15, "a.mp4")["notes"]
+    for clip, said in ((frozen, True), (signer(30), False)):
+        clip[:, INDEX["left_shoulder"]] = 0
+        assert (STILL in quality_of(clip, 15, "a.mp4")["notes"]) is said
+        clip[:, INDEX["left_shoulder"]] = clip[:, INDEX["right_shoulder"]]  # no width
+        assert (STILL in quality_of(clip, 15, "a.mp4")["notes"]) is said
 
 
 def test_exchanged_hands_are_said(weights):
@@ -235,8 +279,9 @@ def test_a_clip_without_hands_and_joints_of_another_estimator_are_refused(weight
     with pytest.raises(UserError, match="only 1 of 30 frames"):
         recognizer.recognize(pose_of(keypoints))
     keypoints[:, LEFT_HAND + RIGHT_HAND] = 0
-    with pytest.raises(UserError, match="No hand"):
-        recognizer.recognize(pose_of(keypoints))
+    for frames in (30, 1):
+        with pytest.raises(UserError, match="No hand"):
+            recognizer.recognize(pose_of(keypoints[:frames]))
 
 
 def test_a_folder_of_one_stream_works_alone(weights, keypoints):
@@ -299,6 +344,8 @@ def test_a_folder_with_nothing_in_it_is_a_users_error(weights, tmp_path):
         Recognizer.load(tmp_path / "empty")
     with pytest.raises(UserError, match="nowhere"):
         Recognizer.load(weights / "nowhere")
+    with pytest.raises(UserError, match=r"cannot be read \(File name too long\)"):
+        Recognizer.load(weights / ("x" * 300))
 
 
 # --- the command line
@@ -370,6 +417,22 @@ def test_each_span_is_recognised_as_a_clip_of_its_own_and_the_joints_are_looked_
         assert each.recognition.predictions == alone.predictions
         assert each.recognition.quality == alone.quality
     assert steps[-1][1] == 1.0
+
+
+@pytest.mark.parametrize("spoilt", [(1,), (0, 1, 2)], ids=str)
+def test_a_span_that_is_refused_is_left_out_and_told_where_it_leaves_none(weights, monkeypatch, spoilt):
+    recognizer, pose = Recognizer.load(weights), signing(PARTS, 8)
+    spans, keypoints = find_spans(pose), pose.keypoints.copy()
+    for number in spoilt:  # joints that are no person's
+        start, end = (round(seconds * 15) for seconds in spans[number])
+        keypoints[start:end, :, :2] /= 100
+    spoilt_pose = Pose(keypoints, 15, 512, 512, pose.estimator)
+    monkeypatch.setattr("dsta.recognize.recognizer.find_spans", lambda pose: spans)
+    if len(spoilt) < 3:
+        assert [each.span for each in recognizer.recognize_spans(spoilt_pose)] == [spans[0], spans[2]]
+        return
+    with pytest.raises(UserError, match="this clip holds no pixels"):
+        recognizer.recognize_spans(spoilt_pose)
 
 
 @pytest.mark.parametrize(

@@ -94,6 +94,17 @@ def test_too_long_a_span_is_cut_at_its_quietest_place():
     assert_near([(spans[0].start, spans[-1].end)], [(0.5, 20.5)])
 
 
+@pytest.mark.parametrize("fps", [0.1, 0.2, 0.3, 0.45])
+@pytest.mark.parametrize("frames", [1, 2, 3, 8])
+def test_a_few_frames_a_long_time_apart_are_cut_no_further(fps, frames):
+    rng = np.random.default_rng(frames)
+    keypoints = np.repeat(signing([], 1).keypoints[:1], frames + 2, 0)
+    keypoints[1:-1, ARMS["right"], 1] -= WIDTH  # raised
+    keypoints[1:-1, ARMS["right"], 0] += rng.uniform(0, 1e4, (frames, 1))
+    spans = find_spans(Pose(keypoints, fps, 512, 512, "mediapipe-holistic"))
+    assert bool(spans) == (frames > 1) and all(before.end <= after.start for before, after in pairwise(spans))
+
+
 def test_too_short_a_movement_is_none():
     assert find_spans(signing([(1.0, 1.2)], 3)) == []
 
@@ -197,3 +208,15 @@ def test_names_that_cannot_be_written_are_refused(name, files, words, tmp_path, 
         check_output(name, ".vtt", files)
     check_output("a.vtt", ".vtt", 1)
     check_output(None, ".vtt", 5)
+
+
+@pytest.mark.parametrize("letters", [300, 245])  # of the second, the name under which it is written first is too long
+def test_a_name_that_is_too_long_is_refused(letters, tmp_path):
+    with pytest.raises(UserError, match=r"cannot be written \(File name too long\)"):
+        check_output(str(tmp_path / f"{'x' * letters}.vtt"), ".vtt", 1)
+
+
+def test_a_folder_that_may_not_be_written_to_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)  # the tests may run as root, who may write anywhere
+    with pytest.raises(UserError, match="that you may write to"):
+        check_output(str(tmp_path / "a.vtt"), ".vtt", 1)

@@ -32,7 +32,11 @@ class Recognizer:
     @classmethod
     def load(cls, folder: str | Path = DEFAULT_WEIGHTS, device: str = "cpu") -> Self:
         """The ensemble in `folder`, or the single stream when it holds one. Raises UserError when it cannot be used."""
-        return cls(Ensemble.load(folder, device))
+        try:
+            return cls(Ensemble.load(folder, device))
+        except OSError as error:
+            why = error.strerror or error
+            raise UserError(f"The weights {folder} cannot be read ({why}): give another folder.") from error
 
     @property
     def glosses(self) -> tuple[str, ...]:
@@ -88,16 +92,22 @@ class Recognizer:
         """Recognises each of several signs in a video: the joints are looked for once, the hands' motion and rest cut
         them into spans, and each span is recognised as a clip of its own.
 
-        Arguments and errors as of `recognize`. Empty where the hands are there, and rest all the time.
+        Arguments and errors as of `recognize`. Empty where the hands are there, and rest all the time. A span that
+        `recognize` refuses is left out; its error is raised where no other span is left.
         """
         progress = progress or (lambda step, share: None)
         pose, _, _ = self.look_at(source, progress, find)
-        spans, said = find_spans(pose), []
+        spans, said, refused = find_spans(pose), [], None
         for number, span in enumerate(spans):
             progress("Running the network", number / len(spans))
             start, end = (round(seconds * pose.fps) for seconds in span)
             part = Pose(pose.keypoints[start:end], pose.fps, pose.width, pose.height, pose.estimator)
-            said.append(SignedSpan(span, self.recognize(part)))
+            try:
+                said.append(SignedSpan(span, self.recognize(part)))
+            except UserError as error:
+                refused = error
+        if refused and not said:
+            raise refused
         progress("Running the network", 1.0)
         return said
 
@@ -127,8 +137,7 @@ class Recognizer:
         find: "Callable[[Path], Pose] | None",
     ) -> tuple[Pose, np.ndarray]:
         if isinstance(source, np.ndarray):
-            clip = np.asarray(source, np.float32)
-            return Pose(clip, FRAMES_PER_SECOND, CANVAS, CANVAS, self.ensemble.estimator), clip
+            source = Pose(source, FRAMES_PER_SECOND, CANVAS, CANVAS, self.ensemble.estimator)
         if not isinstance(source, Pose):
             path = Path(source)
             if find is not None:

@@ -149,10 +149,10 @@ def _cut_at_dips(start: int, end: int, depth: np.ndarray, rule: SpanRule, fps: f
 
 def _cut_to_length(start: int, end: int, speed: np.ndarray, rule: SpanRule, fps: float) -> list[tuple[int, int]]:
     """A run of frames, in parts of at most the longest span, cut where the hands are slowest, rather in the middle: at
-    its ends a place counts as a shoulder width a second faster than there."""
-    if (end - start) / fps <= rule.longest:
-        return [(start, end)]
+    its ends a place counts as a shoulder width a second faster than there. One of too few frames to cut stays whole."""
     margin, moment = (max(1, round(seconds * fps)) for seconds in (rule.shortest, 2 * _ACROSS))
+    if (end - start) / fps <= rule.longest or end - start <= 2 * margin:
+        return [(start, end)]
     around = np.convolve(speed[start:end], np.ones(moment) / moment, "same")  # a turn of the hand is not quiet
     around += np.linspace(-1, 1, end - start) ** 2
     at = start + margin + int(np.argmin(around[margin:-margin]))

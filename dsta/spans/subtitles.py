@@ -67,8 +67,16 @@ def check_output(name: str | None, ending: str, files: int) -> None:
         raise UserError(f"{name} can hold the spans of one file, not of {files}: give one file at a time.")
     if Path(name).suffix.lower() != ending:
         raise UserError(f"{name} does not end in {ending}: name the file to write, such as signs{ending}.")
-    if not Path(name).parent.is_dir() or Path(name).is_dir():
+    path = Path(name)
+    try:
+        in_folder = path.parent.is_dir() and not path.is_dir()
+        path.with_name(f"{path.name}.{os.getpid()}.part").exists()  # the longer name under which it is written first
+    except OSError as error:
+        raise UserError(f"{name} cannot be written ({error.strerror}): name another file.") from error
+    if not in_folder:
         raise UserError(f"{name} cannot be written: name a file in a folder that is there.")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise UserError(f"{name} cannot be written: name a file in a folder that you may write to.")
 
 
 def _descriptor(media: Path, beside: Path) -> dict[str, str]:

@@ -6,19 +6,21 @@ python -m dsta.recognize VIDEO --weights weights/mine
 
 import argparse
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dsta.checkpoint import CONFIG_FILE, DEFAULT_WEIGHTS, Ensemble, git_commit, origin
+from dsta.checkpoint import CONFIG_FILE, DEFAULT_WEIGHTS, ENSEMBLE_FILE, Ensemble, git_commit, origin
 from dsta.common import UserError, exit_code, read_csv
 from dsta.data import ClipSet, MissingSplit, read_clip_set
 from dsta.prepare.library import Library
 from dsta.recognize import Recognizer
 from dsta.teach.signs import MOST_CLIPS, SIGNS_SUFFIX, OwnSigns, lookalike_names
-from dsta.teach.taught import is_probe, save_taught, taught_ensemble
+from dsta.teach.taught import SIGNS_FILE, is_probe, save_taught, taught_ensemble
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,7 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("clips", type=Path, metavar="CLIPS", help=clips)
     labels = "file,gloss of each clip in a folder of files; where it has a column split, its train rows count"
     add("--labels", type=Path, metavar="CSV", help=labels)
-    add("--out", type=Path, required=True, metavar="DIR", help="the weights folder to write")
+    out = "the weights folder to write; it may be one that was taught before, and no other weights"
+    add("--out", type=Path, required=True, metavar="DIR", help=out)
     add("--weights", type=Path, default=DEFAULT_WEIGHTS, metavar="DIR", help="what they are taught to; default: asl118")
     add("--with-vocabulary", action="store_true", help="recognise them together with the signs of --weights")
     args = parser.parse_args(arguments)
@@ -37,12 +40,49 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _teach(args: argparse.Namespace) -> None:
-    recognizer = Recognizer.load(args.weights)
     if args.out.resolve() == args.weights.resolve():
         raise UserError(f"{args.out} holds the weights that are taught from: give another --out.")
+    with _folder(args.out):
+        _teach_into(args)
+
+
+@contextmanager
+def _folder(out: Path) -> Iterator[None]:
+    """The folder to write, made and tried before the work; what was made is gone again where nothing comes of it.
+
+    Raises UserError where it cannot be written, or holds weights that were not taught.
+    """
+    missing: list[Path] = []
+    try:
+        try:
+            if _holds_other_weights(out):
+                raise UserError(f"{out} holds weights already: give another --out, or delete it.")
+            missing += [folder for folder in (out, *out.parents) if not folder.exists()]
+            out.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=out):
+                pass
+        except OSError as error:
+            raise UserError(f"{out} cannot be written ({error.strerror}): give another --out.") from error
+        yield
+    except BaseException:
+        for folder in missing:
+            with suppress(OSError):  # something is in it, or it could not be made
+                folder.rmdir()
+        raise
+
+
+def _holds_other_weights(out: Path) -> bool:
+    """Whether a folder holds weights, of one stream or several, that teaching did not write."""
+    if (out / CONFIG_FILE).exists():  # teaching writes none there, and one that is there would still be read
+        return True
+    there = (out / ENSEMBLE_FILE).exists() or any(out.glob(f"*/{CONFIG_FILE}"))
+    return there and not (out / SIGNS_FILE).exists()
+
+
+def _teach_into(args: argparse.Namespace) -> None:
+    recognizer = Recognizer.load(args.weights)
     signs, missed = _signs(args.clips, args.labels, recognizer)
     ensemble = taught_ensemble(recognizer.ensemble, signs, args.with_vocabulary)
-    args.out.mkdir(parents=True, exist_ok=True)
     about = _provenance(args, recognizer.ensemble, signs)
     save_taught(args.out, ensemble, signs, about, args.weights.resolve().name)
     beside = f", beside {len(ensemble.glosses) - len(signs)} of {args.weights}" if args.with_vocabulary else ""

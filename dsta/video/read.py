@@ -66,6 +66,7 @@ def probe(
     Raises UserError for anything that `read_frames` could not read, and for a video that is too long.
     """
     path = Path(path)
+    _check_reach(path)
     with open_video(path) as (container, stream):
         codec, rate = stream.codec_context.name, _believable_rate(stream)
         duration = _claimed_duration(container, stream)
@@ -132,7 +133,7 @@ def _picked(
         return ceil(time * fps - 0.5 - 1e-6)
 
     rate, most = info.rate or fps, (max_seconds + _SLACK) * RATES[1]
-    given, shown, since = 0, None, 0.0
+    given, read, shown, since = 0, 0, None, 0.0
     with open_video(path) as (container, stream):
         for count, (time, frame) in enumerate(_part(container, stream, rate, info.steady, part)):
             _check_length(path, time if count < most else inf, max_seconds)
@@ -140,12 +141,13 @@ def _picked(
             if shown is not None and steps(time) > steps(since):
                 yield since, shown
                 given += 1
-            shown, since = frame, time
+            read, shown, since = count + 1, frame, time
         if shown is not None and (steps(since + 1 / rate) > steps(since) or given == 1):
             yield since, shown
             given += 1
     if given < 2:
-        raise UserError(f"{path.name} holds only one readable frame; a sign needs several frames.")
+        found = {0: "holds no readable frame", 1: "holds only one readable frame"}.get(read, "is too short")
+        raise UserError(f"{path.name} {found}; a sign needs several frames.")
 
 
 def _pictures(
@@ -210,6 +212,14 @@ def _claimed_duration(container: InputContainer, stream: VideoStream) -> float |
     if container.duration is not None and container.duration > 0:
         return container.duration / av.time_base
     return None
+
+
+def _check_reach(path: Path) -> None:
+    """Raises UserError where the system does not even say whether there is such a file."""
+    try:
+        path.is_file()
+    except OSError as error:
+        raise UserError(f"{path.name} cannot be opened ({error.strerror}); check its name and permissions.") from error
 
 
 def _check_length(path: Path, seconds: float, max_seconds: float) -> None:

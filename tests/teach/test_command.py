@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -59,8 +60,7 @@ def test_taught_from_files_it_recognises_others(clips, weights, tmp_path, capsys
     base = json.loads((weights / "joint" / "config.json").read_text())
     assert made["provenance"]["init"]["weights_sha256"] == base["weights_sha256"] and made["glosses"] == list(SIGNS)
 
-    saved = tmp_path / "mine" / "taught.signs"
-    saved.rename(tmp_path / "page.signs")  # as the page saves them
+    shutil.copy(tmp_path / "mine" / "taught.signs", tmp_path / "page.signs")  # as the page saves them
     assert teach(tmp_path, weights, tmp_path / "page.signs", "--with-vocabulary") == 0
     assert "beside 3 of" in capsys.readouterr().out
     assert recognised(tmp_path, *unseen, capsys=capsys) == list(SIGNS)
@@ -137,3 +137,42 @@ def test_the_weights_themselves_are_never_written_over(weights, tmp_path, capsys
     own_signs(tea=1, milk=1).save(tmp_path / "my.signs")
     assert main([str(tmp_path / "my.signs"), "--weights", str(weights), "--out", str(weights)]) == 2
     assert "give another --out" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("held", ["an ensemble", "streams alone", "one stream", "one stream, with signs"])
+def test_weights_that_were_not_taught_are_never_written_over(weights, tmp_path, capsys, held):
+    own_signs(tea=1, milk=1).save(tmp_path / "my.signs")
+    shutil.copytree(weights / "joint" if "one stream" in held else weights, tmp_path / "mine")
+    if held == "streams alone":
+        (tmp_path / "mine" / "ensemble.json").unlink()
+    if held == "one stream, with signs":  # its config.json would still answer
+        shutil.copy(tmp_path / "my.signs", tmp_path / "mine" / "taught.signs")
+    before = {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()}
+    assert teach(tmp_path, weights, tmp_path / "my.signs") == 2
+    assert capsys.readouterr().err == f"{tmp_path / 'mine'} holds weights already: give another --out, or delete it.\n"
+    assert before == {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("out", ["file", "file/sub", "x" * 300, "new/" + "x" * 300])
+def test_what_cannot_be_written_is_told_before_the_work(weights, tmp_path, capsys, out):
+    (tmp_path / "file").touch()
+    assert main([str(tmp_path / "none.signs"), "--weights", str(weights), "--out", str(tmp_path / out)]) == 2
+    said = capsys.readouterr().err
+    assert "cannot be written" in said and len(said.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_folder_that_may_not_be_written_to_is_told_before_the_work(weights, tmp_path, capsys, monkeypatch):
+    def refused(**_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refused)  # the tests may run as root, who may write anywhere
+    assert teach(tmp_path, weights, tmp_path / "none.signs") == 2
+    assert "cannot be written (Permission denied)" in capsys.readouterr().err
+
+
+def test_folders_made_for_nothing_are_gone_again_and_the_users_own_stay(weights, tmp_path):
+    (tmp_path / "own").mkdir()
+    for out in ("own", "own/new/mine"):
+        assert main([str(tmp_path / "none.signs"), "--weights", str(weights), "--out", str(tmp_path / out)]) == 2
+    assert [path.name for path in tmp_path.rglob("*")] == ["own"]

@@ -257,7 +257,8 @@ BAD = {
     "another RIFF": (_file(b"RIFF\x24\x08\x00\x00RMIDdata" + bytes(200)), "not a video"),
     "half an avi": (_file(b"RIFF\x24\x08\x00\x00AVI LIST" + bytes(200)), "cut off or damaged"),
     "sound only": (lambda d: write_sound(d / "a.mp4"), "no pictures"),
-    "one frame": (lambda d: write_video(d / "a.mp4", numbered(1)), "several frames"),
+    "too long a name": (lambda folder: folder / f"{'x' * 300}.mp4", "cannot be opened (File name too long)"),
+    "one frame": (lambda d: write_video(d / "a.mp4", numbered(1)), "only one readable frame; a sign needs several"),
     "tiny": (lambda d: write_video(d / "a.mp4", numbered(5, 16, 16)), "only 16×16 pixels"),
     "huge": (lambda d: write_video(d / "a.mp4", numbered(2, 8256, 64)), "too large"),
     "an hour, mp4": (_hour("mp4"), "longer than 60 seconds"),
@@ -277,6 +278,11 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path, capfd, case):
     assert "\n" not in message and message.endswith(".")
     assert str(tmp_path) not in message
     assert capfd.readouterr().err == ""
+
+
+def test_two_frames_that_are_shown_too_briefly_are_not_called_one(tmp_path):
+    with pytest.raises(UserError, match=r"^a\.mp4 is too short; a sign needs several frames\.$"):
+        list(read_frames(write_video(tmp_path / "a.mp4", numbered(2)), fps=10))
 
 
 def test_a_duration_that_lies_does_not_help(tmp_path, monkeypatch):
