@@ -1,7 +1,7 @@
 """Signs that a network was never trained on, told apart from a few example clips each.
 
     python eval/fewshot.py --data data/WLASL100 --glosses 30       which glosses to leave out, chosen by hash
-    python -m dsta.train --data data/WLASL100 … --without-glosses GLOSS … --stream all --out runs/fewshot
+    python -m dsta.train --data data/WLASL100 … --without-glosses GLOSS … --stream joint --out runs/fewshot/joint
     python eval/fewshot.py --data data/WLASL100 --weights runs/fewshot
 
 Of the glosses that the weights do not know, K examples each are drawn from the training split, K signers where there
