@@ -61,19 +61,24 @@ def weights(tmp_path, monkeypatch):
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def chromium():
-    """A function that starts Chromium with further options."""
+    """A function that gives a Chromium with further options, started for the first of a file's tests that asks for it.
+
+    Not for all files at once: Playwright's event loop would be in the way of tests with one of their own.
+    """
     playwright_api = pytest.importorskip("playwright.sync_api")
     with playwright_api.sync_playwright() as playwright:
-        started = []
+        started = {}
 
         def start(*options):
-            started.append(playwright.chromium.launch(executable_path=CHROMIUM, args=[*OPTIONS, *options]))
-            return started[-1]
+            if options not in started or not started[options].is_connected():
+                how = {"executable_path": CHROMIUM, "args": [*OPTIONS, *options]}
+                started[options] = playwright.chromium.launch(**how)
+            return started[options]
 
         yield start
-        for browser in started:
+        for browser in started.values():
             browser.close()
 
 
