@@ -16,7 +16,8 @@ from dsta.common.lasting import lasting
 with lasting():
     from dsta.checkpoint import DEFAULT_WEIGHTS
     from dsta.keypoints import POSE_SUFFIXES
-    from dsta.recognize import Recognizer, as_dict, as_table, spans_as_dict, spans_as_table
+    from dsta.recognize.recognizer import Recognizer
+    from dsta.recognize.told import as_dict, as_table, spans_as_dict, spans_as_table
     from dsta.spans import as_eaf, as_vtt, check_output
 
 

@@ -83,16 +83,16 @@ def _main_stream(streams: list[VideoStream]) -> VideoStream:
 
 
 def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise UserError(f"{path.name or path} is a folder; name a video file in it.")
-    if not path.is_file():
-        raise UserError(f"{path.name} was not found; check the path.")
-    if path.stat().st_size == 0:
-        raise UserError(f"{path.name} is empty (0 bytes); copy or record it again.")
     try:
+        if path.is_dir():
+            raise UserError(f"{path.name or path} is a folder; name a video file in it.")
+        if not path.is_file():
+            raise UserError(f"{path.name} was not found; check the path.")
+        if path.stat().st_size == 0:
+            raise UserError(f"{path.name} is empty (0 bytes); copy or record it again.")
         wrong = impossible(path)
     except OSError as error:
-        raise UserError(f"{path.name} cannot be opened ({error.strerror}); check its permissions.") from error
+        raise UserError(f"{path.name} cannot be opened ({error.strerror}); check its name and permissions.") from error
     if wrong:
         raise UserError(f"{path.name} is damaged: it claims more pictures than it can hold; copy or record it again.")
 

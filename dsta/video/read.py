@@ -66,7 +66,6 @@ def probe(
     Raises UserError for anything that `read_frames` could not read, and for a video that is too long.
     """
     path = Path(path)
-    _check_reach(path)
     with open_video(path) as (container, stream):
         codec, rate = stream.codec_context.name, _believable_rate(stream)
         duration = _claimed_duration(container, stream)
@@ -212,14 +211,6 @@ def _claimed_duration(container: InputContainer, stream: VideoStream) -> float |
     if container.duration is not None and container.duration > 0:
         return container.duration / av.time_base
     return None
-
-
-def _check_reach(path: Path) -> None:
-    """Raises UserError where the system does not even say whether there is such a file."""
-    try:
-        path.is_file()
-    except OSError as error:
-        raise UserError(f"{path.name} cannot be opened ({error.strerror}); check its name and permissions.") from error
 
 
 def _check_length(path: Path, seconds: float, max_seconds: float) -> None:
